@@ -1,0 +1,53 @@
+//! Logs on stderr: text on a terminal, JSON lines otherwise. Names, numbers and tokens have no place in them.
+
+use std::io::IsTerminal;
+use tracing_subscriber::{EnvFilter, Registry, layer::SubscriberExt, reload, util::SubscriberInitExt};
+
+/// How logs look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Text,
+    /// For machines, one object a line.
+    Json,
+}
+
+/// Changes the level while running.
+#[derive(Debug, Clone)]
+pub struct LevelHandle(reload::Handle<EnvFilter, Registry>);
+
+/// The level is not one that `tracing` knows.
+#[derive(Debug, thiserror::Error)]
+#[error("log level {0:?}: use error, warn, info, debug, trace or a filter such as broker=debug,info")]
+pub struct LevelError(String);
+
+fn filter(level: &str) -> Result<EnvFilter, LevelError> {
+    // Libraries below warn level would print payloads (rumqttd prints whole packets at debug).
+    EnvFilter::try_new(format!("warn,{level}")).map_err(|_| LevelError(level.to_owned()))
+}
+
+/// Starts logging for this process. A second call changes nothing.
+///
+/// # Errors
+/// [`LevelError`] when `level` is not a filter.
+pub fn start(format: Format, level: &str) -> Result<LevelHandle, LevelError> {
+    let (filter, handle) = reload::Layer::new(filter(level)?);
+    let json = format == Format::Json || (format == Format::Auto && !std::io::stderr().is_terminal());
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let _ =
+        if json { registry.with(layer.json().flatten_event(true)).try_init() } else { registry.with(layer).try_init() };
+    Ok(LevelHandle(handle))
+}
+
+impl LevelHandle {
+    /// Takes another level from now on.
+    ///
+    /// # Errors
+    /// [`LevelError`] when `level` is not a filter.
+    pub fn set(&self, level: &str) -> Result<(), LevelError> {
+        self.0.reload(filter(level)?).map_err(|_| LevelError(level.to_owned()))
+    }
+}

@@ -1,0 +1,66 @@
+//! Typed questions and answers over the two files of an installation; SQL lives nowhere else.
+//!
+//! `journal.db`: readings, on a thread of its own, one fsync for many; the one commit point of a reading.
+//! `registry.db`: people, devices, findings with the journal position they were concluded at, episodes, outbox, audit.
+//! No transaction spans both; the position makes a crash between them harmless.
+//!
+//! Goes in: `vitals` values. Comes out: the same, durable.
+//! Must never: judge a reading, know MQTT or HTTP, retry an fsync that failed, print a value or a name.
+
+mod error;
+mod registry;
+
+pub use error::StoreError;
+pub use registry::Registry;
+pub use registry::directory::{self, Directory};
+pub use registry::episodes::{
+    Action, AlertState, Command, CommandError, Delivery, DeliveryState, Episode, TimelineEvent,
+};
+pub use registry::people::{Contact, Member, Organisation, OrganisationKind, Role, Team, User};
+
+use runtime::{Clock, Drain};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Everything an installation keeps, open. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    folder: Arc<PathBuf>,
+    registry: Registry,
+    clock: Clock,
+}
+
+impl Store {
+    /// Opens the folder's files; makes them where they are missing.
+    ///
+    /// # Errors
+    /// When a file cannot be opened, is newer than this program, or is not a database.
+    pub fn open(folder: &Path, clock: Clock, drain: &Drain) -> Result<Self, StoreError> {
+        let registry = Registry::open(&folder.join("registry.db"), drain)?;
+        Ok(Self { folder: Arc::new(folder.to_owned()), registry, clock })
+    }
+
+    /// The data folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The clock on which this installation runs.
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// People and devices, in memory.
+    pub const fn directory(&self) -> &Directory {
+        self.registry.directory()
+    }
+}
+
+/// A new random identifier's number.
+pub(crate) fn random() -> u64 {
+    let mut bytes = [0_u8; 8];
+    // Without randomness no credential would be safe either; the caller gets 0 only if the system has none.
+    getrandom::fill(&mut bytes).map_or(0, |()| u64::from_le_bytes(bytes))
+}

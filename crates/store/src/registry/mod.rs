@@ -1,0 +1,223 @@
+//! `registry.db`: one writer thread with group commit, a few readers.
+//!
+//! Every module below brings its own `SCHEMA` and its own typed questions as `impl Store`.
+//! A write is a closure that runs in a savepoint of the shared transaction: if it fails, only it is undone.
+
+pub mod directory;
+pub mod episodes;
+pub mod people;
+mod schema;
+
+use crate::StoreError;
+use directory::Directory;
+use parking_lot::{Condvar, Mutex};
+use runtime::Drain;
+use rusqlite::Connection;
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    thread,
+};
+use tokio::sync::oneshot;
+
+/// Waiting writes. Full: the caller waits (back-pressure ends at the HTTP client or the stage).
+const WRITE_QUEUE: usize = 1024;
+/// Writes in one transaction; bounds how long the first waits for the last.
+const GROUP: usize = 256;
+/// Reader connections; more than the cores of the smallest box gains nothing.
+const READERS: usize = 4;
+
+type Job = Box<dyn FnOnce(&Connection) -> Finish + Send>;
+/// Told to the waiting caller after the commit, with its outcome.
+type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+/// The handle. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    writer: mpsc::SyncSender<Job>,
+    readers: Arc<Readers>,
+    directory: Directory,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Registry")
+    }
+}
+
+struct Readers {
+    path: PathBuf,
+    idle: Mutex<(Vec<Connection>, usize)>,
+    returned: Condvar,
+}
+
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let c = Connection::open(path)?;
+    c.execute_batch(
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=5000;
+         PRAGMA temp_store=MEMORY; PRAGMA cache_size=-32768; PRAGMA wal_autocheckpoint=2000;",
+    )?;
+    c.set_prepared_statement_cache_capacity(128);
+    Ok(c)
+}
+
+impl Registry {
+    pub(crate) fn open(path: &Path, drain: &Drain) -> Result<Self, StoreError> {
+        let mut connection = connect(path)?;
+        schema::migrate(&mut connection, path)?;
+        let directory = Directory::load(&connection)?;
+        let (writer, jobs) = mpsc::sync_channel(WRITE_QUEUE);
+        let drain = drain.named("registry writer");
+        thread::Builder::new()
+            .name("registry".into())
+            .spawn(move || write_loop(&connection, &jobs, &drain))
+            .map_err(|e| StoreError::Database { what: "registry thread", reason: e.to_string() })?;
+        let readers = Readers { path: path.to_owned(), idle: Mutex::new((Vec::new(), 0)), returned: Condvar::new() };
+        Ok(Self { writer, readers: Arc::new(readers), directory })
+    }
+
+    pub(crate) const fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Runs `work` in the next transaction; returns after its fsync. An error undoes this work only.
+    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.write_then(work, |_| ()).await
+    }
+
+    /// As [`Registry::write`]; `then` runs on the writer thread right after the commit, so that what it puts into
+    /// memory is in the order of the file.
+    pub(crate) async fn write_then<T, F>(
+        &self,
+        work: F,
+        then: impl FnOnce(&T) + Send + 'static,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let job = job(work, move |r: Result<T, StoreError>| {
+            if let Ok(done) = &r {
+                then(done);
+            }
+            let _ = answer.send(r);
+        });
+        let writer = self.writer.clone();
+        if let Err(mpsc::TrySendError::Full(job)) = writer.try_send(job) {
+            tokio::task::spawn_blocking(move || writer.send(job)).await.ok();
+        }
+        answered.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// As [`Registry::write`], for threads and the command line.
+    pub(crate) fn write_blocking<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (answer, answered) = mpsc::sync_channel(1);
+        let job = job(work, move |r| {
+            let _ = answer.send(r);
+        });
+        self.writer.send(job).map_err(|_| StoreError::Closed)?;
+        answered.recv().unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Runs `work` on a read-only connection, on a blocking thread.
+    pub(crate) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || this.read_blocking(work)).await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// As [`Registry::read`], on this thread.
+    pub(crate) fn read_blocking<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let connection = self.readers.take()?;
+        let result = work(&connection);
+        self.readers.give(connection);
+        result
+    }
+}
+
+fn job<T: Send + 'static>(
+    work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    answer: impl FnOnce(Result<T, StoreError>) + Send + 'static,
+) -> Job {
+    Box::new(move |connection| {
+        let result = in_savepoint(connection, work);
+        Box::new(move |committed| answer(committed.and(result)))
+    })
+}
+
+fn in_savepoint<T>(c: &Connection, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    c.execute_batch("SAVEPOINT job")?;
+    let result = work(c);
+    c.execute_batch(if result.is_ok() { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" })?;
+    result
+}
+
+/// Ends when every handle is dropped, or at a fault that may not be retried.
+fn write_loop(connection: &Connection, jobs: &mpsc::Receiver<Job>, drain: &Drain) {
+    while let Ok(first) = jobs.recv() {
+        let batch: Vec<Job> = std::iter::once(first).chain(jobs.try_iter().take(GROUP - 1)).collect();
+        let begun = connection.execute_batch("BEGIN IMMEDIATE");
+        if let Err(e) = begun {
+            let e = StoreError::from(e);
+            drop(batch); // each waiting caller hears `Closed`, and nothing was written
+            metrics::counter!("hearthbeat_registry_errors_total", "stage" => "begin").increment(1);
+            tracing::error!(error = %e, "registry transaction did not begin");
+            continue;
+        }
+        let finishes: Vec<Finish> = batch.into_iter().map(|job| job(connection)).collect();
+        let outcome = connection.execute_batch("COMMIT").map_err(StoreError::from);
+        if let Err(e) = &outcome {
+            tracing::error!(error = %e, "registry commit failed");
+            let _ = connection.execute_batch("ROLLBACK");
+            if !matches!(e, StoreError::DiskFull(_)) {
+                drain.fatal("registry", e);
+            }
+        }
+        finishes.into_iter().for_each(|finish| finish(outcome.clone()));
+    }
+}
+
+impl Readers {
+    fn take(&self) -> Result<Connection, StoreError> {
+        let mut idle = self.idle.lock();
+        loop {
+            if let Some(connection) = idle.0.pop() {
+                return Ok(connection);
+            }
+            if idle.1 < READERS {
+                idle.1 += 1;
+                break;
+            }
+            self.returned.wait(&mut idle);
+        }
+        drop(idle);
+        let opened = connect(&self.path).and_then(|c| {
+            c.execute_batch("PRAGMA query_only=ON")?;
+            Ok(c)
+        });
+        if opened.is_err() {
+            self.idle.lock().1 -= 1;
+        }
+        opened
+    }
+
+    fn give(&self, connection: Connection) {
+        self.idle.lock().0.push(connection);
+        self.returned.notify_one();
+    }
+}

@@ -1,0 +1,25 @@
+//! The registry's tables, forward only. A file that a newer program made is refused.
+
+use crate::StoreError;
+use rusqlite::Connection;
+use std::path::Path;
+
+/// Every module's tables, in order of dependency.
+const MODULES: &[&str] = &[super::people::SCHEMA];
+
+/// Raised when a released table changes; then a step is added below.
+const VERSION: i64 = 1;
+
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |r| r.get(0))?;
+    if found > VERSION {
+        return Err(StoreError::Newer { file: path.display().to_string(), found, known: VERSION });
+    }
+    let tx = connection.transaction()?;
+    for schema in MODULES {
+        tx.execute_batch(schema)?;
+    }
+    tx.pragma_update(None, "user_version", VERSION)?;
+    tx.commit()?;
+    Ok(())
+}

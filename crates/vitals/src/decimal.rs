@@ -1,0 +1,109 @@
+//! A number with the digits that were sent: `6.20` stays `6.20`.
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+
+/// Mantissa and power of ten. `6.20` is 620 x 10^-2 and prints as `6.20`; `1e2` prints as `1e2`.
+///
+/// Equality is by digits (`6.2 != 6.20`); compare [`Decimal::value`] for the quantity.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Decimal {
+    mantissa: i64,
+    exponent: i16,
+}
+
+/// The text is not a JSON number, or has more than 18 significant digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a number of at most 18 digits")]
+pub struct DecimalError;
+
+impl Decimal {
+    /// `mantissa` x 10^`exponent`.
+    pub const fn new(mantissa: i64, exponent: i16) -> Self {
+        Self { mantissa, exponent }
+    }
+
+    /// The nearest double, for arithmetic.
+    pub fn value(self) -> f64 {
+        // Parsing the decimal text rounds once; multiplying by a power of ten would round twice.
+        format!("{}e{}", self.mantissa, self.exponent).parse().unwrap_or(f64::NAN)
+    }
+}
+
+impl FromStr for Decimal {
+    type Err = DecimalError;
+
+    /// Takes the JSON number grammar: `-?digits[.digits][(e|E)[+-]digits]`.
+    fn from_str(text: &str) -> Result<Self, DecimalError> {
+        let (number, exponent) = match text.split_once(['e', 'E']) {
+            Some((number, exponent)) => (number, exponent.parse::<i16>().map_err(|_| DecimalError)?),
+            None => (text, 0),
+        };
+        let (negative, digits) = match number.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, number),
+        };
+        let (whole, fraction) = match digits.split_once('.') {
+            Some((_, "")) => return Err(DecimalError),
+            Some(parts) => parts,
+            None => (digits, ""),
+        };
+        if whole.is_empty() || (whole.len() > 1 && whole.starts_with('0')) || whole.len() + fraction.len() > 18 {
+            return Err(DecimalError);
+        }
+        let mut mantissa = 0_i64;
+        for byte in whole.bytes().chain(fraction.bytes()) {
+            if !byte.is_ascii_digit() {
+                return Err(DecimalError);
+            }
+            mantissa = mantissa * 10 + i64::from(byte - b'0');
+        }
+        let places = i16::try_from(fraction.len()).map_err(|_| DecimalError)?;
+        let exponent = exponent.checked_sub(places).filter(|e| (-400..=400).contains(e)).ok_or(DecimalError)?;
+        Ok(Self { mantissa: if negative { -mantissa } else { mantissa }, exponent })
+    }
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.mantissa < 0 { "-" } else { "" };
+        let digits = self.mantissa.unsigned_abs();
+        if self.exponent == 0 {
+            return write!(f, "{sign}{digits}");
+        }
+        if self.exponent > 0 || self.exponent < -30 {
+            return write!(f, "{sign}{digits}e{}", self.exponent);
+        }
+        let places = usize::from(self.exponent.unsigned_abs());
+        let text = format!("{digits:0>width$}", width = places + 1);
+        let (whole, fraction) = text.split_at(text.len() - places);
+        write!(f, "{sign}{whole}.{fraction}")
+    }
+}
+
+impl fmt::Debug for Decimal {
+    /// Measured values stay out of logs, so a debug print shows none.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Decimal(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_survive() {
+        for text in ["138", "6.2", "6.20", "0.5", "0.05", "17.931746", "-3", "1e2", "0"] {
+            assert_eq!(text.parse::<Decimal>().unwrap().to_string(), text);
+        }
+        assert!((("17.931746".parse::<Decimal>().unwrap()).value() - 17.931746).abs() < 1e-12);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for text in ["", ".", "1.", ".5", "01", "1e", "NaN", "1_0", "1234567890123456789", "+1", "0x1", "1e999"] {
+            assert!(text.parse::<Decimal>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Formats that cross a boundary: topics, reading messages, receipts, commands, webhooks' and clients' shapes.
+//!
+//! Goes in: bytes from outside. Comes out: `vitals` values or an error that names the field, and the way back.
+//! Must never: decide anything clinical, touch a store, log a payload.
+
+pub mod topic;
