@@ -12,10 +12,12 @@ mod registry;
 
 pub use error::StoreError;
 pub use registry::Registry;
+pub use registry::commands::DeviceCommand;
 pub use registry::directory::{self, Directory};
 pub use registry::episodes::{
     Action, AlertState, Command, CommandError, Delivery, DeliveryState, Episode, TimelineEvent,
 };
+pub use registry::findings::{CardRecord, FindingBatch, FindingChange, FindingEvent, finding_id};
 pub use registry::people::{Contact, Member, Organisation, OrganisationKind, Role, Team, User};
 
 use runtime::{Clock, Drain};

@@ -3,8 +3,10 @@
 //! Every module below brings its own `SCHEMA` and its own typed questions as `impl Store`.
 //! A write is a closure that runs in a savepoint of the shared transaction: if it fails, only it is undone.
 
+pub mod commands;
 pub mod directory;
 pub mod episodes;
+pub mod findings;
 pub mod people;
 mod schema;
 
@@ -18,7 +20,7 @@ use std::{
     sync::{Arc, mpsc},
     thread,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Waiting writes. Full: the caller waits (back-pressure ends at the HTTP client or the stage).
 const WRITE_QUEUE: usize = 1024;
@@ -37,6 +39,8 @@ pub struct Registry {
     writer: mpsc::SyncSender<Job>,
     readers: Arc<Readers>,
     directory: Directory,
+    /// Highest sequence of the log of findings.
+    finding_changes: watch::Sender<i64>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -66,6 +70,7 @@ impl Registry {
         let mut connection = connect(path)?;
         schema::migrate(&mut connection, path)?;
         let directory = Directory::load(&connection)?;
+        let finding_changes = watch::Sender::new(findings::last_event(&connection)?);
         let (writer, jobs) = mpsc::sync_channel(WRITE_QUEUE);
         let drain = drain.named("registry writer");
         thread::Builder::new()
@@ -73,7 +78,7 @@ impl Registry {
             .spawn(move || write_loop(&connection, &jobs, &drain))
             .map_err(|e| StoreError::Database { what: "registry thread", reason: e.to_string() })?;
         let readers = Readers { path: path.to_owned(), idle: Mutex::new((Vec::new(), 0)), returned: Condvar::new() };
-        Ok(Self { writer, readers: Arc::new(readers), directory })
+        Ok(Self { writer, readers: Arc::new(readers), directory, finding_changes })
     }
 
     pub(crate) const fn directory(&self) -> &Directory {

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use std::path::Path;
 
 /// Every module's tables, in order of dependency.
-const MODULES: &[&str] = &[super::people::SCHEMA];
+const MODULES: &[&str] = &[super::people::SCHEMA, super::findings::SCHEMA, super::commands::SCHEMA];
 
 /// Raised when a released table changes; then a step is added below.
 const VERSION: i64 = 1;
