@@ -1,0 +1,225 @@
+//! The command line (contract: command line and configuration).
+
+use crate::Done;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Blood-pressure and glucose readings from home, durably stored, judged, and brought to the family-doctor team.
+#[derive(Debug, Parser)]
+#[command(name = "hearthbeat", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Everything in one process with simulated patients and meters, on loopback only
+    Demo(DemoOptions),
+    /// The service
+    Run(RunOptions),
+    /// Make a data folder, its first administrator and its device CA
+    Init(InitOptions),
+    /// Devices, offline
+    #[command(subcommand)]
+    Device(DeviceCommand),
+    /// Users, offline
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Contracts, patients, devices and bindings in bulk from CSV, offline
+    Import(ImportOptions),
+    /// Validate configuration, rule cards, chains and channels
+    Check(RunOptions),
+    /// Tell what this machine and installation can do
+    Doctor(RunOptions),
+    /// Configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// The audit chain
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Everything stored, to stdout, while the service runs or not
+    Export(ExportOptions),
+    /// A consistent copy of the data folder, while the service runs or not
+    Backup(CopyOptions),
+    /// A data folder from a backup
+    Restore(CopyOptions),
+    /// The API's OpenAPI 3.1 document
+    Openapi,
+    /// Completions for a shell
+    Completions(CompletionsOptions),
+}
+
+/// Where the data is.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct DataDir {
+    /// The data folder
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub(crate) data_dir: PathBuf,
+}
+
+#[derive(Debug, Args, Clone)]
+pub(crate) struct RunOptions {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+    /// Roles of this process
+    #[arg(long, value_name = "ROLE,…", value_delimiter = ',', default_value = "edge,rules,alerts,api")]
+    pub(crate) roles: Vec<Role>,
+    /// A clock that stands still until it is moved over HTTP: `manual` or `manual=TIME`. Tests only; loopback only
+    #[arg(long, value_name = "manual[=TIME]")]
+    pub(crate) test_clock: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Role {
+    Edge,
+    Rules,
+    Alerts,
+    Api,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoOptions {
+    /// Keep the data here; a second start goes on with it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Seed of the simulated people
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Address of the pages
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    pub(crate) address: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitOptions {
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeviceCommand {
+    /// Provision devices; each secret is shown once
+    Provision {
+        /// Device ids
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+        #[command(flatten)]
+        data: DataDir,
+        /// What they are: meter, gateway, kiosk, service, or a word of your own
+        #[arg(long)]
+        kind: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Add a user; a password is made and shown once
+    Add {
+        /// Name to log in with
+        username: String,
+        /// Name as shown
+        #[arg(long)]
+        name: Option<String>,
+        /// Roles
+        #[arg(long, value_delimiter = ',', required = true)]
+        roles: Vec<String>,
+        /// Organisation id
+        #[arg(long)]
+        organisation: Option<String>,
+        #[command(flatten)]
+        data: DataDir,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportOptions {
+    /// CSV file
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+    /// Say what would happen, change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print the configuration in force
+    Show {
+        #[command(flatten)]
+        options: RunOptions,
+        /// Say of each value where it came from
+        #[arg(long)]
+        origin: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Check the hash chain; exit 1 names the first bad row
+    Verify {
+        #[command(flatten)]
+        data: DataDir,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Table {
+    Readings,
+    Quarantine,
+    Alerts,
+    Deliveries,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Csv,
+    Jsonl,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportOptions {
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+    /// What to export
+    #[arg(long, value_enum, default_value_t = Table::Readings)]
+    pub(crate) table: Table,
+    /// How
+    #[arg(long, value_enum, default_value_t = Format::Csv)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CopyOptions {
+    /// The backup's folder
+    pub(crate) folder: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsOptions {
+    /// Which shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+pub(crate) fn completions(shell: clap_complete::Shell) -> Done {
+    clap_complete::generate(shell, &mut Arguments::command(), "hearthbeat", &mut std::io::stdout());
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! All stages, wired and running: what `run` keeps alive and `demo` builds on.
+
+use crate::{Failure, config::Config, folder::Owned, pace::Pace};
+use futures_util::future::BoxFuture;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use runtime::{Clock, Drain, DrainHandle, Fatal, Paced};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use store::Store;
+use vitals::Zone;
+
+/// From the signal to the last byte; the contract promises an end within 10 s.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
+/// Seconds; every histogram has buckets, so that they can be added up over processes.
+const BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// The running stages.
+pub(crate) struct Service {
+    pub(crate) store: Store,
+    pub(crate) broker: broker::Handle,
+    pub(crate) rules: rules::Handle,
+    pub(crate) http: SocketAddr,
+    drain: DrainHandle,
+}
+
+/// The edge hands over, ingest answers when it is durable.
+struct ToIngest(ingest::Handle);
+
+impl broker::Sink for ToIngest {
+    fn commit(&self, up: broker::Uplink) -> BoxFuture<'static, Result<broker::Accepted, broker::Unavailable>> {
+        let done = self.0.submit(up.device, up.tree, up.route, up.payload);
+        Box::pin(async move {
+            match done.await {
+                Ok(receipt) => Ok(broker::Accepted { receipt: (!receipt.is_empty()).then_some(receipt) }),
+                Err(_) => Err(broker::Unavailable),
+            }
+        })
+    }
+}
+
+impl Service {
+    /// Starts every stage, uphill last: nothing is accepted before everything behind it stands.
+    pub(crate) async fn start(folder: &Path, config: Config, clock: Clock) -> Result<Self, Failure> {
+        let metrics = recorder()?;
+        let (drain, root) = Drain::new();
+        let zone = Zone::named(&config.site.time_zone).map_err(|e| Failure::failed("site.time_zone", e))?;
+        let store = Store::open(folder, clock.clone(), zone, &root)?;
+        let ingest = ingest::start(config.ingest, store.clone(), &root).await.map_err(|e| Failure::failed("ingest", e))?;
+        let rules = rules::start(config.rules, store.clone(), &root).await.map_err(|e| Failure::failed("rules", e))?;
+        let http = dashboard_api::Listener::bind(&config.api).await.map_err(|e| Failure::failed("api", e))?;
+        let public_url = http.public_url();
+        let alerts = alerts::start(config.alerts, public_url, store.clone(), &root)
+            .await
+            .map_err(|e| Failure::failed("alerts", e))?;
+        let edge = broker::start(config.broker, store.clone(), Arc::new(ToIngest(ingest)), &root)
+            .await
+            .map_err(|e| Failure::failed("broker", e))?;
+        let stages: Vec<Arc<dyn Paced>> = vec![Arc::new(rules.clone()), Arc::new(alerts.clone())];
+        let pace = clock.is_manual().then(|| Pace::new(clock, stages, folder.to_owned()));
+        let links = crate::links::links(&store, &edge, &alerts, metrics, pace);
+        let http = http.serve(config.api, store.clone(), links, &root).await.map_err(|e| Failure::failed("api", e))?;
+        crate::links::live_copies(&store, &edge, &root);
+        Ok(Self { store, broker: edge, rules, http: http.address(), drain })
+    }
+
+    /// Waits for a fault after which the process must not go on.
+    pub(crate) async fn fatal(&mut self) -> Fatal {
+        self.drain.fatal().await
+    }
+
+    /// No new connections, commits finished and acknowledged, then the end. Returns who was late.
+    pub(crate) async fn stop(self) -> Vec<&'static str> {
+        self.drain.stop();
+        let Self { store, broker, rules, drain, .. } = self;
+        drop((store, broker, rules));
+        drain.drained(DRAIN_DEADLINE).await
+    }
+}
+
+fn recorder() -> Result<PrometheusHandle, Failure> {
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), BUCKETS);
+    builder.and_then(|b| b.install_recorder().map_err(Into::into)).map_err(|e| Failure::failed("metrics", e))
+}

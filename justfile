@@ -1,0 +1,31 @@
+# The words of this house. `just` lists them.
+default:
+    @just --list
+
+# The whole gate, as CI runs it
+check *ARGS:
+    ./check {{ARGS}}
+
+# Formatting, lints and Rust tests only
+test:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo test --workspace
+
+# Everything in one process, with simulated people
+demo *ARGS:
+    cargo run --release -- demo {{ARGS}}
+
+# 10,000 readings a second against the release binary, beside the disk's own bound
+bench:
+    cargo build --release --workspace
+    ./benches/spine
+
+# Kill the release binary at random moments and compare the clients' lists with the store
+crash KILLS="50" SEED="1":
+    cargo build --release --workspace
+    python3 tests/crash/kill9.py --kills {{KILLS}} --seed {{SEED}}
+
+# Rebuild the pages that are committed under dashboard-api/web/dist
+web:
+    cd dashboard-api/web && npm ci && npm run check && npm run build
