@@ -12,6 +12,7 @@ mod registry;
 
 pub use error::StoreError;
 pub use registry::Registry;
+pub use registry::audit::{AuditRecord, AuditRow, AuditVerdict, verify_audit};
 pub use registry::commands::DeviceCommand;
 pub use registry::directory::{self, Directory};
 pub use registry::episodes::{
@@ -19,6 +20,7 @@ pub use registry::episodes::{
 };
 pub use registry::findings::{CardRecord, FindingBatch, FindingChange, FindingEvent, finding_id};
 pub use registry::people::{Contact, Member, Organisation, OrganisationKind, Role, Team, User};
+pub use registry::sessions::Session;
 
 use runtime::{Clock, Drain};
 use std::{

@@ -3,12 +3,14 @@
 //! Every module below brings its own `SCHEMA` and its own typed questions as `impl Store`.
 //! A write is a closure that runs in a savepoint of the shared transaction: if it fails, only it is undone.
 
+pub mod audit;
 pub mod commands;
 pub mod directory;
 pub mod episodes;
 pub mod findings;
 pub mod people;
 mod schema;
+pub mod sessions;
 
 use crate::StoreError;
 use directory::Directory;

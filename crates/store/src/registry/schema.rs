@@ -5,7 +5,13 @@ use rusqlite::Connection;
 use std::path::Path;
 
 /// Every module's tables, in order of dependency.
-const MODULES: &[&str] = &[super::people::SCHEMA, super::findings::SCHEMA, super::commands::SCHEMA];
+const MODULES: &[&str] = &[
+    super::people::SCHEMA,
+    super::findings::SCHEMA,
+    super::commands::SCHEMA,
+    super::sessions::SCHEMA,
+    super::audit::SCHEMA,
+];
 
 /// Raised when a released table changes; then a step is added below.
 const VERSION: i64 = 1;
