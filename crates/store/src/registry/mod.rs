@@ -43,6 +43,7 @@ pub struct Registry {
     directory: Directory,
     /// Highest sequence of the log of findings.
     finding_changes: watch::Sender<i64>,
+    commands: commands::CommandBell,
 }
 
 impl std::fmt::Debug for Registry {
@@ -80,11 +81,15 @@ impl Registry {
             .spawn(move || write_loop(&connection, &jobs, &drain))
             .map_err(|e| StoreError::Database { what: "registry thread", reason: e.to_string() })?;
         let readers = Readers { path: path.to_owned(), idle: Mutex::new((Vec::new(), 0)), returned: Condvar::new() };
-        Ok(Self { writer, readers: Arc::new(readers), directory, finding_changes })
+        Ok(Self { writer, readers: Arc::new(readers), directory, finding_changes, commands: commands::CommandBell::default() })
     }
 
     pub(crate) const fn directory(&self) -> &Directory {
         &self.directory
+    }
+
+    pub(crate) const fn commands(&self) -> &commands::CommandBell {
+        &self.commands
     }
 
     /// Runs `work` in the next transaction; returns after its fsync. An error undoes this work only.
