@@ -16,10 +16,16 @@ pub use registry::audit::{AuditRecord, AuditRow, AuditVerdict, verify_audit};
 pub use registry::commands::DeviceCommand;
 pub use registry::directory::{self, Directory};
 pub use registry::episodes::{
-    Action, AlertState, Command, CommandError, Delivery, DeliveryState, Episode, TimelineEvent,
+    Action, AlertBatch, AlertState, Command, CommandError, Delivery, DeliveryState, Episode, EpisodeQuery, Link,
+    LinkError, StateFilter, TimelineEvent,
 };
 pub use registry::findings::{CardRecord, FindingBatch, FindingChange, FindingEvent, finding_id};
+pub use registry::outbox::{DeadAddress, NewMessage, Outcome, Outgoing};
 pub use registry::people::{Contact, Member, Organisation, OrganisationKind, Role, Team, User};
+pub use registry::roster::{
+    Calendar, CalendarDay, ChainFault, ChainWarning, DayKind, Leave, OnCallLevel, OnCallPerson, Override, Rota, Roster,
+    Shift,
+};
 pub use registry::sessions::Session;
 
 use runtime::{Clock, Drain};

@@ -8,7 +8,9 @@ pub mod commands;
 pub mod directory;
 pub mod episodes;
 pub mod findings;
+pub mod outbox;
 pub mod people;
+pub mod roster;
 mod schema;
 pub mod sessions;
 
@@ -44,6 +46,7 @@ pub struct Registry {
     /// Highest sequence of the log of findings.
     finding_changes: watch::Sender<i64>,
     commands: commands::CommandBell,
+    live: Arc<roster::Live>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -74,6 +77,7 @@ impl Registry {
         schema::migrate(&mut connection, path)?;
         let directory = Directory::load(&connection)?;
         let finding_changes = watch::Sender::new(findings::last_event(&connection)?);
+        let live = Arc::new(roster::Live::load(&connection)?);
         let (writer, jobs) = mpsc::sync_channel(WRITE_QUEUE);
         let drain = drain.named("registry writer");
         thread::Builder::new()
@@ -81,11 +85,15 @@ impl Registry {
             .spawn(move || write_loop(&connection, &jobs, &drain))
             .map_err(|e| StoreError::Database { what: "registry thread", reason: e.to_string() })?;
         let readers = Readers { path: path.to_owned(), idle: Mutex::new((Vec::new(), 0)), returned: Condvar::new() };
-        Ok(Self { writer, readers: Arc::new(readers), directory, finding_changes, commands: commands::CommandBell::default() })
+        Ok(Self { writer, readers: Arc::new(readers), directory, finding_changes, commands: commands::CommandBell::default(), live })
     }
 
     pub(crate) const fn directory(&self) -> &Directory {
         &self.directory
+    }
+
+    pub(crate) const fn live(&self) -> &Arc<roster::Live> {
+        &self.live
     }
 
     pub(crate) const fn commands(&self) -> &commands::CommandBell {

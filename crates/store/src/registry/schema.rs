@@ -11,6 +11,9 @@ const MODULES: &[&str] = &[
     super::commands::SCHEMA,
     super::sessions::SCHEMA,
     super::audit::SCHEMA,
+    super::episodes::SCHEMA,
+    super::outbox::SCHEMA,
+    super::roster::SCHEMA,
 ];
 
 /// Raised when a released table changes; then a step is added below.
