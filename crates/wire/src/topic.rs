@@ -1,6 +1,6 @@
 //! Topics (contract: device protocol, section 2): built and parsed here and nowhere else.
 
-use vitals::DeviceId;
+use vitals::{DeviceId, OrganisationId};
 
 /// Which tree of the topic space a client lives in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -138,6 +138,39 @@ pub fn up(tree: Tree, own: &DeviceId, what: &Up) -> String {
     format!("{}{own}/{}", tree.as_str(), what.tail())
 }
 
+/// What a service client may follow: live copies, after commit and at most once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Live {
+    /// Committed readings.
+    Readings,
+    /// Changes of alerts.
+    Alerts,
+}
+
+impl Live {
+    /// The last level of the topic.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Readings => "readings",
+            Self::Alerts => "alerts",
+        }
+    }
+}
+
+const LIVE: &str = "hb/v1/live/";
+
+/// The topic of an organisation's live copies.
+pub fn live(organisation: OrganisationId, what: Live) -> String {
+    format!("{LIVE}{organisation}/{}", what.as_str())
+}
+
+/// Whose live copies `topic` names; none for anything else, wildcards included.
+pub fn parse_live(topic: &str) -> Option<(OrganisationId, Live)> {
+    let (organisation, what) = topic.strip_prefix(LIVE)?.split_once('/')?;
+    let what = [Live::Readings, Live::Alerts].into_iter().find(|l| l.as_str() == what)?;
+    Some((organisation.parse().ok()?, what))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,6 +212,17 @@ mod tests {
             ["#", "hb/v1/devices/+/receipts", "$share/g/hb/v1/devices/bp-1/receipts", "hb/v1/devices/bp-1/readings"]
         {
             assert!(parse_filter(Tree::Devices, &own(), foreign).is_empty(), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn live_topics_name_one_organisation() {
+        let station = OrganisationId::new(7);
+        for what in [Live::Readings, Live::Alerts] {
+            assert_eq!(parse_live(&live(station, what)), Some((station, what)));
+        }
+        for other in ["hb/v1/live/+/readings", "hb/v1/live/#", "hb/v1/live/o_0/readings", "hb/v1/live"] {
+            assert_eq!(parse_live(other), None, "{other}");
         }
     }
 }
