@@ -8,9 +8,13 @@
 //! Must never: judge a reading, know MQTT or HTTP, retry an fsync that failed, print a value or a name.
 
 mod error;
+mod journal;
 mod registry;
 
 pub use error::StoreError;
+pub use journal::{
+    BookRow, Desk, DeviceHistory, Epoch, JournalEntry, JournalHealth, ReadingQuery, Readings, Span,
+};
 pub use registry::Registry;
 pub use registry::audit::{AuditRecord, AuditRow, AuditVerdict, verify_audit};
 pub use registry::commands::DeviceCommand;
@@ -39,6 +43,7 @@ use std::{
 pub struct Store {
     folder: Arc<PathBuf>,
     registry: Registry,
+    readings: Readings,
     clock: Clock,
 }
 
@@ -49,7 +54,8 @@ impl Store {
     /// When a file cannot be opened, is newer than this program, or is not a database.
     pub fn open(folder: &Path, clock: Clock, drain: &Drain) -> Result<Self, StoreError> {
         let registry = Registry::open(&folder.join("registry.db"), drain)?;
-        Ok(Self { folder: Arc::new(folder.to_owned()), registry, clock })
+        let readings = Readings::open(&folder.join("journal.db"), registry.directory().clone(), drain)?;
+        Ok(Self { folder: Arc::new(folder.to_owned()), registry, readings, clock })
     }
 
     /// The data folder.
@@ -60,6 +66,11 @@ impl Store {
     /// The clock on which this installation runs.
     pub const fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Readings: submit, ask, export.
+    pub const fn readings(&self) -> &Readings {
+        &self.readings
     }
 
     /// People and devices, in memory.

@@ -2,6 +2,7 @@
 
 use crate::{Decimal, DeviceKey, GlucoseLevel, GlucoseValue, Held, Kind, PatientId, ReadingId, Timestamp, Unit};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// The measured numbers, in the unit and with the digits that were sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -247,7 +248,7 @@ impl Reading {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
     /// A reading that is kept.
-    Reading(Reading),
+    Reading(Arc<Reading>),
     /// Something held back.
-    Held(Held),
+    Held(Arc<Held>),
 }

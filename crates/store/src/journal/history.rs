@@ -1,0 +1,183 @@
+//! What a device has sent so far: epochs of its counter, which numbers were answered, when they were measured.
+//!
+//! Pure. Recording is idempotent: the same reading recorded twice, or in another order, gives the same history.
+
+use serde::{Deserialize, Serialize};
+use vitals::{PatientId, Timestamp};
+
+/// Spans kept an epoch. Beyond it the lowest gap's upper side is forgotten: `stored_through` then stays lower than
+/// it could be, which is always safe.
+const SPANS: usize = 64;
+/// Epochs kept a device; late arrivals of older ones are conflicts.
+const EPOCHS: usize = 32;
+
+/// Consecutive numbers that were answered, with the device's own time of the first and the last, where it was sane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// First number.
+    pub first: i64,
+    /// Last number.
+    pub last: i64,
+    /// Time of the first, as sent.
+    pub first_at: Option<Timestamp>,
+    /// Time of the last, as sent.
+    pub last_at: Option<Timestamp>,
+}
+
+/// One life of a device's counter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// From 0.
+    pub number: u32,
+    /// Ascending, never touching, never empty once recorded.
+    pub spans: Vec<Span>,
+}
+
+impl Epoch {
+    /// Lowest number known.
+    pub fn first(&self) -> Option<Span> {
+        self.spans.first().copied()
+    }
+
+    /// The span with the highest number known.
+    pub fn last(&self) -> Option<Span> {
+        self.spans.last().copied()
+    }
+
+    /// Highest number known.
+    pub fn max_seq(&self) -> Option<i64> {
+        self.last().map(|s| s.last)
+    }
+
+    /// Highest number S such that every one from the first known up to S was answered.
+    pub fn stored_through(&self) -> Option<i64> {
+        self.first().map(|s| s.last)
+    }
+
+    fn record(&mut self, seq: i64, at: Option<Timestamp>) {
+        let i = self.spans.partition_point(|s| s.last < seq);
+        if let Some(s) = self.spans.get_mut(i).filter(|s| s.first <= seq) {
+            if seq == s.first {
+                s.first_at = s.first_at.or(at);
+            }
+            if seq == s.last {
+                s.last_at = s.last_at.or(at);
+            }
+            return;
+        }
+        let joins_below = i > 0 && self.spans[i - 1].last + 1 == seq;
+        let joins_above = self.spans.get(i).is_some_and(|s| s.first == seq + 1);
+        match (joins_below, joins_above) {
+            (true, true) => {
+                let above = self.spans.remove(i);
+                self.spans[i - 1].last = above.last;
+                self.spans[i - 1].last_at = above.last_at;
+            }
+            (true, false) => {
+                self.spans[i - 1].last = seq;
+                self.spans[i - 1].last_at = at;
+            }
+            (false, true) => {
+                self.spans[i].first = seq;
+                self.spans[i].first_at = at;
+            }
+            (false, false) => self.spans.insert(i, Span { first: seq, last: seq, first_at: at, last_at: at }),
+        }
+        if self.spans.len() > SPANS {
+            self.spans.remove(1);
+        }
+    }
+}
+
+/// Everything that placing a reading needs to know of its device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceHistory {
+    epochs: Vec<Epoch>,
+    owners: Vec<PatientId>,
+}
+
+impl DeviceHistory {
+    /// Ascending by number.
+    pub fn epochs(&self) -> &[Epoch] {
+        &self.epochs
+    }
+
+    /// The newest epoch.
+    pub fn current(&self) -> Option<&Epoch> {
+        self.epochs.last()
+    }
+
+    /// Everybody to whom readings of this device were ever given.
+    pub fn owners(&self) -> &[PatientId] {
+        &self.owners
+    }
+
+    /// Highest number of any epoch.
+    pub fn max_seq(&self) -> Option<i64> {
+        self.epochs.iter().filter_map(Epoch::max_seq).max()
+    }
+
+    /// Notes that number `seq` of `epoch` was answered; `at` is the device's own time where it was sane.
+    pub fn record(&mut self, epoch: u32, seq: i64, at: Option<Timestamp>) {
+        let i = self.epochs.partition_point(|e| e.number < epoch);
+        if self.epochs.get(i).is_none_or(|e| e.number != epoch) {
+            self.epochs.insert(i, Epoch { number: epoch, spans: Vec::new() });
+        }
+        self.epochs[i].record(seq, at);
+        if self.epochs.len() > EPOCHS {
+            self.epochs.remove(0);
+        }
+    }
+
+    /// Notes that a reading was given to `patient`.
+    pub fn owned_by(&mut self, patient: PatientId) {
+        if let Err(i) = self.owners.binary_search(&patient) {
+            self.owners.insert(i, patient);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(s: i64) -> Option<Timestamp> {
+        Some(Timestamp::from_seconds(s))
+    }
+
+    #[test]
+    fn gaps_close_in_any_order() {
+        let mut orders = vec![vec![1, 2, 3, 4, 5], vec![5, 4, 3, 2, 1], vec![3, 1, 5, 2, 4, 4, 3]];
+        let ends: Vec<DeviceHistory> = orders
+            .drain(..)
+            .map(|order| {
+                let mut h = DeviceHistory::default();
+                order.into_iter().for_each(|s| h.record(0, s, at(s)));
+                h
+            })
+            .collect();
+        assert!(ends.windows(2).all(|w| w[0] == w[1]));
+        assert_eq!(ends[0].current().unwrap().spans.len(), 1);
+        assert_eq!(ends[0].current().unwrap().stored_through(), Some(5));
+    }
+
+    #[test]
+    fn through_stops_at_the_first_gap() {
+        let mut h = DeviceHistory::default();
+        [10, 11, 13, 20].into_iter().for_each(|s| h.record(0, s, at(s)));
+        assert_eq!(h.current().unwrap().stored_through(), Some(11));
+        h.record(0, 12, at(12));
+        assert_eq!(h.current().unwrap().stored_through(), Some(13));
+        h.record(0, 5, at(5));
+        assert_eq!(h.current().unwrap().stored_through(), Some(5));
+    }
+
+    #[test]
+    fn a_device_with_holes_everywhere_stays_small() {
+        let mut h = DeviceHistory::default();
+        (0..10_000).for_each(|n| h.record(0, n * 10, at(n)));
+        let epoch = h.current().unwrap();
+        assert!(epoch.spans.len() <= SPANS);
+        assert_eq!((epoch.stored_through(), epoch.max_seq()), (Some(0), Some(99_990)));
+    }
+}
