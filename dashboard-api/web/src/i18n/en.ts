@@ -1,0 +1,107 @@
+// The English catalogue. `Messages` is the type of the Chinese one.
+import type { Messages } from "./zh";
+
+export const en: Messages = {
+  lang: "en",
+  product: "Hearthbeat home monitoring",
+  skip: "Skip to content",
+  nav: { label: "Main", worklist: "Patients", alerts: "Alerts", ops: "Operations", me: "Mine" },
+  language: "Language", logout: "Log out", account: (name) => `Logged in as ${name}`,
+  footer: "Not a medical device and not an emergency service. In an emergency call 120 at once.",
+  loading: "Loading…", again: "Try again", more: "Show more", none: "none", close: "Close", cancel: "Cancel", notFoundTitle: "No such page",
+  notFoundText: "The address does not exist, or it is outside your scope.", backHome: "Back to the patients", forbidden: "Your role cannot see this page.",
+  failed: (why) => `Not done: ${why}`, failedPlain: "Not done, please try again.", tooOld: "It was changed elsewhere and has been read again.",
+  banner: {
+    asOf: (t) => `Data as of ${t}`, evaluated: (t) => `last evaluated ${t}`, live: "live", lost: "Live connection lost, reconnecting; reading again every 30 s",
+    offline: "The service cannot be reached. What this page shows may be out of date.", stale: (t) => `Rules have not moved on since ${t}: this page may miss new alerts. Tell operations.`,
+    zone: (z) => `times in ${z}`,
+  },
+  login: {
+    title: "Log in", username: "Username", password: "Password", submit: "Log in", busy: "Logging in…", wrong: "User name or password is not right.",
+    tooMany: (m) => `Too many attempts. Try again in about ${m} min.`, intro: "Home blood pressure and glucose for family-doctor teams", change: "This is a one-time password. Ask an administrator to change it soon.",
+  },
+  severity: { critical: "Critical", urgent: "Urgent", routine: "Routine", info: "Info", none: "No alerts", nodata: "No data" },
+  state: {
+    open: "Open", notified: "Notified", acknowledged: "Acknowledged", follow_up: "Follow-up", resolved: "Resolved", auto_resolved: "Resolved by itself", expired: "Expired",
+  },
+  sex: { female: "female", male: "male", other: "other" },
+  years: (n) => `${n} y`,
+  worklist: {
+    title: "Patients", severity: "Severity", name: "Name", who: "Sex, age", why: "Why", last: "Last reading", trend: "14 days", open: "Open alerts", search: "Search by name",
+    tag: "Tag", allTags: "All tags", noData: "No data for 7 days or more", empty: "No patient fits.", never: "never measured", count: (n, more) => `${n} shown${more ? ", there are more" : ""}`,
+    alerts: (n) => String(n), silent: (d) => `no reading for ${d} days`, spark: (n) => `Trend of 14 days, ${n} points`, noWhy: "Nothing to do", sort: "sorted by risk",
+  },
+  inbox: {
+    title: "Alerts", scope: "Whose", mine: "Mine", team: "My team", all: "All", state: "State", active: "Active", allStates: "Any state", severity: "Severity", anySeverity: "Any severity",
+    empty: "No alert fits.", due: (t) => `escalates in ${t}`, overdue: (t) => `overdue by ${t}`, owner: "Owner", unowned: "nobody yet", raised: "Raised", level: (n) => `level ${n}`,
+    readings: (n) => `${n} over the limit`, exhausted: "The chain is exhausted and nobody has acknowledged", table: "Alerts", patient: "Patient", what: "What", clock: "Clock", escalated: "Escalated",
+  },
+  alert: {
+    title: "Alert", call: "Call", noPhone: "No phone on record", openChart: "Open the chart", owner: "Owner", unowned: "nobody yet", raised: "Raised", next: "Next step", level: "Level", cycle: "Cycle", count: "Readings over the limit",
+    snoozed: (t) => `Snoozed until ${t}`, held: (t) => `Held until ${t}`, inhibited: "Joined to another alert", exhausted: "The chain is exhausted and nobody has acknowledged: act now.", previous: "Previous alert",
+    actions: "What to do", ack: "Acknowledge", contact: "Contact logged", resolve: "Resolve", snooze: "Snooze", comment: "Add comment",
+    ackHint: "Acknowledging stops the escalation and makes you the owner. Log the contact with the patient within 60 minutes.", contactTitle: "Contact with the patient", how: "How", note: "Note", due: "Follow up on", hows: { phone: "By phone", visit: "Home visit", clinic: "In the clinic", message: "By message" },
+    resolveTitle: "Outcome", outcome: "Outcome", outcomes: { treated: "Treated or medication changed", referred: "Referred", false_reading: "False reading", unreachable: "Could not be reached", other: "Other" },
+    save: "Save outcome", snoozeFor: "For how long", minutes: (n) => `${n} min`, commentText: "Comment",
+    done: { ack: "Acknowledged.", followUp: "The contact is logged.", resolve: "The outcome is saved.", snooze: "Snoozed.", comment: "Comment added." },
+    conflict: (s) => `Cannot be done: the alert is “${s}”.`, why: "Why not", disabledAck: "Acknowledged or ended", disabledContact: "Acknowledge first", disabledResolve: "Acknowledge first",
+    evidence: "Evidence", used: "Readings used", excluded: "Readings left out", usedMark: "used", rule: "Rule", version: (v) => `version ${v}`, parameters: "Parameters", numbers: "Computed", limits: "Limits", name: "Name", value: "Value", source: "From",
+    guideline: "Guideline", clears: "What would clear it", noEvidence: "No evidence came with it.", timeline: "Timeline", deliveries: "Messages", noDeliveries: "No message was sent yet.", channel: "Channel", to: "To", attempts: "Attempts", result: "Result", bySystem: "system", reason: "Reason", you: "you",
+    listOpen: "Back to the alerts",
+  },
+  timeline: {
+    raised: "Raised", attached: "Reading attached", severity_raised: "Severity raised", notified: "Notified", escalated: "Escalated", step_skipped: "Step skipped (nobody to call)", held: "Held until opening", woken: "Woken", snoozed: "Snoozed",
+    acknowledged: "Acknowledged", unacknowledged: "Acknowledgement withdrawn", assigned: "Assigned", follow_up: "Contact logged", comment: "Comment", resolved: "Resolved", auto_resolved: "Resolved by itself", retracted: "Finding retracted",
+  },
+  delivery: { pending: "pending", accepted: "accepted by the channel", delivered: "delivered", read: "read", failed_temp: "failed, will be retried", failed: "failed", cancelled: "cancelled", expired: "expired" },
+  sources: { default: "default", platform: "platform", centre: "centre", region: "region", station: "station", patient: "patient", plan: "patient's plan", card: "rule card" },
+  patient: {
+    title: "Patient", range: "Range", days: (n) => `${n} days`, all: "All", phone: "Phone", showPhone: "Show phone", conditions: "Conditions", pressure: "Blood pressure", glucose: "Glucose", showTable: "Show as table", hideTable: "Hide the table",
+    noReadings: "No readings in this range.", capped: (n) => `Very many readings: the latest ${n} are shown.`, plan: "Targets and plan", targets: "Targets", measuring: "Measuring plan", medications: "Medication", noPlan: "The default targets and plan apply.", noMedications: "No medication on record.",
+    perWeekBp: (n) => `blood pressure ${n} a week`, perWeekBg: (n) => `glucose ${n} a week`, home: (s, d) => `at home < ${s}/${d} mmHg`, fasting: (a, b) => `fasting ${a.toFixed(1)}–${b.toFixed(1)} mmol/L`,
+    postMeal: (a) => `after meals < ${a.toFixed(1)} mmol/L`, defaultMark: " (default)", parameters: "Own rule parameters", alerts: "Alerts", findings: "Findings", noAlerts: "No alerts.", noFindings: "No findings.", retracted: "retracted", since: (t) => `since ${t}`, until: (t) => `until ${t}`,
+  },
+  chart: {
+    browse: "Step through the readings with the arrow keys", time: "Measured", value: "Value", pulse: "Pulse", pulseUnit: "/min", meal: "Meal", quality: "Time", mark: "Marks", device: "Device", morning: "morning", evening: "evening", otherTime: "other times",
+    excludedMark: "hollow: left out", irregular: "irregular pulse", uncertain: "time uncertain", target: "target", low: "low limit 3.9", fastingMark: "fasting", postMark: "after meal", otherMeal: "other", used: "used", unused: "left out",
+    honesty: (used, out, why) => `${used} used, ${out} left out${why ? ` (${why})` : ""}`,
+    bpSummary: (span, n, mean, sd, share, target) => `${span}: ${n} valid readings, mean ${mean} mmHg (SD ${sd}), ${share}% below the target ${target}.`,
+    halves: (am, pm) => `Morning mean ${am}, evening mean ${pm}.`,
+    bgSummary: (span, n, mean, low, high) => `${span}: ${n} valid readings, mean ${mean} mmol/L; ${low} below 3.9, ${high} above target.`,
+    beyond: (hi, lo) => `Beyond the meter's range: ${hi} × HI, ${lo} × LO.`, span: (d) => `Last ${d} days`, spanAll: "All time", tableCount: (n, of) => `${n} of ${of}, newest first`, systolic: "Systolic", diastolic: "Diastolic",
+  },
+  meals: { fasting: "fasting", before_meal: "before meal", after_meal: "after meal", bedtime: "bedtime", casual: "casual", night: "night" },
+  qualities: { exact: "exact", corrected: "corrected", assumed: "site's zone assumed", received: "time of receipt" },
+  results: { stored: "used", flagged: "flagged", excluded: "not clinical" },
+  classes: {
+    insulin: "insulin", sulfonylurea: "sulfonylurea", biguanide: "biguanide", calcium_channel_blocker: "calcium channel blocker", ace_inhibitor: "ACE inhibitor", diuretic: "diuretic", beta_blocker: "beta blocker", other: "other",
+  },
+  conditions: { hypertension: "hypertension", diabetes: "diabetes", chronic_kidney_disease: "chronic kidney disease", pregnancy: "pregnancy" },
+  roles: { gp: "GP", specialist: "specialist", health_manager: "health manager", assistant: "assistant", station_admin: "station admin", region_admin: "region admin", ops: "operations", auditor: "auditor", patient: "patient" },
+  verdicts: { page: "notified", note: "noted" },
+  concepts: {
+    bp_crisis: "Blood pressure crisis", bp_low: "Low blood pressure", bp_sustained: "Blood pressure above target", bp_overtreated: "Possibly over-treated", bp_morning: "High in the morning", bp_trend_up: "Blood pressure rising", bp_trend_down: "Blood pressure falling",
+    bp_variability: "Blood pressure varies much", pulse_irregular: "Irregular pulse", glucose_low_severe: "Severe low glucose", glucose_low: "Low glucose", glucose_high_critical: "Very high glucose", glucose_low_pattern: "Repeated low glucose",
+    glucose_fasting_high: "Fasting glucose above target", glucose_postmeal_high: "Glucose after meals above target", glucose_trend_up: "Glucose rising", glucose_variability: "Glucose varies much", device_quality: "Device or measuring quality",
+    adherence: "Not measuring as planned", no_response: "Nobody responded", follow_up_due: "Follow-up due", pregnancy_bp: "Blood pressure in pregnancy",
+  },
+  reasons: {
+    body_movement: "moved while measuring", cuff_loose: "cuff loose", irregular_pulse: "irregular pulse", pulse_too_high: "pulse too high", pulse_too_low: "pulse too low", improper_position: "improper position", low_battery: "low battery",
+    sensor_malfunction: "sensor fault", sample_insufficient: "sample too small", strip_error: "strip error", temperature_high: "too hot", temperature_low: "too cold", read_interrupted: "read interrupted", general_fault: "device fault",
+    time_fault: "clock fault", control_solution: "control solution", zone_suspect: "time zone suspect", personal_outlier: "far from this person's other readings", flagged: "flagged", excluded: "not clinical",
+    first_day: "first day", too_old: "too old", outside_window: "outside the window", not_over_limit: "not over the limit", no_value: "no value", implausible: "implausible",
+  },
+  me: {
+    title: "My health", hello: (n) => `Hello ${n}`, latestBp: "Latest blood pressure", latestBg: "Latest glucose", at: (t, age) => `${t} (${age})`, none: "No readings yet. They appear here by themselves after you measure.", strip: "Last 7 days", measured: "measured", notMeasured: "not measured",
+    bp: {
+      low: "Rather low. Sit down and rest; tell your team if you feel dizzy.", ok: "Within your target.", high: "Above your target. One such reading is no reason to worry; go on measuring as planned.", veryHigh: "Very high. Sit quietly for 5 minutes, then measure twice more, 1–2 minutes apart. Your team receives these readings.",
+    },
+    bg: { veryLow: "Too low. Take 15 g of sugar now (half a glass of juice) and measure again in 15 minutes; do not stay alone.", low: "Rather low. Take something sweet and measure again in 15 minutes.", ok: "Within your target.", high: "Above your target. Go on measuring as planned.", veryHigh: "Very high. Wash your hands, measure again within 15–30 minutes and drink water." },
+    emergencyTitle: "When to call 120", emergency: ["Chest pain, trouble breathing or cold sweat", "Slurred speech, a drooping face, weakness or numbness on one side", "Sudden severe headache, blurred sight or confusion", "Low glucose and unable to eat or to be woken"], not: "This page is not an emergency service and nobody watches it all the time. In any of these cases call 120 at once.", callButton: "Call 120", notPatient: "This page is for patients themselves.", unit: "unit",
+  },
+  ops: {
+    title: "Operations", pipeline: "Pipeline", stage: "Stage", in: "In", out: "Out", lag: "Lag", errors: "Errors", accounting: "Books of the day", day: (d) => `day ${d}`, accepted: "Accepted", stored: "Stored", duplicate: "Duplicate", quarantined: "Quarantined", rejected: "Rejected", device: "Device", total: "Total",
+    balanced: "The books balance: accepted = stored + duplicate + quarantined + rejected", unbalanced: (d) => `The books are off by ${d}`, devices: "By device", health: "Checks", ok: "ok", bad: "not ok", noStages: "The service reports no stages.", refresh: "refreshed every 5 s",
+    stages: { broker: "Broker", edge: "Edge", ingest: "Ingest", journal: "Journal", store: "Store", series: "Series", projector: "Projector", rules: "Rules", alerts: "Alerts", api: "API", dashboard: "Dashboard", dispatcher: "Dispatcher", outbox: "Outbox" },
+  },
+};
