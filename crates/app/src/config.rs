@@ -19,7 +19,6 @@ pub(crate) struct Config {
     pub(crate) site: Site,
     pub(crate) logging: Logging,
     pub(crate) broker: broker::Config,
-    pub(crate) ingest: ingest::Config,
     pub(crate) store: StoreConfig,
     pub(crate) journal: Journal,
     pub(crate) registry: Registry,

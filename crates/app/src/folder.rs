@@ -70,6 +70,15 @@ impl Owned {
     /// Takes the folder for this process. `instead` tells an offline command's user what to do while the service runs.
     pub(crate) fn take(folder: &Path, instead: &str) -> Result<Self, Failure> {
         require_initialised(folder)?;
+        Self::lock(folder, instead)
+    }
+
+    /// As [`Owned::take`], for a folder that [`claim_new`] has just prepared.
+    pub(crate) fn take_new(folder: &Path) -> Result<Self, Failure> {
+        Self::lock(folder, "")
+    }
+
+    fn lock(folder: &Path, instead: &str) -> Result<Self, Failure> {
         let path = folder.join(LOCK);
         let mut lock = OpenOptions::new()
             .read(true)

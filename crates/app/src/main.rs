@@ -14,6 +14,7 @@ mod export;
 mod failure;
 mod folder;
 mod links;
+mod live;
 mod pace;
 mod run;
 mod service;

@@ -13,9 +13,11 @@ mod registry;
 
 pub use error::StoreError;
 pub use journal::{
-    BookRow, Desk, DeviceHistory, Epoch, JournalEntry, JournalHealth, ReadingQuery, Readings, Span,
+    BookRow, Desk, DeviceHistory, Epoch, JournalEntry, JournalHealth, Known, NewHeld, NewReading, ReadingQuery,
+    Readings, Snapshot, Span, fingerprint,
 };
 pub use registry::Registry;
+pub use registry::archive::Archive;
 pub use registry::audit::{AuditRecord, AuditRow, AuditVerdict, verify_audit};
 pub use registry::commands::DeviceCommand;
 pub use registry::directory::{self, Directory};
@@ -71,6 +73,14 @@ impl Store {
     /// Readings: submit, ask, export.
     pub const fn readings(&self) -> &Readings {
         &self.readings
+    }
+
+    /// Whether the registry can commit now.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.registry.ping().await
     }
 
     /// People and devices, in memory.

@@ -360,9 +360,9 @@ fn cursor(text: &str) -> Option<(i64, i64, i64)> {
     Some((parts.next()??, parts.next()??, parts.next()??))
 }
 
-const EPISODE: &str = "SELECT version, change, body FROM episode";
+pub(super) const EPISODE: &str = "SELECT version, change, body FROM episode";
 
-fn episode_row(r: &Row<'_>) -> Result<(i64, Episode), StoreError> {
+pub(super) fn episode_row(r: &Row<'_>) -> Result<(i64, Episode), StoreError> {
     let mut episode: Episode = serde_json::from_str(&r.get::<_, String>(2)?)?;
     episode.version = r.get(0)?;
     Ok((r.get(1)?, episode))

@@ -3,6 +3,7 @@
 //! Every module below brings its own `SCHEMA` and its own typed questions as `impl Store`.
 //! A write is a closure that runs in a savepoint of the shared transaction: if it fails, only it is undone.
 
+pub(crate) mod archive;
 pub mod audit;
 pub mod commands;
 pub mod directory;
@@ -85,7 +86,14 @@ impl Registry {
             .spawn(move || write_loop(&connection, &jobs, &drain))
             .map_err(|e| StoreError::Database { what: "registry thread", reason: e.to_string() })?;
         let readers = Readers { path: path.to_owned(), idle: Mutex::new((Vec::new(), 0)), returned: Condvar::new() };
-        Ok(Self { writer, readers: Arc::new(readers), directory, finding_changes, commands: commands::CommandBell::default(), live })
+        Ok(Self {
+            writer,
+            readers: Arc::new(readers),
+            directory,
+            finding_changes,
+            commands: commands::CommandBell::default(),
+            live,
+        })
     }
 
     pub(crate) const fn directory(&self) -> &Directory {
@@ -98,6 +106,11 @@ impl Registry {
 
     pub(crate) const fn commands(&self) -> &commands::CommandBell {
         &self.commands
+    }
+
+    /// Whether a write can be committed now: an empty transaction, as every write takes it.
+    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
+        self.write(|c| Ok(c.execute_batch("UPDATE alert_meta SET value = value WHERE key = 'ping'")?)).await
     }
 
     /// Runs `work` in the next transaction; returns after its fsync. An error undoes this work only.

@@ -89,10 +89,11 @@ pub enum Outcome {
 /// An address that a provider says is gone: user, channel, address, and the user's version when that was said.
 pub type DeadAddress = (UserId, String, String, i64);
 
-const DELIVERY: &str = "SELECT id, alert, kind, channel, user, address, level, cycle, attempts, state, created_at,
+pub(super) const DELIVERY: &str =
+    "SELECT id, alert, kind, channel, user, address, level, cycle, attempts, state, created_at,
     not_before, word, critical, expires_at, body, seq FROM outbox";
 
-fn delivery(r: &Row<'_>) -> rusqlite::Result<Delivery> {
+pub(super) fn delivery(r: &Row<'_>) -> rusqlite::Result<Delivery> {
     Ok(Delivery {
         id: r.get(0)?,
         alert: r.get::<_, Option<i64>>(1)?.map(AlertId::from_i64),

@@ -1,0 +1,155 @@
+//! What an administrator does without the service: a new folder, devices, users, imports, the audit's chain.
+//!
+//! Every change goes through the same functions as over HTTP; while the service runs these commands name its process
+//! and the call to use instead.
+
+use crate::{
+    Done, Failure,
+    arguments::{AuditCommand, DeviceCommand, ImportOptions, InitOptions, UserCommand},
+    folder::{self, Owned},
+};
+use dashboard_api::admin::{self, NewDevice, NewUser};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use runtime::{Clock, Drain};
+use serde_json::json;
+use std::{future::Future, path::Path};
+use store::{Role, Store};
+
+/// Runs one piece of work on an open store; every write is durable when it returns.
+fn with_store<T, F>(folder: &Path, work: impl FnOnce(Store) -> F) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::failed("tokio runtime", e))?;
+    runtime.block_on(async {
+        let (_handle, drain) = Drain::new();
+        work(Store::open(folder, Clock::system(), &drain)?).await
+    })
+}
+
+/// `init`: folder, first administrator, device CA.
+pub(crate) fn init(options: &InitOptions) -> Done {
+    let folder = &options.data.data_dir;
+    folder::claim_new(folder)?;
+    let (username, password) = with_store(folder, |store| async move {
+        admin::bootstrap(&store).await.map_err(|e| Failure::failed("first administrator", e))
+    })?;
+    device_ca(folder)?;
+    if options.json {
+        println!("{}", json!({ "username": username, "password": password }));
+    } else {
+        println!("{} is ready.\n\n  user name  {username}\n  password   {password}\n", folder.display());
+        println!("The password is shown this once and must be changed at the first login.");
+    }
+    Ok(())
+}
+
+/// The authority that signs devices' certificates; its key never leaves the folder.
+pub(crate) fn device_ca(folder: &Path) -> Done {
+    let wrong = |e: rcgen::Error| Failure::failed("device CA", e);
+    let key = KeyPair::generate().map_err(wrong)?;
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.distinguished_name.push(DnType::CommonName, "Hearthbeat device CA");
+    let certificate = params.self_signed(&key).map_err(wrong)?;
+    folder::write_private(&folder.join("device-ca.key"), key.serialize_pem().as_bytes())?;
+    folder::write_private(&folder.join("device-ca.pem"), certificate.pem().as_bytes())
+}
+
+/// `device provision ID…`
+pub(crate) fn device(command: &DeviceCommand) -> Done {
+    let DeviceCommand::Provision { ids, data, kind, json } = command;
+    let _owned = Owned::take(&data.data_dir, "use POST /api/v1/devices while it runs")?;
+    with_store(&data.data_dir, |store| async move {
+        let mut made = Vec::new();
+        for id in ids {
+            let new = NewDevice { id: Some(id.clone()), kind: kind.clone(), ..NewDevice::default() };
+            let provisioned = admin::provision_device(&store, new).await.map_err(|e| Failure::failed(id, e))?;
+            if !*json {
+                println!("{id}  secret {}  claim code {}", provisioned.secret, provisioned.claim_code);
+            }
+            made.push(json!({ "id": id, "secret": provisioned.secret, "claimCode": provisioned.claim_code }));
+        }
+        if *json {
+            println!("{}", json!(made));
+        }
+        Ok(())
+    })
+}
+
+/// `user add NAME --roles …`
+pub(crate) fn user(command: &UserCommand) -> Done {
+    let UserCommand::Add { username, name, roles, organisation, data, json } = command;
+    let roles: Vec<Role> = roles
+        .iter()
+        .map(|r| serde_json::from_value(json!(r)))
+        .collect::<Result<_, _>>()
+        .map_err(|e| Failure::Configuration(format!("--roles: {e}")))?;
+    let organisation = organisation.as_deref().map(str::parse).transpose();
+    let organisation = organisation.map_err(|_| Failure::Configuration("--organisation: not an organisation id (o_…)".into()))?;
+    let _owned = Owned::take(&data.data_dir, "use POST /api/v1/users while it runs")?;
+    let new = NewUser {
+        username: username.clone(),
+        name: name.clone().unwrap_or_else(|| username.clone()),
+        roles,
+        organisation,
+        ..NewUser::default()
+    };
+    let made = with_store(&data.data_dir, |store| async move {
+        admin::create_user(&store, new).await.map_err(|e| Failure::failed(username, e))
+    })?;
+    let password = made.password.unwrap_or_default();
+    if *json {
+        println!("{}", json!({ "id": made.user.id, "username": username, "password": password }));
+    } else {
+        println!("{username}  {}  password {password}", made.user.id);
+    }
+    Ok(())
+}
+
+/// `import FILE`
+pub(crate) fn import(options: &ImportOptions) -> Done {
+    let text = std::fs::read(&options.file).map_err(|e| Failure::failed(options.file.display(), e))?;
+    let _owned = Owned::take(&options.data.data_dir, "use POST /api/v1/import while it runs")?;
+    let report = with_store(&options.data.data_dir, |store| async move {
+        dashboard_api::import_csv(&store, &text, options.dry_run)
+            .await
+            .map_err(|e| Failure::failed(options.file.display(), e))
+    })?;
+    if options.json {
+        println!("{}", json!(report));
+    } else {
+        let made = report.created;
+        println!("created: {} patients, {} devices, {} bindings", made.patients, made.devices, made.bindings);
+        report.secrets.iter().for_each(|s| println!("{}  secret {}", s.device_id, s.secret));
+    }
+    for rejected in &report.rejected {
+        eprintln!("{}:{}: {} {}", options.file.display(), rejected.line, rejected.column, rejected.reason);
+    }
+    if report.rejected.is_empty() { Ok(()) } else { Err(Failure::Quiet) }
+}
+
+/// `audit verify`
+pub(crate) fn audit(command: &AuditCommand) -> Done {
+    let AuditCommand::Verify { data } = command;
+    folder::require_initialised(&data.data_dir)?;
+    match store::verify_audit(&data.data_dir)? {
+        store::AuditVerdict::Whole { rows } => {
+            println!("{rows} rows, the chain is whole");
+            Ok(())
+        }
+        store::AuditVerdict::Broken { seq } => {
+            Err(Failure::Failed(format!("audit row {seq}: it was changed, or one before it is missing")))
+        }
+    }
+}
+
+/// `openapi`
+pub(crate) fn openapi() -> Done {
+    println!("{}", dashboard_api::openapi_json());
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! Live copies for service clients: what was committed, at most once, through rumqttd.
+//!
+//! Follows the journal from the moment of the start; a slow listener misses copies, never a reading: what must not be
+//! missed is fetched through the API or `export`.
+
+use runtime::Drain;
+use serde_json::{Value, json};
+use store::{JournalEntry, Store};
+use vitals::{Entry, OrganisationId, Reading, Values, Zone};
+use wire::topic::{Live, live};
+
+/// Entries a look; more wait for the next.
+const CHUNK: usize = 1000;
+
+/// Copies until the drain; ends with it.
+pub(crate) fn copy(store: Store, edge: broker::Handle, zone: Zone, drain: &Drain) {
+    let drain = drain.named("live copies");
+    tokio::spawn(async move {
+        let mut committed = store.readings().committed();
+        let mut position = *committed.borrow_and_update();
+        loop {
+            tokio::select! {
+                changed = committed.changed() => if changed.is_err() { return },
+                () = drain.stopping() => return,
+            }
+            // Nobody listens: skip, at no cost.
+            if !edge.has_listeners() {
+                position = *committed.borrow();
+                continue;
+            }
+            while let Ok(entries) = store.readings().entries_after(position, CHUNK) {
+                let Some(last) = entries.last() else { break };
+                position = last.position;
+                entries.iter().for_each(|entry| publish(&store, &edge, &zone, entry));
+            }
+        }
+    });
+}
+
+fn publish(store: &Store, edge: &broker::Handle, zone: &Zone, entry: &JournalEntry) {
+    let Entry::Reading(reading) = &*entry.entry else { return };
+    if let Some(organisation) = owner(store, reading) {
+        edge.publish_live(live(organisation, Live::Readings), body(store, zone, reading).to_string().into());
+    }
+}
+
+/// The patient's station, else the device's.
+fn owner(store: &Store, reading: &Reading) -> Option<OrganisationId> {
+    let directory = store.directory();
+    let of_patient = reading.patient.and_then(|p| directory.patient(p)).and_then(|p| p.organisation);
+    of_patient.or_else(|| directory.device_by_key(reading.device).and_then(|d| d.organisation))
+}
+
+/// The API's members of a reading.
+fn body(store: &Store, zone: &Zone, reading: &Reading) -> Value {
+    let mut body = json!({
+        "id": reading.id, "kind": reading.kind().as_str(), "patientId": reading.patient,
+        "deviceId": store.directory().device_by_key(reading.device).map(|d| d.id.clone()),
+        "measuredAt": reading.measured_at.to_rfc3339(zone), "receivedAt": reading.received_at.to_rfc3339(zone),
+        "timeQuality": reading.time_quality.as_str(), "result": reading.disposition.as_str(), "unit": reading.unit.as_str(),
+    });
+    match &reading.values {
+        Values::Pressure { systolic, diastolic, pulse, .. } => {
+            body["systolic"] = json!(systolic.value());
+            body["diastolic"] = json!(diastolic.value());
+            body["pulse"] = json!(pulse.map(vitals::Decimal::value));
+        }
+        Values::Glucose(vitals::GlucoseValue::Value(value)) => body["glucose"] = json!(value.value()),
+        Values::Glucose(vitals::GlucoseValue::High) => body["glucose"] = json!("HI"),
+        Values::Glucose(vitals::GlucoseValue::Low) => body["glucose"] = json!("LO"),
+    }
+    body
+}
