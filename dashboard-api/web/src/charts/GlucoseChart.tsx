@@ -36,19 +36,25 @@ function marks(points: readonly Glucose[], paper: Paper, size: number) {
 }
 
 function Lines({ paper, targets }: { paper: Paper; targets: Targets }): JSX.Element {
-  const c = t.value.chart;
-  const line = (kind: string, value: number, label: string, below = false) => (
-    <>
-      <line class={`limit ${kind}`} x1={paper.left} x2={paper.right} y1={paper.y(value)} y2={paper.y(value)} />
-      <text class="limit-label" x={paper.right - 2} y={paper.y(value) + (below ? 12 : -4)} text-anchor="end">{label}</text>
-    </>
-  );
+  const line = (kind: string, value: number) => <line class={`limit ${kind}`} x1={paper.left} x2={paper.right} y1={paper.y(value)} y2={paper.y(value)} />;
   return (
     <g>
       <rect class="band sys" x={paper.left} width={paper.right - paper.left} y={paper.y(targets.fastingHigh)} height={Math.max(0, paper.y(targets.fastingLow) - paper.y(targets.fastingHigh))} />
-      {line("sys", targets.fastingHigh, `${c.fastingMark} ${targets.fastingLow.toFixed(1)}–${targets.fastingHigh.toFixed(1)}`)}
-      {line("dia", targets.postMealHigh, `${c.postMark} ${targets.postMealHigh.toFixed(1)}`)}
-      {line("low", LOW, c.low, true)}
+      {line("sys", targets.fastingHigh)}
+      {line("dia", targets.postMealHigh)}
+      {line("low", LOW)}
+    </g>
+  );
+}
+
+function Labels({ paper, targets }: { paper: Paper; targets: Targets }): JSX.Element {
+  const c = t.value.chart;
+  const label = (value: number, text: string, below = false) => <text class="limit-label" x={paper.right - 2} y={paper.y(value) + (below ? 12 : -4)} text-anchor="end">{text}</text>;
+  return (
+    <g>
+      {label(targets.fastingHigh, `${c.fastingMark} ${targets.fastingLow.toFixed(1)}–${targets.fastingHigh.toFixed(1)}`)}
+      {label(targets.postMealHigh, `${c.postMark} ${targets.postMealHigh.toFixed(1)}`)}
+      {label(LOW, c.low, true)}
     </g>
   );
 }
@@ -58,7 +64,7 @@ export function describeGlucose(p: Glucose): string {
   const c = t.value.chart;
   const notes = marksOf(p.reading).map((m) => word(t.value.reasons, m));
   if (p.uncertain) notes.push(c.uncertain);
-  return [dateTime(p.at, now(), lang.value, zone.value), valueText(p.reading), word(t.value.meals, p.reading.meal), p.used ? "" : c.unused, notes.join(lang.value === "en" ? ", " : "、")]
+  return [dateTime(p.at, now(), lang.value, zone.value), valueText(p.reading), word(t.value.meals, p.reading.meal), p.used ? "" : c.unused, notes.join(t.value.comma)]
     .filter(Boolean).join(" · ");
 }
 
@@ -83,6 +89,7 @@ export function GlucoseChart({ points, targets, from, to, summary }: Props): JSX
               <path class="dot out" d={d.out} />
               <path class="dot beyond" d={d.beyond} />
               <path class="bar uncertain" d={d.uncertain} />
+              <Labels paper={paper} targets={targets} />
             </>
           );
         }}

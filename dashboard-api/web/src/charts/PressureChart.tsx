@@ -44,13 +44,20 @@ function Bands({ paper, targets }: { paper: Paper; targets: Targets }): JSX.Elem
     <>
       <rect class={`band ${name}`} x={paper.left} width={paper.right - paper.left} y={paper.y(high)} height={Math.max(0, paper.y(low) - paper.y(high))} />
       <line class={`limit ${name}`} x1={paper.left} x2={paper.right} y1={paper.y(high)} y2={paper.y(high)} />
-      <text class="limit-label" x={paper.right - 2} y={paper.y(high) - 4} text-anchor="end">{t.value.chart.target} {high}</text>
     </>
   );
   return (
     <g>
       {band("sys", Math.min(FLOOR.systolic, targets.systolic), targets.systolic)}
       {band("dia", Math.min(FLOOR.diastolic, targets.diastolic), targets.diastolic)}
+    </g>
+  );
+}
+
+function BandLabels({ paper, targets }: { paper: Paper; targets: Targets }): JSX.Element {
+  return (
+    <g>
+      {[targets.systolic, targets.diastolic].map((v) => <text key={v} class="limit-label" x={paper.right - 2} y={paper.y(v) - 4} text-anchor="end">{t.value.chart.target} {v}</text>)}
     </g>
   );
 }
@@ -80,7 +87,7 @@ export function describePressure(p: Pressure): string {
   if (p.uncertain) notes.push(c.uncertain);
   return [
     dateTime(p.at, now(), lang.value, zone.value), valueText(p.reading), p.pulse === null ? "" : `${c.pulse} ${p.pulse} ${c.pulseUnit}`,
-    p.used ? "" : c.unused, notes.join(lang.value === "en" ? ", " : "、"),
+    p.used ? "" : c.unused, notes.join(t.value.comma),
   ].filter(Boolean).join(" · ");
 }
 
@@ -100,7 +107,7 @@ export function PressureChart({ points, targets, from, to, summary }: Props): JS
           return (
             <>
               <Bands paper={paper} targets={targets} />
-              <path class="bar" d={d.bar} />
+              <path class={points.length > 250 ? "bar dense" : "bar"} d={d.bar} />
               <path class="bar out" d={d.barOut} />
               <path class="dot morning" d={d.morning} />
               <path class="dot evening" d={d.evening} />
@@ -108,6 +115,7 @@ export function PressureChart({ points, targets, from, to, summary }: Props): JS
               <path class="dot out" d={d.out} />
               <path class="dot irregular" d={d.irregular} />
               <path class="bar uncertain" d={d.uncertain} />
+              <BandLabels paper={paper} targets={targets} />
               <PulseStrip points={points} paper={paper} />
             </>
           );

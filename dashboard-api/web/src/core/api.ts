@@ -132,6 +132,13 @@ export async function login(username: string, password: string): Promise<Session
   return session.value;
 }
 
+/** Changes one's own password. */
+export async function changePassword(current: string, next: string): Promise<void> {
+  await call("POST", "/session/password", { current, new: next });
+  const now = session.value;
+  if (now) session.value = { ...now, user: { ...now.user, mustChangePassword: false } };
+}
+
 /** Logs out here, even when the service cannot be told. */
 export async function logout(): Promise<void> {
   try {

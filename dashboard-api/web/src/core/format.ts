@@ -77,8 +77,8 @@ export function years(birth: string | null | undefined, now: number): number | n
 
 /** Hides the middle of a phone number. */
 export function masked(phone: string): string {
-  if (phone.length < 7) return "•".repeat(phone.length);
-  return `${phone.slice(0, 3)}••••${phone.slice(-4)}`;
+  if (phone.length < 7) return "*".repeat(phone.length);
+  return `${phone.slice(0, 3)}****${phone.slice(-4)}`;
 }
 
 /** Minutes that a zone is ahead of UTC at a moment. */

@@ -6,7 +6,7 @@ export const en: Messages = {
   product: "Hearthbeat home monitoring",
   skip: "Skip to content",
   nav: { label: "Main", worklist: "Patients", alerts: "Alerts", ops: "Operations", me: "Mine" },
-  language: "Language", logout: "Log out", account: (name) => `Logged in as ${name}`,
+  comma: ", ", language: "Language", logout: "Log out", account: (name) => `Logged in as ${name}`,
   footer: "Not a medical device and not an emergency service. In an emergency call 120 at once.",
   loading: "Loading…", again: "Try again", more: "Show more", none: "none", close: "Close", cancel: "Cancel", notFoundTitle: "No such page",
   notFoundText: "The address does not exist, or it is outside your scope.", backHome: "Back to the patients", forbidden: "Your role cannot see this page.",
@@ -18,7 +18,7 @@ export const en: Messages = {
   },
   login: {
     title: "Log in", username: "Username", password: "Password", submit: "Log in", busy: "Logging in…", wrong: "User name or password is not right.",
-    tooMany: (m) => `Too many attempts. Try again in about ${m} min.`, intro: "Home blood pressure and glucose for family-doctor teams", change: "This is a one-time password. Ask an administrator to change it soon.",
+    tooMany: (m) => `Too many attempts. Try again in about ${m} min.`, intro: "Home blood pressure and glucose for family-doctor teams",
   },
   severity: { critical: "Critical", urgent: "Urgent", routine: "Routine", info: "Info", none: "No alerts", nodata: "No data" },
   state: {
@@ -90,6 +90,16 @@ export const en: Messages = {
     sensor_malfunction: "sensor fault", sample_insufficient: "sample too small", strip_error: "strip error", temperature_high: "too hot", temperature_low: "too cold", read_interrupted: "read interrupted", general_fault: "device fault",
     time_fault: "clock fault", control_solution: "control solution", zone_suspect: "time zone suspect", personal_outlier: "far from this person's other readings", flagged: "flagged", excluded: "not clinical",
     first_day: "first day", too_old: "too old", outside_window: "outside the window", not_over_limit: "not over the limit", no_value: "no value", implausible: "implausible",
+  },
+  numbers: {
+    systolic: "systolic", diastolic: "diastolic", pulse: "pulse", glucose: "glucose", n: "readings", mean: "mean", hours: "time without a reading", planned: "planned", sessions: "sessions", days: "days", sd: "SD", week: "week", weeks: "weeks",
+    week1Systolic: "first week, systolic", week1Diastolic: "first week, diastolic", week1Sessions: "first week, sessions", week2Systolic: "second week, systolic", week2Diastolic: "second week, diastolic", week2Sessions: "second week, sessions", limit: "limit", window: "window", hold: "silent for", normals: "normal repeats needed", worse: "worse by", critical: "critical limit", age: "age",
+    recovered: "recovered at", gap: "longest gap in a session", share: "share of the plan", margin: "margin to clear", homeSystolic: "target at home, systolic", homeDiastolic: "target at home, diastolic", urgentSystolic: "urgent: systolic over target", urgentDiastolic: "urgent: diastolic over target", dizzy: "systolic limit when dizzy",
+    remind: "remind the patient", call: "to the health manager", inform: "inform the GP", perWeek: "planned a week",
+  },
+  units: { min: "min", h: "h", d: "d", count: "", years: "y", ratio: "", per_week: "a week" },
+  password: {
+    must: "You are using a one-time password.", change: "Change password", current: "Current password", next: "New password", done: "The password is changed.", short: "The new password needs at least 10 characters.",
   },
   me: {
     title: "My health", hello: (n) => `Hello ${n}`, latestBp: "Latest blood pressure", latestBg: "Latest glucose", at: (t, age) => `${t} (${age})`, none: "No readings yet. They appear here by themselves after you measure.", strip: "Last 7 days", measured: "measured", notMeasured: "not measured",

@@ -26,7 +26,7 @@ export const zh = {
   product: "Hearthbeat 居家监测",
   skip: "跳到正文",
   nav: { label: "主导航", worklist: "患者", alerts: "告警", ops: "运行", me: "我的" },
-  language: "语言", logout: "退出登录", account: (name: string) => `当前用户：${name}`,
+  comma: "、", language: "语言", logout: "退出登录", account: (name: string) => `当前用户：${name}`,
   footer: "本系统不是医疗器械，也不是急救服务。紧急情况请立即拨打 120。",
   loading: "正在读取…", again: "重试", more: "显示更多", none: "无", close: "关闭", cancel: "取消", notFoundTitle: "没有这个页面",
   notFoundText: "地址不存在，或者不在您的权限范围内。", backHome: "回到患者列表", forbidden: "您的角色不能查看此页。",
@@ -38,7 +38,7 @@ export const zh = {
   },
   login: {
     title: "登录", username: "用户名", password: "密码", submit: "登录", busy: "正在登录…", wrong: "用户名或密码不正确。",
-    tooMany: (m: number) => `尝试次数过多，请约 ${m} 分钟后再试。`, intro: "家庭医生团队的居家血压与血糖监测", change: "此密码为一次性密码，请尽快请管理员协助更改。",
+    tooMany: (m: number) => `尝试次数过多，请约 ${m} 分钟后再试。`, intro: "家庭医生团队的居家血压与血糖监测",
   },
   severity: { critical: "危急", urgent: "紧急", routine: "关注", info: "信息", none: "无告警", nodata: "无数据" },
   state: {
@@ -100,6 +100,16 @@ export const zh = {
   roles: { gp: "家庭医生", specialist: "专科医生", health_manager: "健康管理师", assistant: "助理", station_admin: "站点管理员", region_admin: "区域管理员", ops: "运维", auditor: "审计", patient: "患者" } as Words,
   verdicts: { page: "已通知", note: "仅记录" } as Words,
   concepts, reasons,
+  numbers: {
+    systolic: "收缩压", diastolic: "舒张压", pulse: "脉搏", glucose: "血糖", n: "读数", mean: "平均", hours: "无读数时长", planned: "计划次数", sessions: "测量次数", days: "天数", sd: "标准差", week: "周", weeks: "周数",
+    week1Systolic: "前一周收缩压", week1Diastolic: "前一周舒张压", week1Sessions: "前一周测量次数", week2Systolic: "后一周收缩压", week2Diastolic: "后一周舒张压", week2Sessions: "后一周测量次数", limit: "界值", window: "时间窗", hold: "静默期", normals: "需几次正常复测", worse: "加重幅度", critical: "危急界值", age: "年龄",
+    recovered: "恢复界值", gap: "测量间隔上限", share: "计划完成比例", margin: "解除余量", homeSystolic: "家庭收缩压目标", homeDiastolic: "家庭舒张压目标", urgentSystolic: "紧急：收缩压超出目标", urgentDiastolic: "紧急：舒张压超出目标", dizzy: "伴头晕的收缩压界值",
+    remind: "提醒患者", call: "交健康管理师", inform: "告知医生", perWeek: "每周计划",
+  } as Words,
+  units: { min: "分钟", h: "小时", d: "天", count: "次", years: "岁", ratio: "", per_week: "次/周" } as Words,
+  password: {
+    must: "您正在使用一次性密码。", change: "修改密码", current: "当前密码", next: "新密码", done: "密码已修改。", short: "新密码至少 10 个字符。",
+  },
   me: {
     title: "我的健康", hello: (n: string) => `${n}，您好`, latestBp: "最近一次血压", latestBg: "最近一次血糖", at: (t: string, age: string) => `${t}（${age}）`, none: "还没有读数。测量后会自动出现在这里。", strip: "最近 7 天", measured: "已测", notMeasured: "未测",
     bp: {

@@ -50,7 +50,7 @@ function Head({ alert, patient }: { alert: AlertDetail; patient: Patient | null 
 
 function Timeline({ events }: { events: TimelineEvent[] }): JSX.Element {
   return (
-    <Card title={t.value.alert.timeline} id="timeline">
+    <Card title={t.value.alert.timeline} id="timeline" class="history">
       <ol class="timeline">
         {[...events].sort((a, b) => ms(a.at) - ms(b.at)).map((e, i) => (
           <li key={i} class={e.event}>
@@ -108,7 +108,7 @@ export function Alert({ id }: { id: string }): JSX.Element {
     <>
       <p class="back"><Link to="/alerts">← {t.value.alert.listOpen}</Link></p>
       {alert.error ? <Failed error={alert.error} again={alert.reload} /> : null}
-      <div class="columns">
+      <div class="columns alert">
         <div class="column">
           <Head alert={a} patient={a.patient?.name ? a.patient : patient.data} />
           <Actions alert={a} reload={alert.reload} />

@@ -9,7 +9,7 @@ import { patientName, userName } from "../core/names";
 import { place, setQuery } from "../core/router";
 import type { Alert } from "../core/types";
 import { lang, t, word } from "../i18n";
-import { Failed, levelOf, Link, Loading, Tag } from "../ui/basics";
+import { Failed, levelOf, Link, Loading, Sign, Tag } from "../ui/basics";
 
 const STATES = ["active", "notified", "acknowledged", "follow_up", "resolved", "auto_resolved", "all"] as const;
 const SEVERITIES = ["critical", "urgent", "routine", "info"] as const;
@@ -24,7 +24,7 @@ export function Clock({ alert }: { alert: Alert }): JSX.Element | null {
   if (Number.isNaN(at) || !waiting(alert)) return null;
   const left = at - now();
   const text = duration(left, lang.value);
-  return <span class={left < 0 ? "due late" : left < 180_000 ? "due soon" : "due"}>⏱ {left < 0 ? t.value.inbox.overdue(text) : t.value.inbox.due(text)}</span>;
+  return <span class={left < 0 ? "due late" : left < 180_000 ? "due soon" : "due"}><Sign shape="clock" /> {left < 0 ? t.value.inbox.overdue(text) : t.value.inbox.due(text)}</span>;
 }
 
 function Row({ alert, self }: { alert: Alert; self: string | undefined }): JSX.Element {

@@ -59,13 +59,13 @@ function Row({ row }: { row: WorklistRow }): JSX.Element {
       <td data-label={m.severity}><Tag level={levelOfRow(row)} /></td>
       <th scope="row" data-label={m.name}><Link to={`/patients/${encodeURIComponent(row.id)}`} class="strong">{row.name}</Link></th>
       <td data-label={m.who} class="nowrap">{[word(t.value.sex, row.sex), old === null ? "" : t.value.years(old)].filter(Boolean).join(" ") || "–"}</td>
-      <td data-label={m.why} class="why">{whyText(row)}</td>
+      <td data-label={m.why} class={row.why ? "why" : "why quiet"}>{whyText(row)}</td>
       <td data-label={m.last} class="num">
         {row.latest ? <strong>{valueText(row.latest)}</strong> : "–"}
         {!Number.isNaN(last) && <small>{age(last, now(), lang.value)}</small>}
       </td>
       <td data-label={m.trend}><Spark spark={row.spark} /></td>
-      <td data-label={m.open} class="num">{open > 0 ? m.alerts(open) : "–"}</td>
+      <td data-label={m.open} class={open > 0 ? "num" : "num zero"}>{open > 0 ? m.alerts(open) : "–"}</td>
     </tr>
   );
 }

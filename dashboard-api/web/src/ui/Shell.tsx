@@ -8,6 +8,7 @@ import { place, setQuery } from "../core/router";
 import type { Role } from "../core/types";
 import { lang, t, word } from "../i18n";
 import { Link, Voice } from "./basics";
+import { OneTimePassword } from "./Password";
 
 /** Rules that have not moved for this long are said loudly. */
 const STALE = 10 * 60_000;
@@ -18,7 +19,7 @@ export function pagesOf(roles: readonly Role[]): ("worklist" | "alerts" | "me" |
   return [
     ...(clinical ? (["worklist", "alerts"] as const) : []),
     ...(roles.includes("patient") ? (["me"] as const) : []),
-    ...(roles.some((r) => r === "ops" || r === "region_admin" || r === "station_admin") ? (["ops"] as const) : []),
+    ...(roles.includes("ops") ? (["ops"] as const) : []),
   ];
 }
 
@@ -104,6 +105,7 @@ export function Shell({ children }: { children: ComponentChildren }): JSX.Elemen
       <Header />
       <main id="main" tabIndex={-1}>
         <Freshness />
+        {session.value?.user.mustChangePassword && <OneTimePassword />}
         {children}
       </main>
       <footer><p>{t.value.footer}</p></footer>

@@ -17,14 +17,23 @@ export function Link({ to, children, ...rest }: { to: string; children: Componen
   return <a {...rest} href={href(to)} onClick={click}>{children}</a>;
 }
 
-const SHAPES = { critical: "▲", urgent: "◆", routine: "●", info: "○", none: "–", nodata: "⧖" } as const;
-export type Level = keyof typeof SHAPES;
+/** Drawn, not typed: fonts miss some of these. */
+const SHAPES = {
+  critical: "M6 1 11.5 11H.5z", urgent: "M6 .5 11.5 6 6 11.5.5 6z", routine: "M1 6a5 5 0 1 0 10 0a5 5 0 1 0-10 0", info: "M1.5 6a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0-9 0",
+  none: "M2 6h8", nodata: "M2.5 1h7L6 6l3.5 5h-7L6 6z", clock: "M1.5 6a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0-9 0M6 3v3l2 1.5",
+} as const;
+type Shape = keyof typeof SHAPES;
+export type Level = Exclude<Shape, "clock">;
+
+export const Sign = ({ shape }: { shape: Shape }): JSX.Element => (
+  <svg class={`sign ${shape}`} width="12" height="12" viewBox="0 0 12 12" aria-hidden="true"><path d={SHAPES[shape]} /></svg>
+);
 
 /** Severity as shape and word; colour comes last. */
 export function Tag({ level }: { level: Level }): JSX.Element {
   return (
     <span class={`tag ${level}`}>
-      <span aria-hidden="true">{SHAPES[level]}</span> {t.value.severity[level]}
+      <Sign shape={level} /> {t.value.severity[level]}
     </span>
   );
 }

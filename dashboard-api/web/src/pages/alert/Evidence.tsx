@@ -48,7 +48,7 @@ function Readings({ title, all, used, id }: { title: string; all: Line[]; used: 
   if (all.length === 0) return null;
   return (
     <>
-      <h3 id={id}>{title}（{all.length}）</h3>
+      <h3 id={id}>{title} ({all.length})</h3>
       <ul class={used ? "readings used" : "readings"} aria-labelledby={id}>
         {all.map((l) => (
           <li key={l.id}>
@@ -57,7 +57,7 @@ function Readings({ title, all, used, id }: { title: string; all: Line[]; used: 
             {l.reading?.pulse ? <span class="quiet">{t.value.chart.pulse} {l.reading.pulse}</span> : null}
             {l.reading?.meal ? <span class="quiet">{word(t.value.meals, l.reading.meal)}</span> : null}
             {l.reading?.measuredAt && <time dateTime={l.reading.measuredAt}>{exact(ms(l.reading.measuredAt), lang.value, zone.value)}</time>}
-            {!used && <span class="detail">{m.reason}：{l.reason ? word(t.value.reasons, l.reason) : l.reading ? marksOf(l.reading as Reading).map((x) => word(t.value.reasons, x)).join("、") : "–"}</span>}
+            {!used && <span class="detail">{l.reason ? word(t.value.reasons, l.reason) : l.reading ? marksOf(l.reading as Reading).map((x) => word(t.value.reasons, x)).join(t.value.comma) : "–"}</span>}
           </li>
         ))}
       </ul>
@@ -82,17 +82,25 @@ function Facts({ title, all, id }: { title: string; all: Fact[]; id: string }): 
   );
 }
 
+/** One limit as a line, several as a table. */
+function Limits({ value }: { value: unknown }): JSX.Element | null {
+  if (typeof value === "string") return value ? <p><strong>{t.value.alert.limits}</strong> {value}</p> : null;
+  return <Facts title={t.value.alert.limits} all={facts(value)} id="evidence-limits" />;
+}
+
 interface RuleCard { id?: string; text?: unknown; guideline?: unknown; source?: unknown }
 
 export function EvidenceCard({ alert }: { alert: AlertDetail }): JSX.Element {
   const m = t.value.alert;
   const known = useKnown(alert);
-  const card = useLoad(`rule ${alert.ruleId}`, (signal) => get<RuleCard>(`/rules/${encodeURIComponent(alert.ruleId)}`, signal).catch(() => null));
+  const told = alert.evidence?.["text"] !== undefined;
+  const card = useLoad(`rule ${alert.ruleId} ${told}`, async (signal) => told ? null : get<RuleCard>(`/rules/${encodeURIComponent(alert.ruleId)}`, signal).catch(() => null));
   const e = alert.evidence ?? {};
   const version = plain(e["ruleVersion"] ?? e["version"] ?? alert.ruleVersion ?? null);
+  const spoken = (key: string): unknown => (lang.value === "en" ? e[key] : (e[`${key}Zh`] ?? e[key]));
   const guideline = e["guideline"] ?? card.data?.guideline ?? card.data?.source;
-  const clears = alert.clears ?? e["clears"];
-  const text = card.data?.text;
+  const clears = spoken("clears") ?? alert.clears;
+  const text = spoken("text") ?? card.data?.text;
   return (
     <Card title={m.evidence} id="evidence">
       <p><strong>{m.rule} {alert.ruleId}</strong>{version !== "–" && <span class="quiet"> · {m.version(version)}</span>}{text ? <span class="detail">{plain(text)}</span> : null}</p>
@@ -100,9 +108,9 @@ export function EvidenceCard({ alert }: { alert: AlertDetail }): JSX.Element {
       <Readings title={m.used} all={lines(e.readings, known)} used id="evidence-used" />
       <Readings title={m.excluded} all={lines(e.excluded, known)} used={false} id="evidence-excluded" />
       <Facts title={m.numbers} all={facts(e["numbers"])} id="evidence-numbers" />
-      <Facts title={m.limits} all={facts(e["limits"] ?? e["limit"])} id="evidence-limits" />
+      <Limits value={e["limits"] ?? e["limit"]} />
       <Facts title={m.parameters} all={facts(e["parameters"])} id="evidence-parameters" />
-      {guideline ? <p><strong>{m.guideline}</strong> {plain(guideline)}</p> : null}
+      {guideline ? <p class="after-table"><strong>{m.guideline}</strong> {plain(guideline)}</p> : null}
       {clears ? <p><strong>{m.clears}</strong> {plain(clears)}</p> : null}
     </Card>
   );

@@ -1,5 +1,5 @@
 // Open-ended JSON of the evidence as text: numbers short, pairs as "name: value", objects with a language in ours.
-import { lang } from "../../i18n";
+import { lang, t } from "../../i18n";
 
 /** Any JSON value in words. */
 export function plain(value: unknown): string {
@@ -7,12 +7,12 @@ export function plain(value: unknown): string {
   if (typeof value === "number") return Number.isInteger(value) ? String(value) : String(Math.round(value * 100) / 100);
   if (typeof value === "boolean") return value ? "✓" : "✗";
   if (typeof value === "string") return looksJson(value) ?? value;
-  if (Array.isArray(value)) return value.map(plain).join(lang.value === "en" ? ", " : "、");
+  if (Array.isArray(value)) return value.map(plain).join(t.value.comma);
   const o = value as Record<string, unknown>;
   const own = o[lang.value] ?? (lang.value === "en" ? undefined : (o["zh"] ?? o["zh_cn"] ?? o["zhCn"]));
   if (typeof own === "string") return own;
   if ("text" in o && typeof o["text"] === "string") return o["text"];
-  if ("value" in o) return [plain(o["value"]), typeof o["unit"] === "string" ? o["unit"] : ""].filter(Boolean).join(" ");
+  if ("value" in o) return [plain(o["value"]), typeof o["unit"] === "string" ? (t.value.units[o["unit"]] ?? o["unit"]) : ""].filter(Boolean).join(" ");
   return Object.entries(o).filter(([, v]) => v !== null).map(([k, v]) => `${readable(k)}: ${plain(v)}`).join(" · ");
 }
 
@@ -25,8 +25,8 @@ function looksJson(text: string): string | null {
   }
 }
 
-/** `homeSystolic` and `home_systolic` as words. */
-export const readable = (key: string): string => key.replaceAll("_", " ").replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase();
+/** A number's name in words; an unknown `homeSystolic` or `home_systolic` is taken apart. */
+export const readable = (key: string): string => t.value.numbers[key] ?? key.replaceAll("_", " ").replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase();
 
 export interface Fact {
   name: string;

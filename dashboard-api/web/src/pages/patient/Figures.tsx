@@ -51,7 +51,7 @@ const join = (...parts: string[]): string => parts.filter(Boolean).join(lang.val
 
 function honesty(points: readonly (Pressure | Glucose)[]): string {
   const used = points.filter((p) => p.used).length;
-  const why = leftOut(points).map(([mark, n]) => `${word(t.value.reasons, mark)} ${n}`).join(lang.value === "en" ? ", " : "、");
+  const why = leftOut(points).map(([mark, n]) => `${word(t.value.reasons, mark)} ${n}`).join(t.value.comma);
   return `${t.value.chart.honesty(used, points.length - used, why)} · ${t.value.banner.zone(zone.value)}`;
 }
 
@@ -61,7 +61,7 @@ function Table({ points, label }: { points: readonly (Pressure | Glucose)[]; lab
   const newest = [...points].reverse().slice(0, shown);
   const bp = points[0]?.reading.kind === "blood_pressure";
   const heads = [c.time, c.value, bp ? c.pulse : c.meal, c.used, c.mark, c.quality];
-  const notes = (r: Reading) => marksOf(r).map((m) => word(t.value.reasons, m)).join(lang.value === "en" ? ", " : "、");
+  const notes = (r: Reading) => marksOf(r).map((m) => word(t.value.reasons, m)).join(t.value.comma);
   return (
     <div class="scroll" tabIndex={0} role="group" aria-label={label}>
       <table class="rows plain" aria-label={label}>
