@@ -1,0 +1,208 @@
+//! The dispatcher: takes rows that are due, asks once more whether they are wanted, sends, writes down what became of it.
+//!
+//! At least once: a crash between sending and writing down sends the same bytes under the same key again.
+//! Must never: make a message, or let anything wait in front of a critical: each lane has its own places.
+
+use crate::{
+    channel::{Channels, Verdict},
+    config::Config,
+};
+use runtime::{Clock, Drain, crash};
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::Duration,
+};
+use store::{Outcome, Outgoing, Store, StoreError};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
+use vitals::Timestamp;
+
+/// Messages under way at once: criticals, everything else. Full: the rest waits in the outbox.
+const LANES: [(bool, usize); 2] = [(true, 32), (false, 16)];
+/// After so many failed attempts of a critical page the person's next contact is used too.
+const ASK_AFTER: u32 = 3;
+/// A provider may ask us to wait so long, not longer.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// After a fault of the store.
+const PAUSE: Duration = Duration::from_millis(500);
+/// A stop waits so long for answers; then the row stays, and the same message is sent again at the next start.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
+/// What the dispatcher needs.
+pub(crate) struct Dispatcher {
+    pub(crate) store: Store,
+    pub(crate) config: Arc<Config>,
+    pub(crate) channels: Arc<Channels>,
+    /// Something failed that the book should hear of.
+    pub(crate) failed: mpsc::Sender<()>,
+    pub(crate) settles: mpsc::Receiver<oneshot::Sender<bool>>,
+}
+
+/// What became of a message under way.
+struct Sent {
+    id: String,
+    critical: bool,
+}
+
+#[derive(Default)]
+struct UnderWay {
+    tasks: JoinSet<Sent>,
+    ids: HashSet<String>,
+    critical: usize,
+    other: usize,
+}
+
+impl UnderWay {
+    fn count(&mut self, critical: bool) -> &mut usize {
+        if critical { &mut self.critical } else { &mut self.other }
+    }
+
+    fn back(&mut self, sent: &Sent) {
+        self.ids.remove(&sent.id);
+        *self.count(sent.critical) -= 1;
+    }
+}
+
+/// Runs until the drain.
+pub(crate) async fn run(mut this: Dispatcher, drain: Drain) {
+    let clock = this.store.clock().clone();
+    let mut changes = this.store.outbox_changes();
+    let mut under_way = UnderWay::default();
+    let mut settling: Vec<oneshot::Sender<bool>> = Vec::new();
+    let mut done = false;
+    loop {
+        changes.mark_unchanged();
+        let next = match this.take(&mut under_way, clock.now()).await {
+            Ok((started, next)) => {
+                done |= started;
+                next
+            }
+            Err(e) => {
+                tracing::error!(error = %e, "the outbox cannot be read");
+                tokio::time::sleep(PAUSE).await;
+                Some(clock.now())
+            }
+        };
+        if under_way.ids.is_empty() && next.is_none_or(|at| at > clock.now()) {
+            for answer in settling.drain(..) {
+                let _ = answer.send(done);
+            }
+            done = false;
+        }
+        // With every place taken a due row must not wake us; the end of a message does.
+        let sleep = if under_way.ids.is_empty() { next } else { next.filter(|at| *at > clock.now()) };
+        tokio::select! {
+            Some(sent) = under_way.tasks.join_next() => {
+                if let Ok(sent) = sent { under_way.back(&sent) }
+            }
+            _ = changes.changed() => {}
+            () = clock.sleep_until_some(sleep) => {}
+            Some(answer) = this.settles.recv() => settling.push(answer),
+            () = drain.stopping() => break,
+        }
+    }
+    let last = async { while under_way.tasks.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(LAST_ANSWERS, last).await;
+}
+
+impl Dispatcher {
+    /// Starts what is due and has a place. Returns whether anything was started, and when the next row is due.
+    async fn take(
+        &self,
+        under_way: &mut UnderWay,
+        now: Timestamp,
+    ) -> Result<(bool, Option<Timestamp>), StoreError> {
+        let mut started = false;
+        for (critical, places) in LANES {
+            let free = places.saturating_sub(*under_way.count(critical));
+            if free == 0 {
+                continue;
+            }
+            let due = self.store.outbox_due(now, critical, free + under_way.ids.len()).await?;
+            for message in due.into_iter().filter(|m| !under_way.ids.contains(&m.delivery.id)).take(free).collect::<Vec<_>>() {
+                started = true;
+                under_way.ids.insert(message.delivery.id.clone());
+                *under_way.count(critical) += 1;
+                let (store, config) = (self.store.clone(), self.config.clone());
+                let (channels, failed) = (self.channels.clone(), self.failed.clone());
+                under_way.tasks.spawn(async move {
+                    let sent = Sent { id: message.delivery.id.clone(), critical };
+                    if let Err(e) = hand_over(&store, &config, &channels, &failed, message).await {
+                        tracing::error!(error = %e, delivery = %sent.id, "a delivery's outcome was not written down");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    sent
+                });
+            }
+        }
+        let next = self.store.outbox_next().await?;
+        Ok((started, next))
+    }
+}
+
+async fn hand_over(
+    store: &Store,
+    config: &Config,
+    channels: &Channels,
+    failed: &mpsc::Sender<()>,
+    message: Outgoing,
+) -> Result<(), StoreError> {
+    let clock: &Clock = store.clock();
+    let delivery = &message.delivery;
+    if clock.now() > message.expires_at {
+        count(&message, "expired");
+        return store.outbox_mark(delivery, Outcome::Expired, "too late to send".into()).await;
+    }
+    if !store.outbox_wanted(delivery.id.clone()).await? {
+        return Ok(());
+    }
+    let verdict = channels.send(&message).await;
+    crash::point("outbox.after_send");
+    let (outcome, word) = judge(config, &message, verdict, clock.now());
+    let tell = matches!(outcome, Outcome::Refused { .. } | Outcome::Again { ask: true, .. });
+    if matches!(outcome, Outcome::Accepted) {
+        let waited = clock.now().since(delivery.created_at);
+        metrics::histogram!("hearthbeat_alerts_handover_seconds").record(waited.as_secs_f64());
+        count(&message, "accepted");
+    } else {
+        count(&message, "failed");
+        tracing::warn!(delivery = %delivery.id, channel = %delivery.channel, attempt = delivery.attempts + 1, word, "not delivered");
+    }
+    store.outbox_mark(delivery, outcome, word).await?;
+    if tell {
+        // Full: the book has been woken already.
+        let _ = failed.try_send(());
+    }
+    Ok(())
+}
+
+fn count(message: &Outgoing, outcome: &'static str) {
+    let kind = match message.delivery.kind.as_str() {
+        "alert.notification" => "notification",
+        "alert.digest" => "digest",
+        "service.warning" => "warning",
+        _ => "quiet",
+    };
+    metrics::counter!("hearthbeat_alerts_deliveries_total", "kind" => kind, "outcome" => outcome).increment(1);
+}
+
+/// What an answer means for the row.
+fn judge(config: &Config, message: &Outgoing, verdict: Verdict, now: Timestamp) -> (Outcome, String) {
+    match verdict {
+        Verdict::Accepted(word) => (Outcome::Accepted, word),
+        Verdict::Gone(word) => (Outcome::Refused { disable: true }, word),
+        Verdict::NoChannel => (Outcome::Refused { disable: false }, "the channel is not configured".into()),
+        Verdict::Temporary(word, wait) => {
+            let attempts = message.delivery.attempts + 1;
+            let first = u64::from(config.retry_first_seconds);
+            let longest = u64::from(config.retry_longest_seconds);
+            let growing = first.saturating_mul(1 << (attempts - 1).min(20)).min(longest);
+            let wait = wait.unwrap_or_default().min(LONGEST_RETRY_AFTER).max(Duration::from_secs(growing));
+            let ask = message.critical && attempts == ASK_AFTER;
+            (Outcome::Again { at: now.plus(wait), ask }, word)
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! The task that owns the book: takes findings, timers, failures and commands in, and stores each cycle whole.
+//!
+//! Active episodes are in memory, as stored; a change is made on a copy and put back after its commit.
+//! Must never: send; answer a command before it is durable.
+
+use crate::{
+    Config,
+    book::{Case, Context, Effect},
+    desk::{Desk, Place},
+    hours::Hours,
+    in_range,
+    message::{Press, Warning},
+    work::Work,
+};
+use runtime::crash;
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use store::{
+    Action, Command, CommandError, Delivery, DeliveryState, Episode, FindingChange, FindingEvent, ReadingQuery, Store,
+    StoreError,
+};
+use vitals::{AlertId, Concept, Finding, FindingId, PatientId, Severity, Timestamp, Zone};
+
+/// Findings, timers or failures in one transaction: small, so that a page never waits for many others.
+const BATCH: usize = 64;
+/// On system time, the ranges are looked at no more often; under a manual clock whenever there are new readings.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// Readings since the finding that are looked at.
+const LOOK_AT: usize = 500;
+
+/// What does not change while the stage runs.
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) config: Arc<Config>,
+    pub(crate) public_url: String,
+    pub(crate) link_key: [u8; 32],
+    pub(crate) zone: Zone,
+}
+
+impl Shared {
+    pub(crate) fn desk(&self) -> Desk<'_> {
+        Desk::new(&self.store, &self.config)
+    }
+
+    pub(crate) fn press(&self, now: Timestamp) -> Press<'_> {
+        let Self { config, public_url, link_key, zone, .. } = self;
+        Press { config, public_url, link_key, zone, now }
+    }
+}
+
+/// The book in memory.
+pub(crate) struct Stage {
+    pub(crate) shared: Arc<Shared>,
+    cases: HashMap<AlertId, Case>,
+    keys: HashMap<(PatientId, Concept), AlertId>,
+    position: i64,
+    /// Turns of the roster up to here have been seen.
+    turned: Timestamp,
+    /// Journal position and moment of the last look at ranges.
+    looked: (u64, Timestamp),
+}
+
+/// An alert's number: the same finding event gives the same one, so a crash before the commit changes nothing.
+fn alert_id(finding: FindingId, sequence: i64) -> AlertId {
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    AlertId::new(finding.as_i64().cast_unsigned() ^ sequence.cast_unsigned().wrapping_mul(SPREAD))
+}
+
+impl Stage {
+    pub(crate) async fn load(shared: Arc<Shared>) -> Result<Self, StoreError> {
+        let store = &shared.store;
+        let now = store.clock().now();
+        let position = store.alerts_position().await?;
+        let active = store.active_episodes().await?;
+        let cases: HashMap<_, _> = active.into_iter().map(|e| (e.id, Case::read(e))).collect();
+        let keys = cases.values().map(|c| ((c.episode.patient, c.episode.concept), c.episode.id)).collect();
+        Ok(Self { shared, cases, keys, position, turned: now, looked: (0, Timestamp::MIN) })
+    }
+
+    fn now(&self) -> Timestamp {
+        self.shared.store.clock().now()
+    }
+
+    /// Everything there is to do now, one small transaction after another. Returns whether anything was done.
+    pub(crate) async fn cycle(&mut self) -> Result<bool, StoreError> {
+        // A stream of findings must not starve the timers; the ranges can wait for both.
+        let (new, due, failed) =
+            (self.take_findings().await?, self.fire_timers().await?, self.take_failures().await?);
+        Ok(new || due || failed || self.turn_roster().await? || self.look_at_ranges().await?)
+    }
+
+    /// The earliest moment at which something happens by itself.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        let timers = self.cases.values().filter_map(Case::due).min();
+        let turn = || self.shared.desk().next_turn(self.turned);
+        let turn = if self.cases.values().any(Case::is_calling) { turn() } else { None };
+        [timers, turn].into_iter().flatten().min()
+    }
+
+    /// On system time: when the ranges are to be looked at next.
+    pub(crate) fn next_look(&self) -> Option<Timestamp> {
+        let wanted = !self.shared.store.clock().is_manual() && self.cases.values().any(may_clear);
+        wanted.then(|| self.looked.1.plus(LOOK_EVERY))
+    }
+
+    fn place(&self, desk: &Desk<'_>, episode: &Episode) -> Place {
+        let station = desk.directory.patient(episode.patient).and_then(|p| p.organisation);
+        desk.place(episode.team, station)
+    }
+
+    /// Runs `step` on a case with everything that the book may know.
+    fn with<T>(&self, case: &mut Case, now: Timestamp, step: impl FnOnce(&mut Case, &Context<'_>) -> T) -> T {
+        let desk = self.shared.desk();
+        let place = self.place(&desk, &case.episode);
+        let hours: Hours = desk.hours(place.organisation, &self.shared.zone);
+        let people = |words: &[String], critical: bool| {
+            desk.people(&place, words, critical, now).into_iter().map(|p| p.user_id).collect()
+        };
+        let ctx = Context { now, config: &self.shared.config, hours: &hours, people: &people };
+        step(case, &ctx)
+    }
+
+    fn put(&self, work: &mut Work, case: Case, effects: Vec<Effect>, now: Timestamp) {
+        work.put(case, effects, &self.shared.desk(), &self.shared.press(now));
+    }
+
+    async fn commit(&mut self, mut work: Work, now: Timestamp) -> Result<(), StoreError> {
+        let batch = work.finish(&self.shared.desk(), &self.shared.press(now));
+        let position = batch.position;
+        crash::point("alerts.before_commit");
+        let begun = Instant::now();
+        self.shared.store.commit_alerts(batch).await?;
+        metrics::histogram!("hearthbeat_alerts_commit_seconds").record(begun.elapsed().as_secs_f64());
+        self.position = position.unwrap_or(self.position);
+        for (id, mut case) in work.cases {
+            case.episode.version += 1;
+            let key = (case.episode.patient, case.episode.concept);
+            if case.episode.state.is_active() {
+                self.keys.insert(key, id);
+                self.cases.insert(id, case);
+            } else {
+                if self.keys.get(&key) == Some(&id) {
+                    self.keys.remove(&key);
+                }
+                self.cases.remove(&id);
+            }
+        }
+        let calling = self.cases.values().filter(|c| c.is_calling()).count();
+        metrics::gauge!("hearthbeat_alerts_unacknowledged_criticals").set(f64::from(u32::try_from(calling).unwrap_or(u32::MAX)));
+        metrics::gauge!("hearthbeat_alerts_active_episodes").set(f64::from(u32::try_from(self.cases.len()).unwrap_or(u32::MAX)));
+        Ok(())
+    }
+
+    async fn take_findings(&mut self) -> Result<bool, StoreError> {
+        let events = self.shared.store.findings_after(self.position, BATCH).await?;
+        let Some(last) = events.last().map(|e| e.sequence) else { return Ok(false) };
+        let now = self.now();
+        let mut work = Work::default();
+        metrics::counter!("hearthbeat_alerts_findings_total").increment(u64::try_from(events.len()).unwrap_or(0));
+        for event in &events {
+            self.take_finding(&mut work, event, now).await?;
+        }
+        work.batch.position = Some(last);
+        self.commit(work, now).await?;
+        Ok(true)
+    }
+
+    async fn take_finding(&self, work: &mut Work, event: &FindingEvent, now: Timestamp) -> Result<(), StoreError> {
+        let finding = &event.finding;
+        let known = self.active(work, finding.draft.patient, finding.draft.concept);
+        let (case, effects) = match (&event.kind, known) {
+            // Retracted before anybody could be told: the retraction follows in the log.
+            (FindingChange::Raised, None) if finding.retracted_at.is_some() => return Ok(()),
+            (FindingChange::Raised, None) => match self.open(work, finding, event.sequence).await? {
+                Some(mut case) => {
+                    let effects = self.with(&mut case, now, |case, ctx| case.raised(finding, ctx));
+                    (case, effects)
+                }
+                None => return Ok(()),
+            },
+            (FindingChange::Raised, Some(mut case)) => {
+                let effects = self.with(&mut case, now, |case, ctx| case.raised(finding, ctx));
+                (case, effects)
+            }
+            (FindingChange::Attached(readings), Some(mut case)) => {
+                let effects = case.joined(readings);
+                (case, effects)
+            }
+            (FindingChange::Retracted, Some(mut case)) => {
+                let effects = case.retracted(finding);
+                (case, effects)
+            }
+            (FindingChange::Attached(_) | FindingChange::Retracted, None) => return Ok(()),
+        };
+        if event.kind == FindingChange::Raised {
+            work.batch.attached.push((finding.id, case.episode.id));
+        }
+        self.put(work, case, effects, now);
+        Ok(())
+    }
+
+    /// The one active case of this key, as this transaction will leave it.
+    fn active(&self, work: &Work, patient: PatientId, concept: Concept) -> Option<Case> {
+        let here = |c: &&Case| c.episode.patient == patient && c.episode.concept == concept;
+        if let Some(changed) = work.cases.values().filter(here).find(|c| c.episode.state.is_active()) {
+            return Some(changed.clone());
+        }
+        let id = self.keys.get(&(patient, concept))?;
+        if work.cases.contains_key(id) { None } else { self.cases.get(id).cloned() }
+    }
+
+    async fn open(&self, work: &Work, finding: &Finding, sequence: i64) -> Result<Option<Case>, StoreError> {
+        let (patient, concept) = (finding.draft.patient, finding.draft.concept);
+        let closed_here = work.cases.values().filter(|c| c.episode.patient == patient && c.episode.concept == concept);
+        let previous = match closed_here.map(|c| c.episode.id).last() {
+            Some(id) => Some(id),
+            None => self.shared.store.last_closed(patient, concept).await?,
+        };
+        let desk = self.shared.desk();
+        let known = desk.directory.patient(patient);
+        let place = desk.place(known.as_ref().and_then(|p| p.team), known.as_ref().and_then(|p| p.organisation));
+        let team = place.team.as_ref().map(|t| t.id);
+        Ok(Case::open(alert_id(finding.id, sequence), finding, team, desk.chain(&place), previous))
+    }
+
+    async fn fire_timers(&mut self) -> Result<bool, StoreError> {
+        let now = self.now();
+        let due = |c: &&Case| c.due().is_some_and(|at| at <= now);
+        let (digests, mut others): (Vec<&Case>, Vec<&Case>) =
+            self.cases.values().filter(due).partition(|c| c.episode.severity == Severity::Routine);
+        others.sort_by_key(|c| (c.episode.severity != Severity::Critical, c.due(), c.episode.id));
+        others.truncate(BATCH);
+        // A person's digest is one message, so what is due for it is one transaction.
+        let cases: Vec<Case> = if others.is_empty() { digests } else { others }.into_iter().cloned().collect();
+        if cases.is_empty() {
+            return Ok(false);
+        }
+        let mut work = Work::default();
+        for mut case in cases {
+            let effects = self.with(&mut case, now, Case::due_now);
+            self.put(&mut work, case, effects, now);
+        }
+        self.commit(work, now).await?;
+        Ok(true)
+    }
+
+    /// Deliveries that failed: the person's next contact, or where nobody of the step is left, the next step.
+    async fn take_failures(&mut self) -> Result<bool, StoreError> {
+        let failed = self.shared.store.outbox_unsettled(BATCH).await?;
+        if failed.is_empty() {
+            return Ok(false);
+        }
+        let now = self.now();
+        let mut work = Work::default();
+        for delivery in &failed {
+            work.batch.settled.push(delivery.id.clone());
+            self.take_failure(&mut work, delivery, now).await?;
+        }
+        self.commit(work, now).await?;
+        Ok(true)
+    }
+
+    async fn take_failure(&self, work: &mut Work, failed: &Delivery, now: Timestamp) -> Result<(), StoreError> {
+        let desk = self.shared.desk();
+        let press = self.shared.press(now);
+        let for_good = failed.state == DeliveryState::Failed;
+        let (Some(alert), Some(user)) = (failed.alert, failed.user.and_then(|u| desk.directory.user(u))) else {
+            return Ok(());
+        };
+        let case = work.cases.get(&alert).or_else(|| self.cases.get(&alert)).cloned();
+        let Some(mut case) = case else { return Ok(()) };
+        if for_good {
+            let matter = format!("dead {} {} {} {}", user.id, user.version, failed.channel, failed.address);
+            let about = Warning {
+                matter,
+                reason: "dead_channel",
+                team: case.episode.team,
+                channel: Some(&failed.channel),
+                ..Warning::default()
+            };
+            work.warn(case.episode.team, &about, &desk, &press);
+        }
+        let wanted = failed.kind == "alert.notification"
+            && case.episode.state.is_unacknowledged()
+            && case.episode.cycle == failed.cycle;
+        if !wanted {
+            return Ok(());
+        }
+        let critical = case.episode.severity == Severity::Critical;
+        let is_it = |c: &store::Contact| c.channel == failed.channel && c.address == failed.address;
+        let place = user.contacts.iter().position(is_it).unwrap_or(0);
+        let after: Vec<_> = user.contacts.iter().skip(place + 1).collect();
+        if let Some(next) = desk.contacts(&user, critical).into_iter().find(|c| after.contains(c)) {
+            work.page_otherwise(&case, &user, next, failed.level, &desk, &press);
+            return Ok(());
+        }
+        let others = self.shared.store.deliveries_of(alert).await?;
+        let alive = |d: &Delivery| {
+            use DeliveryState as S;
+            d.kind == failed.kind
+                && (d.cycle, d.level) == (failed.cycle, failed.level)
+                && matches!(d.state, S::Pending | S::FailedTemp | S::Accepted | S::Delivered | S::Read)
+        };
+        let replaced = work.batch.messages.iter().any(|m| m.alert == Some(alert) && m.level == failed.level);
+        if for_good && !replaced && !others.iter().any(alive) {
+            let (cycle, level) = (failed.cycle, failed.level);
+            let effects = self.with(&mut case, now, |case, ctx| case.unreachable(cycle, level, ctx));
+            self.put(work, case, effects, now);
+        }
+        Ok(())
+    }
+
+    async fn turn_roster(&mut self) -> Result<bool, StoreError> {
+        let now = self.now();
+        let turned = self.shared.desk().next_turn(self.turned).is_some_and(|at| at <= now);
+        if !turned {
+            return Ok(false);
+        }
+        let mut work = Work::default();
+        for case in self.cases.values().filter(|c| c.is_calling()) {
+            let mut case = case.clone();
+            let effects = self.with(&mut case, now, Case::roster_turned);
+            if !effects.is_empty() {
+                self.put(&mut work, case, effects, now);
+            }
+        }
+        let did = !work.is_empty();
+        if did {
+            self.commit(work, now).await?;
+        }
+        self.turned = now;
+        Ok(did)
+    }
+
+    /// Urgents and routines whose patient is back in range end by themselves. Stateless: it asks for what was measured
+    /// since the finding, so a crash changes nothing.
+    async fn look_at_ranges(&mut self) -> Result<bool, StoreError> {
+        let now = self.now();
+        let committed = *self.shared.store.readings().committed().borrow();
+        let pause = !self.shared.store.clock().is_manual() && now < self.looked.1.plus(LOOK_EVERY);
+        if pause || committed == self.looked.0 {
+            return Ok(false);
+        }
+        let mut work = Work::default();
+        for case in self.cases.values().filter(|c| may_clear(c)) {
+            let Some(patient) = self.shared.store.directory().patient(case.episode.patient) else { continue };
+            let query = ReadingQuery {
+                patient: patient.id,
+                kind: in_range::clears(case.episode.concept),
+                from: case.memo.since.plus(Duration::from_micros(1)),
+                to: Timestamp::MAX,
+                after: None,
+                limit: LOOK_AT,
+            };
+            let readings = self.shared.store.readings().range(query).await?;
+            if in_range::is_back(&readings, &patient, self.shared.config.readings_in_range) {
+                let mut case = case.clone();
+                let effects = case.back_in_range();
+                self.put(&mut work, case, effects, now);
+            }
+        }
+        let did = !work.is_empty();
+        if did {
+            self.commit(work, now).await?;
+        }
+        self.looked = (committed, now);
+        Ok(did)
+    }
+
+    /// Does what a person asks; durable when it returns.
+    pub(crate) async fn command(&mut self, command: Command) -> Result<Episode, CommandError> {
+        let Command { alert, action, by, idempotency_key } = command;
+        let store = self.shared.store.clone();
+        let now = self.now();
+        let found = match self.cases.get(&alert) {
+            Some(case) => case.clone(),
+            None => Case::read(store.episode(alert).await?.ok_or(CommandError::NotFound)?),
+        };
+        let text = serde_json::to_string(&action).map_err(StoreError::from)?;
+        if let Some(key) = &idempotency_key
+            && let Some(used) = store.alert_command(by, key.clone()).await?
+        {
+            return if used == (alert, text) { Ok(found.episode) } else { Err(CommandError::KeyReused) };
+        }
+        if let Action::Assign { user } = &action
+            && store.directory().user(*user).is_none_or(|u| u.disabled)
+        {
+            return Err(CommandError::Invalid { field: "userId", remedy: "a user who may act".into() });
+        }
+        let mut case = found.clone();
+        let effects = self.with(&mut case, now, |case, ctx| case.command(&action, by, ctx))?;
+        let mut work = Work::default();
+        work.batch.command = idempotency_key.map(|key| (by, key, alert, text, now));
+        if !effects.is_empty() {
+            self.put(&mut work, case.clone(), effects, now);
+            case.episode.version += 1;
+        }
+        self.commit(work, now).await?;
+        Ok(case.write())
+    }
+}
+
+fn may_clear(case: &Case) -> bool {
+    case.episode.severity < Severity::Critical && in_range::clears(case.episode.concept).is_some()
+}
