@@ -125,8 +125,8 @@ async function acknowledging({ wang, ids }) {
   });
 
   await check("what the state does not allow cannot be pressed", async () => {
-    need(await page.getByRole("button", { name: "已联系患者", exact: true }).isDisabled(), "contact before the acknowledgement");
-    need(await page.getByRole("button", { name: "处置完成", exact: true }).isDisabled(), "resolve before the acknowledgement");
+    need(await page.getByRole("button", { name: "处置完成", exact: true }).isDisabled(), "a critical is resolved only after an acknowledgement");
+    need(await page.getByRole("button", { name: "确认收到", exact: true }).isEnabled(), "it waits for one");
   });
 
   await check("确认收到 acknowledges, once, under a key", async () => {
@@ -211,9 +211,9 @@ async function looking({ wang, li }) {
     need(await page.evaluate(() => window.neverReloaded), "the page was loaded anew");
   });
 
-  await check("an address that is not there says so", async () => {
-    await page.goto(`${s.base}/no/such/page`);
-    await page.getByRole("heading", { name: "没有这个页面" }).waitFor();
+  await check("a record that is not there, or not the caller's, says so", async () => {
+    await page.goto(`${s.base}/alerts/nobody-has-this`);
+    await page.getByRole("alert").getByText("地址不存在").waitFor();
   });
 }
 

@@ -6,6 +6,10 @@ import { signal } from "@preact/signals";
 export const dataAsOf = signal<string | null>(null);
 /** When patients were last evaluated, by the service's clock; null while unknown. */
 export const evaluatedAt = signal<string | null>(null);
+/** How far evaluation was behind when the service last spoke of both, in milliseconds. */
+export const evaluationLag = signal(0);
+/** Whether the service has told its time yet. */
+export const clockKnown = signal(false);
 /** The zone that every time is drawn in. */
 export const zone = signal("Asia/Shanghai");
 /** Changes every second so that countdowns run. */
@@ -23,8 +27,11 @@ export function noteTimes(answer: unknown): void {
     base = at;
     since = performance.now();
     dataAsOf.value = asOf as string;
+    clockKnown.value = true;
   }
-  if (typeof evaluated === "string") evaluatedAt.value = evaluated;
+  if (typeof evaluated !== "string") return;
+  evaluatedAt.value = evaluated;
+  if (!Number.isNaN(at)) evaluationLag.value = at - Date.parse(evaluated);
 }
 
 /** A page's data were just read and the answer did not say when: the running clock stands in. */

@@ -14,6 +14,7 @@ export const en: Messages = {
   banner: {
     asOf: (t) => `Data as of ${t}`, evaluated: (t) => `last evaluated ${t}`, live: "live", lost: "Live connection lost, reconnecting; reading again every 30 s",
     offline: "The service cannot be reached. What this page shows may be out of date.", stale: (t) => `Rules have not moved on since ${t}: this page may miss new alerts. Tell operations.`,
+    unwell: (names) => `The service is not ready (${names}): this page may miss readings or alerts. Tell operations.`,
     zone: (z) => `times in ${z}`,
   },
   login: {
@@ -40,11 +41,11 @@ export const en: Messages = {
     title: "Alert", call: "Call", noPhone: "No phone on record", openChart: "Open the chart", owner: "Owner", unowned: "nobody yet", raised: "Raised", next: "Next step", level: "Level", cycle: "Cycle", count: "Readings over the limit",
     snoozed: (t) => `Snoozed until ${t}`, held: (t) => `Held until ${t}`, inhibited: "Joined to another alert", exhausted: "The chain is exhausted and nobody has acknowledged: act now.", previous: "Previous alert",
     actions: "What to do", ack: "Acknowledge", contact: "Contact logged", resolve: "Resolve", snooze: "Snooze", comment: "Add comment",
-    ackHint: "Acknowledging stops the escalation and makes you the owner. Log the contact with the patient within 60 minutes.", contactTitle: "Contact with the patient", how: "How", note: "Note", due: "Follow up on", hows: { phone: "By phone", visit: "Home visit", clinic: "In the clinic", message: "By message" },
+    ackHint: "Acknowledging stops the escalation and makes you the owner. Log the contact with the patient within 60 minutes.", contactAcks: "Logging the contact acknowledges, too.", contactTitle: "Contact with the patient", how: "How", note: "Note", due: "Follow up on", hows: { phone: "By phone", visit: "Home visit", clinic: "In the clinic", message: "By message" },
     resolveTitle: "Outcome", outcome: "Outcome", outcomes: { treated: "Treated or medication changed", referred: "Referred", false_reading: "False reading", unreachable: "Could not be reached", other: "Other" },
     save: "Save outcome", snoozeFor: "For how long", minutes: (n) => `${n} min`, commentText: "Comment",
     done: { ack: "Acknowledged.", followUp: "The contact is logged.", resolve: "The outcome is saved.", snooze: "Snoozed.", comment: "Comment added." },
-    conflict: (s) => `Cannot be done: the alert is “${s}”.`, why: "Why not", disabledAck: "Acknowledged or ended", disabledContact: "Acknowledge first", disabledResolve: "Acknowledge first",
+    conflict: (s) => `Cannot be done: the alert is “${s}”.`, why: "Why not", disabledAck: "Acknowledged or ended", disabledContact: "Ended", disabledResolve: "Acknowledge first",
     evidence: "Evidence", used: "Readings used", excluded: "Readings left out", usedMark: "used", rule: "Rule", version: (v) => `version ${v}`, parameters: "Parameters", numbers: "Computed", limits: "Limits", name: "Name", value: "Value", source: "From",
     guideline: "Guideline", clears: "What would clear it", noEvidence: "No evidence came with it.", timeline: "Timeline", deliveries: "Messages", noDeliveries: "No message was sent yet.", channel: "Channel", to: "To", attempts: "Attempts", result: "Result", bySystem: "system", reason: "Reason", you: "you",
     listOpen: "Back to the alerts",
@@ -53,6 +54,7 @@ export const en: Messages = {
     raised: "Raised", attached: "Reading attached", severity_raised: "Severity raised", notified: "Notified", escalated: "Escalated", step_skipped: "Step skipped (nobody to call)", held: "Held until opening", woken: "Woken", snoozed: "Snoozed",
     acknowledged: "Acknowledged", unacknowledged: "Acknowledgement withdrawn", assigned: "Assigned", follow_up: "Contact logged", comment: "Comment", resolved: "Resolved", auto_resolved: "Resolved by itself", retracted: "Finding retracted",
   },
+  details: {},
   delivery: { pending: "pending", accepted: "accepted by the channel", delivered: "delivered", read: "read", failed_temp: "failed, will be retried", failed: "failed", cancelled: "cancelled", expired: "expired" },
   sources: { default: "default", platform: "platform", centre: "centre", region: "region", station: "station", patient: "patient", plan: "patient's plan", card: "rule card" },
   patient: {
@@ -99,7 +101,7 @@ export const en: Messages = {
   },
   units: { min: "min", h: "h", d: "d", count: "", years: "y", ratio: "", per_week: "a week" },
   password: {
-    must: "You are using a one-time password.", change: "Change password", current: "Current password", next: "New password", done: "The password is changed.", short: "The new password needs at least 10 characters.",
+    must: "You are using a one-time password.", change: "Change password", current: "Current password", next: "New password", done: "The password is changed.", short: "The new password needs at least 8 characters.",
   },
   me: {
     title: "My health", hello: (n) => `Hello ${n}`, latestBp: "Latest blood pressure", latestBg: "Latest glucose", at: (t, age) => `${t} (${age})`, none: "No readings yet. They appear here by themselves after you measure.", strip: "Last 7 days", measured: "measured", notMeasured: "not measured",

@@ -34,6 +34,7 @@ export const zh = {
   banner: {
     asOf: (t: string) => `数据截至 ${t}`, evaluated: (t: string) => `最近评估 ${t}`, live: "实时更新", lost: "实时连接中断，正在重连；每 30 秒重新读取",
     offline: "无法连接服务器。页面上的数据可能已过时。", stale: (t: string) => `规则评估自 ${t} 起没有进展：此页可能遗漏新的告警，请通知运维。`,
+    unwell: (names: string) => `服务未就绪（${names}）：此页可能遗漏新的读数或告警，请通知运维。`,
     zone: (z: string) => `时间按 ${z}`,
   },
   login: {
@@ -60,11 +61,11 @@ export const zh = {
     title: "告警详情", call: "拨打电话", noPhone: "没有登记电话", openChart: "查看图表", owner: "负责人", unowned: "尚无人负责", raised: "发生时间", next: "下一步", level: "通知级别", cycle: "轮次", count: "超限读数",
     snoozed: (t: string) => `暂缓至 ${t}`, held: (t: string) => `暂留至 ${t}`, inhibited: "被另一告警合并", exhausted: "通知链已走完，仍无人确认：请立即处理。", previous: "上一次告警",
     actions: "处理", ack: "确认收到", contact: "已联系患者", resolve: "处置完成", snooze: "暂缓", comment: "添加备注",
-    ackHint: "确认后停止升级，您成为负责人；60 分钟内请记录与患者的联系。", contactTitle: "与患者的联系", how: "联系方式", note: "备注", due: "下次随访", hows: { phone: "电话", visit: "上门", clinic: "门诊", message: "消息" } as Words,
+    ackHint: "确认后停止升级，您成为负责人；60 分钟内请记录与患者的联系。", contactAcks: "记录联系的同时视为确认收到。", contactTitle: "与患者的联系", how: "联系方式", note: "备注", due: "下次随访", hows: { phone: "电话", visit: "上门", clinic: "门诊", message: "消息" } as Words,
     resolveTitle: "处置结果", outcome: "结果", outcomes: { treated: "已治疗或调整用药", referred: "已转诊", false_reading: "误测", unreachable: "联系不上", other: "其他" } as Words,
     save: "保存结果", snoozeFor: "暂缓时长", minutes: (n: number) => `${n} 分钟`, commentText: "备注内容",
     done: { ack: "已确认收到。", followUp: "已记录与患者的联系。", resolve: "处置结果已保存。", snooze: "已暂缓。", comment: "备注已添加。" },
-    conflict: (s: string) => `不能执行：告警目前为“${s}”。`, why: "为什么不可用", disabledAck: "已确认或已结束", disabledContact: "请先确认收到", disabledResolve: "请先确认收到",
+    conflict: (s: string) => `不能执行：告警目前为“${s}”。`, why: "为什么不可用", disabledAck: "已确认或已结束", disabledContact: "已结束", disabledResolve: "请先确认收到",
     evidence: "依据", used: "采用的读数", excluded: "未采用的读数", usedMark: "采用", rule: "规则", version: (v: string) => `版本 ${v}`, parameters: "参数", numbers: "计算结果", limits: "界值", name: "名称", value: "数值", source: "来源",
     guideline: "依据指南", clears: "何时解除", noEvidence: "没有附带依据。", timeline: "经过", deliveries: "通知记录", noDeliveries: "还没有发出通知。", channel: "渠道", to: "对象", attempts: "次数", result: "结果", bySystem: "系统", reason: "原因", you: "您",
     listOpen: "返回告警列表",
@@ -72,6 +73,10 @@ export const zh = {
   timeline: {
     raised: "触发", attached: "新读数加入", severity_raised: "级别升高", notified: "已通知", escalated: "升级", step_skipped: "跳过一级（无人可通知）", held: "暂留至开放时间", woken: "恢复提醒", snoozed: "暂缓",
     acknowledged: "确认收到", unacknowledged: "撤回确认", assigned: "指派", follow_up: "已联系患者", comment: "备注", resolved: "处置完成", auto_resolved: "自动解除", retracted: "依据撤回",
+  } as Words,
+  details: {
+    "nobody can be reached": "无人可联系", "nobody of the whole chain can be reached": "整条通知链均无人可联系", "no contact was logged in time": "未按时记录联系", overdue: "已超时", digest: "每日汇总", "nobody can be reached for the digest": "无人可接收汇总",
+    "every channel has failed": "所有渠道均失败", cleared: "已解除",
   } as Words,
   delivery: { pending: "待发送", accepted: "渠道已接收", delivered: "已送达", read: "已读", failed_temp: "暂时失败，将重试", failed: "失败", cancelled: "已取消", expired: "已过期" } as Words,
   sources: { default: "默认", platform: "平台", centre: "中心", region: "区域", station: "站点", patient: "患者个人", plan: "患者计划", card: "规则卡" } as Words,
@@ -108,7 +113,7 @@ export const zh = {
   } as Words,
   units: { min: "分钟", h: "小时", d: "天", count: "次", years: "岁", ratio: "", per_week: "次/周" } as Words,
   password: {
-    must: "您正在使用一次性密码。", change: "修改密码", current: "当前密码", next: "新密码", done: "密码已修改。", short: "新密码至少 10 个字符。",
+    must: "您正在使用一次性密码。", change: "修改密码", current: "当前密码", next: "新密码", done: "密码已修改。", short: "新密码至少 8 个字符。",
   },
   me: {
     title: "我的健康", hello: (n: string) => `${n}，您好`, latestBp: "最近一次血压", latestBg: "最近一次血糖", at: (t: string, age: string) => `${t}（${age}）`, none: "还没有读数。测量后会自动出现在这里。", strip: "最近 7 天", measured: "已测", notMeasured: "未测",

@@ -48,6 +48,24 @@ function Head({ alert, patient }: { alert: AlertDetail; patient: Patient | null 
   );
 }
 
+/** A detail's codes in words: people by name, ways and outcomes of the catalogue; what people wrote stays as it is. */
+function detailOf(e: TimelineEvent): string {
+  if (typeof e.detail !== "string") return plain(e.detail);
+  const m = t.value;
+  const [head = "", ...rest] = e.detail.split(": ");
+  const tail = rest.join(": ");
+  const say = (first: string) => (tail ? `${first}: ${tail}` : first);
+  if (e.event === "follow_up") return say(word(m.alert.hows, head));
+  if (e.event === "resolved") return say(word(m.alert.outcomes, head));
+  if (e.event === "assigned") return who(e.detail) ?? e.detail;
+  if (e.event === "comment") return e.detail;
+  const level = /^level (\d+)$/.exec(head);
+  const people = () => tail.split(", ").map((id) => userName(id) ?? id).join(m.comma);
+  if (level) return [m.inbox.level(Number(level[1])), e.event === "notified" ? people() : word(m.details, tail)].filter(Boolean).join(" · ");
+  if (tail) return `${head} · ${word(m.details, tail)}`;
+  return head in m.details ? word(m.details, head) : e.detail.split(" ").map((w) => (m.severity as Record<string, string>)[w] ?? w).join(" ");
+}
+
 function Timeline({ events }: { events: TimelineEvent[] }): JSX.Element {
   return (
     <Card title={t.value.alert.timeline} id="timeline" class="history">
@@ -57,7 +75,7 @@ function Timeline({ events }: { events: TimelineEvent[] }): JSX.Element {
             <time dateTime={e.at}>{exact(ms(e.at), lang.value, zone.value)}</time>
             <strong>{word(t.value.timeline, e.event)}</strong>
             <span class="quiet">{who(e.by, e.byName) ?? t.value.alert.bySystem}</span>
-            {e.detail ? <span class="detail">{plain(e.detail)}</span> : null}
+            {e.detail ? <span class="detail">{detailOf(e)}</span> : null}
           </li>
         ))}
       </ol>
@@ -111,7 +129,7 @@ export function Alert({ id }: { id: string }): JSX.Element {
       <div class="columns alert">
         <div class="column">
           <Head alert={a} patient={a.patient?.name ? a.patient : patient.data} />
-          <Actions alert={a} reload={alert.reload} />
+          <Actions alert={a} show={alert.set} reload={alert.reload} />
           <Timeline events={a.timeline ?? []} />
         </div>
         <div class="column">

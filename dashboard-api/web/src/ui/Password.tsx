@@ -6,7 +6,7 @@ import { t } from "../i18n";
 import { announce, reason } from "./basics";
 import { Dialog } from "./Dialog";
 
-const SHORTEST = 10;
+const SHORTEST = 8;
 
 export function OneTimePassword(): JSX.Element {
   const m = t.value.password;

@@ -1,7 +1,8 @@
 // The frame around every page but the login: product, navigation, language, log out, how fresh the data are, footer.
 import type { ComponentChildren, JSX } from "preact";
+import { useEffect, useState } from "preact/hooks";
 import { logout, session, unreachable } from "../core/api";
-import { dataAsOf, evaluatedAt, now, tick, zone } from "../core/clock";
+import { dataAsOf, evaluatedAt, evaluationLag, zone } from "../core/clock";
 import { clockTime, ms } from "../core/format";
 import { stream } from "../core/live";
 import { place, setQuery } from "../core/router";
@@ -12,6 +13,7 @@ import { OneTimePassword } from "./Password";
 
 /** Rules that have not moved for this long are said loudly. */
 const STALE = 10 * 60_000;
+const READY_EVERY = 60_000;
 
 /** Which pages a role has. */
 export function pagesOf(roles: readonly Role[]): ("worklist" | "alerts" | "me" | "ops")[] {
@@ -39,11 +41,33 @@ export function LanguageSwitch(): JSX.Element {
   );
 }
 
+/** Names of the readiness checks that fail, asked once a minute: silence must not look like health. */
+function useUnwell(): string[] {
+  const [names, setNames] = useState<string[]>([]);
+  useEffect(() => {
+    const ask = async () => {
+      if (document.hidden) return;
+      try {
+        const answer = await fetch("/readyz?verbose", { credentials: "same-origin", cache: "no-store", headers: { accept: "application/json" } });
+        unreachable.value = false;
+        const { checks } = (await answer.json()) as { checks?: { name: string; ok: boolean }[] };
+        const failing = (checks ?? []).filter((c) => !c.ok).map((c) => c.name);
+        setNames(answer.ok ? [] : failing.length > 0 ? failing : [String(answer.status)]);
+      } catch (error) {
+        if (error instanceof TypeError) unreachable.value = true;
+      }
+    };
+    void ask();
+    const timer = setInterval(() => void ask(), READY_EVERY);
+    return () => clearInterval(timer);
+  }, []);
+  return names;
+}
+
 function Freshness(): JSX.Element {
-  void tick.value;
   const b = t.value.banner;
-  const evaluated = ms(evaluatedAt.value);
-  const stale = !Number.isNaN(evaluated) && now() - evaluated > STALE;
+  const stale = evaluationLag.value > STALE;
+  const unwell = useUnwell();
   const at = (text: string | null) => clockTime(ms(text), lang.value, zone.value);
   return (
     <div class="freshness">
@@ -56,6 +80,7 @@ function Freshness(): JSX.Element {
       <div role="alert">
         {unreachable.value && <p class="note bad">{b.offline}</p>}
         {stale && <p class="note bad">{b.stale(at(evaluatedAt.value))}</p>}
+        {unwell.length > 0 && <p class="note bad">{b.unwell(unwell.join(t.value.comma))}</p>}
       </div>
       <div role="status">{stream.value === "lost" && !unreachable.value && <p class="note warn">{b.lost}</p>}</div>
     </div>

@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import { act, Problem } from "../../core/api";
 import { now, zone } from "../../core/clock";
 import { ms, offsetMinutes } from "../../core/format";
-import type { AlertDetail, AlertState } from "../../core/types";
+import type { AlertDetail } from "../../core/types";
 import { t, word } from "../../i18n";
 import { announce, Card, reason } from "../../ui/basics";
 import { Dialog } from "../../ui/Dialog";
@@ -12,15 +12,17 @@ import { Dialog } from "../../ui/Dialog";
 const OUTCOMES = ["treated", "referred", "false_reading", "unreachable", "other"] as const;
 const HOWS = ["phone", "visit", "clinic", "message"] as const;
 
-/** Which actions a state allows; the server has the last word. */
-export function allowed(state: AlertState): { ack: boolean; contact: boolean; resolve: boolean; snooze: boolean } {
+/** Which actions an alert's state allows; the server has the last word. */
+function allowed({ state, severity }: AlertDetail): { ack: boolean; contact: boolean; resolve: boolean } {
   const waiting = state === "open" || state === "notified";
-  const taken = state === "acknowledged" || state === "follow_up";
-  return { ack: waiting, contact: taken, resolve: taken, snooze: waiting || taken };
+  const active = waiting || state === "acknowledged" || state === "follow_up";
+  return { ack: waiting, contact: active, resolve: active && !(waiting && severity === "critical") };
 }
 
 interface Props {
   alert: AlertDetail;
+  /** Shows what an action's answer says. */
+  show: (alert: AlertDetail) => void;
   reload: () => void;
 }
 
@@ -30,19 +32,21 @@ function moment(text: string): string | undefined {
   return Number.isNaN(local) ? undefined : new Date(local - offsetMinutes(local, zone.value) * 60_000).toISOString();
 }
 
-export function Actions({ alert, reload }: Props): JSX.Element {
+export function Actions({ alert, show, reload }: Props): JSX.Element {
   const m = t.value.alert;
   const [busy, setBusy] = useState(false);
   const [dialog, setDialog] = useState<"resolve" | "snooze" | "comment" | null>(null);
   const [error, setError] = useState("");
-  const can = allowed(alert.state);
+  const can = allowed(alert);
 
   const run = async (verb: string, body: object, done: string): Promise<boolean> => {
     if (busy) return false;
     setBusy(true);
     setError("");
     try {
-      await act(`/alerts/${encodeURIComponent(alert.id)}/${verb}`, body);
+      const after = await act<AlertDetail | null>(`/alerts/${encodeURIComponent(alert.id)}/${verb}`, body);
+      if (after?.timeline) show(after);
+      else reload();
       announce(done);
       setDialog(null);
       return true;
@@ -51,10 +55,10 @@ export function Actions({ alert, reload }: Props): JSX.Element {
       const text = state ? m.conflict((t.value.state as Record<string, string>)[state] ?? state) : reason(e);
       setError(text);
       setDialog(null);
+      reload();
       return false;
     } finally {
       setBusy(false);
-      reload();
       if (document.activeElement === document.body) document.getElementById("alert-title")?.focus({ preventScroll: true });
     }
   };
@@ -66,10 +70,10 @@ export function Actions({ alert, reload }: Props): JSX.Element {
         <button type="button" class="primary big" disabled={!can.ack || busy} onClick={() => void run("ack", {}, m.done.ack)}>{m.ack}</button>
         <p class="quiet small">{can.ack ? m.ackHint : m.disabledAck}</p>
       </div>
-      <Contact enabled={can.contact && !busy} hint={can.contact ? "" : m.disabledContact} onSave={(body) => run("follow-up", body, m.done.followUp)} />
+      <Contact enabled={can.contact && !busy} hint={can.ack ? m.contactAcks : can.contact ? "" : m.disabledContact} onSave={(body) => run("follow-up", body, m.done.followUp)} />
       <div class="action row">
         <button type="button" class="big" disabled={!can.resolve || busy} onClick={() => setDialog("resolve")}>{m.resolve}</button>
-        <button type="button" disabled={!can.snooze || busy} onClick={() => setDialog("snooze")}>{m.snooze}</button>
+        <button type="button" disabled={!can.contact || busy} onClick={() => setDialog("snooze")}>{m.snooze}</button>
         <button type="button" disabled={busy} onClick={() => setDialog("comment")}>{m.comment}</button>
       </div>
       {dialog === "resolve" && <Resolve busy={busy} onClose={() => setDialog(null)} onSave={(body) => void run("resolve", body, m.done.resolve)} />}

@@ -1,7 +1,7 @@
 // Beside the charts: the plan with its targets, the patient's alerts, and what the rules concluded.
 import type { JSX } from "preact";
 import type { Targets } from "../../charts/readings";
-import { getPage } from "../../core/api";
+import { getAll, getPage } from "../../core/api";
 import { now, zone } from "../../core/clock";
 import { dateTime, ms } from "../../core/format";
 import { useGathered, useLive } from "../../core/live";
@@ -9,6 +9,10 @@ import { useLoad } from "../../core/load";
 import type { Alert, Finding, Plan } from "../../core/types";
 import { lang, t, word } from "../../i18n";
 import { Card, levelOf, Link, Tag } from "../../ui/basics";
+import { readable } from "../alert/plain";
+
+/** Findings of half a year are looked at, the newest shown. */
+const RECENT = 183 * 86_400_000;
 
 const at = (text: string) => dateTime(ms(text), now(), lang.value, zone.value);
 
@@ -42,7 +46,7 @@ export function PlanCard({ plan, targets }: { plan: Plan | null; targets: Target
       {own.length > 0 && (
         <>
           <h3>{m.parameters}</h3>
-          <ul class="bare">{own.map(([rule, values]) => <li key={rule}>{rule} <small>{Object.entries(values).map(([k, v]) => `${k} ${v}`).join(" · ")}</small></li>)}</ul>
+          <ul class="bare">{own.map(([rule, values]) => <li key={rule}>{rule} <small>{Object.entries(values).map(([k, v]) => `${readable(k)} ${v}`).join(" · ")}</small></li>)}</ul>
         </>
       )}
     </Card>
@@ -73,8 +77,9 @@ export function AlertsCard({ id }: { id: string }): JSX.Element {
 export function FindingsCard({ id }: { id: string }): JSX.Element {
   const m = t.value.patient;
   const list = useLoad(`findings of ${id}`, async (signal) => {
-    const page = await getPage<Finding>(`/patients/${encodeURIComponent(id)}/findings?limit=200`, signal);
-    return page.items.sort((a, b) => ms(b.at) - ms(a.at)).slice(0, 12);
+    const from = new Date(now() - RECENT).toISOString();
+    const all = await getAll<Finding>(`/patients/${encodeURIComponent(id)}/findings?limit=200&from=${from}`, 2000, signal);
+    return all.sort((a, b) => ms(b.at) - ms(a.at)).slice(0, 12);
   });
   const refresh = useGathered(list.reload, 600, 2000);
   useLive((e) => (e.kind === "resync" || (e.kind !== "pipeline" && (!e.patientId || e.patientId === id))) && refresh());
