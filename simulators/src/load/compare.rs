@@ -28,7 +28,7 @@ pub fn compare(a: &Report, b: &Report) -> String {
     ] {
         out += &format!("{name:<22}{x:>14}{y:>14}\n");
     }
-    out += &format!("{:<22}{:>14.14}{:>14.14}\n", "verdict", a.verdict(), b.verdict());
+    out += &format!("verdict: A {}, B {}\n", a.verdict(), b.verdict());
     if a.plan_sha256 != b.plan_sha256 {
         out += "The plans differ: seed or scenario is not the same, so small differences mean nothing.\n";
     }

@@ -8,6 +8,7 @@
 //! the generator itself was late.
 
 pub mod compare;
+mod compose;
 mod device;
 pub mod page;
 pub mod plan;

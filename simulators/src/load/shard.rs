@@ -3,6 +3,7 @@
 
 use super::{
     Run,
+    compose::{WallText, compose},
     device::{Device, Shared, Tag},
     plan::{Arrival, Plan, What, connect_at},
     scenario::Scenario,
@@ -12,13 +13,11 @@ use crate::{
     Error,
     codec::{DISCONNECT, PING, Version},
     credentials::Credential,
-    dice::Dice,
-    message::{Reading, Values, message},
     meter,
 };
 use std::{cell::RefCell, fs::File, io::Write as _, rc::Rc, sync::mpsc::Sender, time::Duration, time::Instant};
 use tokio::{io::Interest, net::TcpStream, task::LocalSet};
-use vitals::{Decimal, DeviceId, Meal, Timestamp, Unit, Zone};
+use vitals::DeviceId;
 use wire::topic::{self, Tree, Up};
 
 /// Everything a thread needs; owned, so that it can move there.
@@ -315,59 +314,5 @@ impl Pacer {
             }
             lines.clear();
         }
-    }
-}
-
-/// The message of one arrival; a function of seed, device and sequence numbers, but for its times.
-fn compose(seed: u64, arrival: &Arrival, what: What, seqs: std::ops::Range<u64>, wall: &mut WallText) -> Vec<u8> {
-    let device = Dice::new(seed).fork(u64::from(arrival.device));
-    let number = |x: u64| Decimal::new(i64::try_from(x).unwrap_or(0), 0);
-    let count = seqs.end - seqs.start;
-    let readings: Vec<Reading> = (0..count)
-        .zip(seqs)
-        .map(|(n, seq)| {
-            let mut dice = device.fork(seq);
-            let values = if what == What::Glucose {
-                let tenths = i64::try_from(48 + dice.below(50)).unwrap_or(60);
-                let meal = Some(dice.one_of(&[Some(Meal::Fasting), Some(Meal::AfterMeal)])).flatten();
-                Values::Glucose { glucose: Decimal::new(tenths, -1), unit: Unit::MmolPerL, meal, meal_name: None }
-            } else {
-                let systolic = 112 + dice.below(36);
-                Values::Pressure {
-                    systolic: number(systolic),
-                    diastolic: number(systolic / 2 + 8 + dice.below(12)),
-                    pulse: Some(number(58 + dice.below(30))),
-                }
-            };
-            // A buffer of several readings holds the last milliseconds, oldest first.
-            Reading { seq, time: wall.at(arrival.at.saturating_sub((count - 1 - n) * 1000)), values }
-        })
-        .collect();
-    message(&readings, None, false)
-}
-
-/// Times as text; the calendar is worked out once a second.
-struct WallText {
-    start: i64,
-    second: i64,
-    prefix: String,
-    zone: Zone,
-}
-
-impl WallText {
-    fn new(start: i64) -> Self {
-        Self { start, second: i64::MIN, prefix: String::new(), zone: Zone::default() }
-    }
-
-    /// `at` microseconds after the start, to the millisecond, with an offset.
-    fn at(&mut self, at: u64) -> String {
-        let micros = self.start.saturating_add(i64::try_from(at).unwrap_or(0));
-        let second = micros.div_euclid(1_000_000);
-        if second != self.second {
-            self.second = second;
-            self.prefix = Timestamp::from_seconds(second).to_rfc3339(&self.zone);
-        }
-        let (date, offset) = self.prefix.split_at_checked(19).unwrap_or((&self.prefix, ""));
-        format!("{date}.{:03}{offset}", micros.rem_euclid(1_000_000) / 1000)
     }
 }
