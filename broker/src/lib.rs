@@ -1,1 +1,156 @@
-//! broker
+//! The gate: where meters come in over MQTT 3.1.1 and 5, by TCP, TLS, WebSocket and both.
+//!
+//! Goes in: bytes of strangers. Comes out: [`Uplink`]s of devices that proved who they are, to a [`Sink`]; the PUBACK
+//! only after the sink says that they are durable; receipts, commands and live copies on the way back.
+//! Must never: acknowledge what is not durable, let one client be felt by another, look into a payload, log one.
+
+mod auth;
+mod codec;
+mod config;
+mod connection;
+mod down;
+mod end;
+mod error;
+mod followers;
+mod gate;
+mod inbound;
+mod listener;
+mod mailbox;
+mod meters;
+mod outbound;
+mod pace;
+mod router;
+mod session;
+mod subscriptions;
+mod table;
+mod tls;
+mod upkeep;
+mod websocket;
+
+pub use config::{Config, ConfigError, Limits, Tls};
+pub use error::Error;
+
+use bytes::Bytes;
+use gate::Gate;
+use runtime::{BoxFuture, Drain};
+use std::{net::SocketAddr, sync::Arc};
+use store::Store;
+use vitals::Device;
+use wire::topic::{Tree, Up};
+
+/// One message of one device, exactly as it was sent.
+#[derive(Clone)]
+pub struct Uplink {
+    /// Who sent it, as the store knows it at this moment.
+    pub device: Arc<Device>,
+    /// In which tree it lives.
+    pub tree: Tree,
+    /// What it is.
+    pub route: Up,
+    /// The bytes.
+    pub payload: Bytes,
+}
+
+impl std::fmt::Debug for Uplink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Uplink({}, {:?}, {} bytes)", self.device.id, self.route, self.payload.len())
+    }
+}
+
+/// A message is durable.
+#[derive(Clone, Default)]
+pub struct Accepted {
+    /// JSON for the sender's receipts topic.
+    pub receipt: Option<Bytes>,
+}
+
+/// A message could not be made durable: no PUBACK, the connection closes, the device sends again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unavailable;
+
+/// Where messages go. Messages of one connection are committed in the order of the calls.
+pub trait Sink: Send + Sync + 'static {
+    /// Resolves once the message is durable, or cannot be made so.
+    fn commit(&self, up: Uplink) -> BoxFuture<'static, Result<Accepted, Unavailable>>;
+}
+
+/// Where the gate really listens; none where a listener is off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// Plain MQTT.
+    pub mqtt: Option<SocketAddr>,
+    /// MQTT over TLS.
+    pub mqtts: Option<SocketAddr>,
+    /// MQTT over WebSocket.
+    pub ws: Option<SocketAddr>,
+    /// MQTT over WebSocket over TLS.
+    pub wss: Option<SocketAddr>,
+}
+
+/// The running gate. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    gate: Arc<Gate>,
+    addresses: Addresses,
+    router: router::Router,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Handle").field(&self.addresses).finish()
+    }
+}
+
+/// Opens the listeners and serves until `drain` stops; then commits and acknowledges what is under way, and closes.
+///
+/// # Errors
+/// A value, a certificate or an address that cannot be used.
+pub async fn start(config: Config, store: Store, sink: Arc<dyn Sink>, drain: &Drain) -> Result<Handle, Error> {
+    if let Some(fault) = config.faults().into_iter().next() {
+        return Err(fault.into());
+    }
+    let gate = Arc::new(Gate::new(config, store, sink)?);
+    let listeners = listener::bind(&gate.config).await?;
+    let addresses = listeners.addresses();
+    let deliver = {
+        let gate = gate.clone();
+        move |topic: &str, payload| gate.followers.deliver(gate.store.directory(), topic, payload)
+    };
+    let router = router::start(drain, gate.meters.live_dropped.clone(), deliver)?;
+    upkeep::start(&gate, drain);
+    listeners.serve(&gate, drain);
+    tracing::info!(?addresses, "gate open");
+    Ok(Handle { gate, addresses, router })
+}
+
+impl Handle {
+    /// Where it listens, with the real ports.
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Whether the router behind the gate proved to live within the last seconds.
+    pub fn router_alive(&self) -> bool {
+        self.router.is_alive()
+    }
+
+    /// Gives a live copy to the service clients that follow `topic` (`wire::topic::live`). Never blocks; at most once.
+    pub fn publish_live(&self, topic: String, payload: Bytes) {
+        if !self.gate.followers.is_empty() {
+            self.router.publish(&topic, &payload);
+        }
+    }
+
+    /// Reads the certificates again; new handshakes use them.
+    ///
+    /// # Errors
+    /// A file that cannot be used; the old certificates stay in force.
+    pub fn reload_tls(&self) -> Result<(), Error> {
+        self.gate.tls.as_ref().map_or(Ok(()), tls::Tls::reload)
+    }
+
+    /// Open connections, those in handshake included.
+    pub fn connections(&self) -> usize {
+        self.gate.connections()
+    }
+}

@@ -1,0 +1,81 @@
+//! What all connections share.
+
+use crate::{Error, Sink, Uplink, config::Config, followers::Followers, meters::Meters, table::Table, tls::Tls};
+use parking_lot::Mutex;
+use std::{collections::HashMap, sync::Arc};
+use store::Store;
+use tokio::sync::{Semaphore, watch};
+use vitals::DeviceKey;
+
+/// One of these a gate.
+pub(crate) struct Gate {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    sink: Arc<dyn Sink>,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) table: Table,
+    pub(crate) followers: Followers,
+    pub(crate) commanded: Commanded,
+    pub(crate) meters: Meters,
+    /// One permit a connection.
+    pub(crate) permits: Arc<Semaphore>,
+    /// The end has begun: who has not logged in yet may go.
+    pub(crate) stopping: watch::Sender<bool>,
+}
+
+impl Gate {
+    pub(crate) fn new(config: Config, store: Store, sink: Arc<dyn Sink>) -> Result<Self, Error> {
+        let secure = !config.mqtts.is_empty() || !config.wss.is_empty();
+        let tls = if secure { Some(Tls::load(&config.tls)?) } else { None };
+        Ok(Self {
+            permits: Arc::new(Semaphore::new(config.limits.connections)),
+            config,
+            store,
+            sink,
+            tls,
+            table: Table::default(),
+            followers: Followers::default(),
+            commanded: Commanded::default(),
+            meters: Meters::new(),
+            stopping: watch::Sender::new(false),
+        })
+    }
+
+    pub(crate) fn commit(
+        &self,
+        up: Uplink,
+    ) -> runtime::BoxFuture<'static, Result<crate::Accepted, crate::Unavailable>> {
+        self.sink.commit(up)
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.config.limits.connections - self.permits.available_permits()
+    }
+}
+
+/// Devices for which the store may hold commands, so that a login of any other asks no database.
+#[derive(Default)]
+pub(crate) struct Commanded(Mutex<HashMap<DeviceKey, u64>>);
+
+impl Commanded {
+    /// There is something new for these.
+    pub(crate) fn note(&self, devices: &[DeviceKey]) {
+        let mut known = self.0.lock();
+        for device in devices {
+            *known.entry(*device).or_default() += 1;
+        }
+    }
+
+    /// How often something was noted for this device; none when there is nothing.
+    pub(crate) fn of(&self, device: DeviceKey) -> Option<u64> {
+        self.0.lock().get(&device).copied()
+    }
+
+    /// The store had nothing, and nothing was noted since.
+    pub(crate) fn nothing(&self, device: DeviceKey, noted: u64) {
+        let mut known = self.0.lock();
+        if known.get(&device) == Some(&noted) {
+            known.remove(&device);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! TLS of the secure listeners: the server's certificate, optional client certificates, reload without a restart.
+//!
+//! Goes in: PEM files. Comes out: a configuration for handshakes, and the names that a client's certificate stands for.
+//! Must never: let in a certificate that no configured authority signed, log a key.
+
+use crate::{auth::CertificateNames, config, error::Error};
+use arc_swap::ArcSwap;
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::WebPkiClientVerifier,
+};
+use std::{path::Path, sync::Arc};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use x509_parser::{extensions::GeneralName, prelude::FromDer};
+
+/// The configuration in force. A handshake takes the one of its moment.
+pub(crate) struct Tls {
+    files: config::Tls,
+    current: ArcSwap<ServerConfig>,
+}
+
+impl Tls {
+    pub(crate) fn load(files: &config::Tls) -> Result<Self, Error> {
+        Ok(Self { files: files.clone(), current: ArcSwap::new(server_config(files)?) })
+    }
+
+    /// Reads the files again. An error leaves the old configuration in force.
+    pub(crate) fn reload(&self) -> Result<(), Error> {
+        self.current.store(server_config(&self.files)?);
+        Ok(())
+    }
+
+    /// The handshake; the caller bounds its time.
+    pub(crate) async fn accept(&self, stream: TcpStream) -> std::io::Result<(TlsStream<TcpStream>, CertificateNames)> {
+        let stream = TlsAcceptor::from(self.current.load_full()).accept(stream).await?;
+        let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let names = certificates.first().map(names).unwrap_or_default();
+        Ok((stream, names.into()))
+    }
+}
+
+fn fault(path: Option<&Path>, reason: impl std::fmt::Display) -> Error {
+    let file = path.map(|p| p.display().to_string()).unwrap_or_default();
+    Error::Tls { file, reason: reason.to_string() }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let all = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|e| fault(Some(path), e))?;
+    if all.is_empty() { Err(fault(Some(path), "no certificate in it")) } else { Ok(all) }
+}
+
+fn server_config(files: &config::Tls) -> Result<Arc<ServerConfig>, Error> {
+    let (Some(cert_file), Some(key_file)) = (&files.cert_file, &files.key_file) else {
+        return Err(fault(None, "cert_file and key_file are needed"));
+    };
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| fault(None, e))?;
+    let builder = match &files.client_ca_file {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(path)? {
+                roots.add(certificate).map_err(|e| fault(Some(path), e))?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .allow_unauthenticated()
+                .build()
+                .map_err(|e| fault(Some(path), e))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let key = PrivateKeyDer::from_pem_file(key_file).map_err(|e| fault(Some(key_file), e))?;
+    let config = builder.with_single_cert(certificates(cert_file)?, key).map_err(|e| fault(Some(cert_file), e))?;
+    Ok(Arc::new(config))
+}
+
+const URN: &str = "urn:hearthbeat:device:";
+
+/// The device ids that a verified certificate stands for: its common names, and SAN URIs of our own.
+fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, certificate)) = x509_parser::certificate::X509Certificate::from_der(certificate) else {
+        return Vec::new();
+    };
+    let common = certificate.subject().iter_common_name().filter_map(|n| n.as_str().ok()).map(str::to_owned);
+    let alternative = certificate.subject_alternative_name().ok().flatten();
+    let uris = alternative.iter().flat_map(|san| &san.value.general_names).filter_map(|name| match name {
+        GeneralName::URI(uri) => uri.strip_prefix(URN).map(str::to_owned),
+        _ => None,
+    });
+    common.chain(uris).collect()
+}
