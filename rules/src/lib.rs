@@ -1,1 +1,32 @@
-//! rules
+//! Rules: from readings in order of commitment to findings, by cards that a medical lead signs.
+//!
+//! Goes in: the journal's entries, patients with their plans, cards, moments. Comes out: findings, retractions, readings
+//! that joined a finding, and requests to measure again; committed together with the position that they stand on.
+//!
+//! What is concluded is a function of (patient and plan, set of readings, moment, cards): the order in which readings come
+//! in, repeats and batches decide nothing but how soon it is known. The state in memory is a cache of the store.
+//!
+//! Must never: page anybody, average across units, count a flagged reading (HI and LO excepted), print a value or a name.
+
+mod acute;
+mod adherence;
+mod card;
+mod cards;
+mod conclusion;
+mod engine;
+mod error;
+mod judge;
+mod person;
+mod point;
+mod quality;
+mod question;
+mod schedule;
+mod sustained;
+mod window;
+
+pub use card::{Card, Owner, Parameter, Predicate, Rule, Subject, Text, Unit};
+pub use cards::{Cards, Numbers, Origin};
+pub use engine::Engine;
+pub use error::Error;
+pub use person::World;
+pub use point::{Point, Value};

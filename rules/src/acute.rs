@@ -1,0 +1,219 @@
+//! The rules on single readings and their repeats: BP-C1, BP-C2, GLU-C1, GLU-C2, GLU-C3.
+//!
+//! Each is a [`Spec`] of one question; here stand the limits, the recipients and the words, not the mechanism.
+
+use crate::{
+    Point, Rule,
+    cards::Numbers,
+    conclusion::Conclusion,
+    question::{self, Held, Kind as Step, Outcome, Spec},
+};
+use std::time::Duration;
+use vitals::{Excluded, Kind, MedicationClass, Patient, Recipient, Severity, Timestamp, Zone};
+
+use Recipient::{Gp, HealthManager, Patient as ThePatient};
+
+/// The rules of this family.
+pub(crate) const RULES: [Rule; 5] = [Rule::BpC1, Rule::BpC2, Rule::GluC1, Rule::GluC2, Rule::GluC3];
+
+/// What the hot path must know to pass a normal reading by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    systolic: f64,
+    diastolic: f64,
+    low_systolic: f64,
+    dizzy_systolic: f64,
+    severe_low: f64,
+    low: f64,
+    high: f64,
+    very_high: f64,
+    /// A glucose at which a severe low counts as recovered.
+    pub recovered: f64,
+    fragile: bool,
+}
+
+/// The kind of reading that a rule of this family looks at.
+pub(crate) const fn kind(rule: Rule) -> Kind {
+    match rule {
+        Rule::BpC1 | Rule::BpC2 => Kind::BloodPressure,
+        _ => Kind::BloodGlucose,
+    }
+}
+
+impl Limits {
+    /// From the numbers that hold for one patient at `now`.
+    pub(crate) fn of(cards: &crate::Cards, patient: &Patient, now: Timestamp, zone: &Zone) -> Self {
+        let number = |rule, name| cards.numbers(rule, patient).map_or(f64::NAN, |n| n.value(name));
+        let today = now.day(zone);
+        let taking = |m: &vitals::Medication| m.from.is_none_or(|d| d <= today) && m.to.is_none_or(|d| d >= today);
+        let drugs: Vec<MedicationClass> =
+            patient.plan.medications.iter().filter(|m| taking(m)).map(|m| m.class).collect();
+        use MedicationClass::{AceInhibitor, BetaBlocker, CalciumChannelBlocker, Diuretic, Insulin, Sulfonylurea};
+        let pressure = |c: &&MedicationClass| matches!(c, AceInhibitor | BetaBlocker | CalciumChannelBlocker | Diuretic);
+        let age = patient.birth_date.map_or(0, |born| {
+            let years = today.year() - born.year();
+            if (today.month(), today.day()) < (born.month(), born.day()) { years - 1 } else { years }
+        });
+        let low_systolic = number(Rule::BpC2, "systolic");
+        let several = drugs.iter().filter(pressure).count() >= 2;
+        Self {
+            systolic: number(Rule::BpC1, "systolic"),
+            diastolic: number(Rule::BpC1, "diastolic"),
+            low_systolic,
+            dizzy_systolic: if several { number(Rule::BpC2, "dizzy").max(low_systolic) } else { low_systolic },
+            severe_low: number(Rule::GluC1, "limit"),
+            low: number(Rule::GluC2, "limit"),
+            high: number(Rule::GluC3, "limit"),
+            very_high: number(Rule::GluC3, "critical"),
+            recovered: number(Rule::GluC1, "recovered"),
+            fragile: drugs.iter().any(|c| matches!(c, Insulin | Sulfonylurea))
+                || f64::from(age) >= number(Rule::GluC2, "age"),
+        }
+    }
+
+    /// Whether a valid reading is over the rule's limit.
+    pub(crate) fn over(&self, rule: Rule, p: &Point) -> bool {
+        match (rule, p.pressure(), p.glucose()) {
+            (Rule::BpC1, Some((s, d)), _) => s >= self.systolic || d >= self.diastolic,
+            (Rule::BpC2, Some((s, _)), _) => s < self.low_systolic || (p.dizzy && s < self.dizzy_systolic),
+            (Rule::GluC1, _, Some(g)) => g < self.severe_low,
+            (Rule::GluC2, _, Some(g)) => g <= self.low && g >= self.severe_low,
+            (Rule::GluC3, _, Some(g)) => g >= self.high,
+            _ => false,
+        }
+    }
+
+    fn alone(&self, rule: Rule, p: &Point) -> Option<Severity> {
+        let at_once = match rule {
+            Rule::BpC1 => p.symptoms,
+            Rule::BpC2 => p.fainted,
+            Rule::GluC1 => true,
+            Rule::GluC3 => p.symptoms || p.glucose().is_some_and(|g| g >= self.very_high),
+            _ => false,
+        };
+        at_once.then_some(Severity::Critical)
+    }
+
+    fn absorbed(&self, rule: Rule, p: &Point) -> bool {
+        rule == Rule::GluC2 && self.over(Rule::GluC1, p)
+    }
+
+    fn words(&self, rule: Rule) -> String {
+        match rule {
+            Rule::BpC1 => format!(">= {}/{} mmHg", self.systolic, self.diastolic),
+            Rule::BpC2 => format!("< {} mmHg", self.low_systolic),
+            Rule::GluC1 => format!("< {} mmol/L", self.severe_low),
+            Rule::GluC2 => format!("<= {} mmol/L", self.low),
+            _ => format!(">= {} mmol/L", self.high),
+        }
+    }
+}
+
+/// How long a question of this rule stays open, and how long its conclusion silences.
+pub(crate) fn spans(rule: Rule, numbers: &Numbers<'_>) -> (Duration, Duration) {
+    let seconds = |value: f64| Duration::try_from_secs_f64(value).unwrap_or(Duration::ZERO);
+    let window = if rule == Rule::GluC1 { Duration::ZERO } else { seconds(numbers.value("window") * 60.0) };
+    (window, seconds(numbers.value("hold") * 3600.0))
+}
+
+/// What holds at `now` of `points`: a patient's valid readings of the rule's kind, from a moment at which nothing was asked.
+pub(crate) fn judge<'p>(
+    rule: Rule,
+    limits: &Limits,
+    numbers: &Numbers<'_>,
+    points: impl Iterator<Item = &'p Point>,
+    prior: Option<Held>,
+    now: Timestamp,
+) -> Outcome {
+    let (window, hold) = spans(rule, numbers);
+    let (confirmed, second, expired, top) = match rule {
+        Rule::BpC1 => (Severity::Critical, Severity::Critical, Some(Severity::Urgent), Severity::Critical),
+        Rule::BpC2 => (Severity::Urgent, Severity::Urgent, None, Severity::Urgent),
+        Rule::GluC1 => (Severity::Critical, Severity::Critical, None, Severity::Critical),
+        Rule::GluC2 => {
+            (Severity::Urgent, Severity::Urgent, limits.fragile.then_some(Severity::Urgent), Severity::Urgent)
+        }
+        _ => (Severity::Urgent, Severity::Critical, Some(Severity::Urgent), Severity::Critical),
+    };
+    let spec = Spec {
+        over: &|p| limits.over(rule, p),
+        alone: &|p| limits.alone(rule, p),
+        absorbed: &|p| limits.absorbed(rule, p),
+        confirmed,
+        second,
+        expired,
+        top,
+        window,
+        normals: if numbers.value("normals") < 2.0 || rule == Rule::GluC1 { 1 } else { 2 },
+        hold,
+        worse: (rule == Rule::BpC1).then(|| numbers.value("worse")),
+    };
+    question::run(&spec, points, prior, now)
+}
+
+/// A step in the words of its rule. `flagged`: readings of that time that did not count.
+pub(crate) fn conclusion(
+    rule: Rule,
+    limits: &Limits,
+    step: &question::Step,
+    flagged: impl Iterator<Item = Excluded>,
+) -> Conclusion {
+    let values = step.readings.iter();
+    let numbers = if kind(rule) == Kind::BloodPressure {
+        let (systolic, diastolic) = question::worst(&step.readings);
+        vec![("systolic", systolic), ("diastolic", diastolic), ("n", count(step.readings.len()))]
+    } else {
+        let finite = values.filter_map(Point::glucose).filter(|g| g.is_finite());
+        let extreme = if rule == Rule::GluC3 { finite.reduce(f64::max) } else { finite.reduce(f64::min) };
+        extreme.map(|g| ("glucose", g)).into_iter().chain([("n", count(step.readings.len()))]).collect()
+    };
+    Conclusion {
+        rule,
+        step: step.kind.as_str(),
+        severity: step.severity,
+        effective_at: step.at,
+        recipients: recipients(rule, step),
+        closes: step.closes,
+        readings: step.readings.iter().map(|p| p.id).collect(),
+        excluded: flagged.collect(),
+        numbers,
+        limit: limits.words(rule),
+        joined: step.joined.clone(),
+        since: step.readings.first().map_or(step.at, |p| p.at),
+        note: false,
+    }
+}
+
+/// A severe low that came back: told to the patient; the alert stays a person's matter.
+pub(crate) fn recovery(limits: &Limits, point: &Point) -> Conclusion {
+    Conclusion {
+        rule: Rule::GluC1,
+        step: "recovered",
+        severity: Severity::Info,
+        effective_at: point.at,
+        recipients: &[ThePatient],
+        closes: false,
+        readings: vec![point.id],
+        excluded: Vec::new(),
+        numbers: point.glucose().filter(|g| g.is_finite()).map(|g| ("glucose", g)).into_iter().collect(),
+        limit: format!(">= {} mmol/L", limits.recovered),
+        joined: Vec::new(),
+        since: point.at,
+        note: false,
+    }
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn count(n: usize) -> f64 {
+    n as f64
+}
+
+fn recipients(rule: Rule, step: &question::Step) -> &'static [Recipient] {
+    match (rule, step.kind) {
+        (_, Step::Asked | Step::Cleared) => &[ThePatient],
+        (Rule::BpC1 | Rule::GluC2, Step::Expired) => &[HealthManager],
+        (Rule::GluC2, _) => &[HealthManager],
+        (Rule::BpC2, _) => &[Gp, HealthManager],
+        _ => &[ThePatient, HealthManager, Gp],
+    }
+}

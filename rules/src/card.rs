@@ -1,0 +1,324 @@
+//! A rule card: fixed slots, a closed vocabulary, no expressions. TOML in, [`Card`] out, or an error naming file, line
+//! and remedy. Must never: hold a number that has no name, unit, bounds, owner and source.
+
+use crate::Error;
+use serde::{Deserialize, Serialize};
+use vitals::Concept;
+
+/// The rules that this program can run; a card for any other id is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum Rule {
+    #[serde(rename = "BP-C1")]
+    BpC1,
+    #[serde(rename = "BP-C2")]
+    BpC2,
+    #[serde(rename = "BP-S1")]
+    BpS1,
+    #[serde(rename = "GLU-C1")]
+    GluC1,
+    #[serde(rename = "GLU-C2")]
+    GluC2,
+    #[serde(rename = "GLU-C3")]
+    GluC3,
+    #[serde(rename = "ADH-1")]
+    Adh1,
+    #[serde(rename = "DQ-1")]
+    Dq1,
+    #[serde(rename = "DQ-2")]
+    Dq2,
+}
+
+impl Rule {
+    /// Every rule, in the order in which their findings of one moment are written.
+    pub const ALL: [Self; 9] = [
+        Self::BpC1, Self::BpC2, Self::GluC1, Self::GluC2, Self::GluC3, Self::BpS1, Self::Adh1, Self::Dq1, Self::Dq2,
+    ];
+
+    /// The catalogue's id.
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::BpC1 => "BP-C1",
+            Self::BpC2 => "BP-C2",
+            Self::BpS1 => "BP-S1",
+            Self::GluC1 => "GLU-C1",
+            Self::GluC2 => "GLU-C2",
+            Self::GluC3 => "GLU-C3",
+            Self::Adh1 => "ADH-1",
+            Self::Dq1 => "DQ-1",
+            Self::Dq2 => "DQ-2",
+        }
+    }
+
+    /// From the catalogue's id.
+    pub fn parse(id: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|r| r.id() == id)
+    }
+
+    /// What the program computes for it; a card may not say otherwise.
+    const fn predicate(self) -> Predicate {
+        match self {
+            Self::BpC1 | Self::BpC2 | Self::GluC2 | Self::GluC3 => Predicate::KOfN,
+            Self::GluC1 => Predicate::Any,
+            Self::BpS1 => Predicate::Consecutive,
+            Self::Adh1 => Predicate::Absence,
+            Self::Dq1 | Self::Dq2 => Predicate::Flag,
+        }
+    }
+
+    /// The numbers that the program needs from its card, with their units.
+    const fn parameters(self) -> &'static [(&'static str, Unit)] {
+        use Unit::{Count, Days, Hours, Minutes, MmHg, MmolPerL, PerWeek, Ratio, Years};
+        match self {
+            Self::BpC1 => &[
+                ("systolic", MmHg), ("diastolic", MmHg), ("window", Minutes), ("normals", Count), ("hold", Hours),
+                ("worse", MmHg),
+            ],
+            Self::BpC2 => &[
+                ("systolic", MmHg), ("dizzy", MmHg), ("window", Minutes), ("normals", Count), ("hold", Hours),
+            ],
+            Self::GluC1 => &[("limit", MmolPerL), ("recovered", MmolPerL), ("hold", Hours)],
+            Self::GluC2 => &[
+                ("limit", MmolPerL), ("window", Minutes), ("normals", Count), ("age", Years), ("hold", Hours),
+            ],
+            Self::GluC3 => &[
+                ("limit", MmolPerL), ("critical", MmolPerL), ("window", Minutes), ("normals", Count), ("hold", Hours),
+            ],
+            Self::BpS1 => &[
+                ("homeSystolic", MmHg), ("homeDiastolic", MmHg), ("share", Ratio), ("days", Days), ("gap", Minutes),
+                ("urgentSystolic", MmHg), ("urgentDiastolic", MmHg), ("margin", MmHg), ("hold", Days),
+            ],
+            Self::Adh1 => &[("remind", Hours), ("call", Hours), ("inform", Hours), ("perWeek", PerWeek)],
+            Self::Dq1 => &[],
+            Self::Dq2 => &[("gap", Minutes)],
+        }
+    }
+}
+
+/// What a rule may ask of the readings. Closed: a card cannot say more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Predicate {
+    Any,
+    KOfN,
+    WindowMean,
+    Consecutive,
+    WindowShift,
+    CountDays,
+    Absence,
+    Cv,
+    RiskIndex,
+    Flag,
+    Unacked,
+    Symptom,
+}
+
+/// What a rule looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Subject {
+    BloodPressure,
+    BloodGlucose,
+    Any,
+}
+
+/// The unit of a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum Unit {
+    #[serde(rename = "mmHg")]
+    MmHg,
+    #[serde(rename = "mmol/L")]
+    MmolPerL,
+    #[serde(rename = "min")]
+    Minutes,
+    #[serde(rename = "h")]
+    Hours,
+    #[serde(rename = "d")]
+    Days,
+    #[serde(rename = "years")]
+    Years,
+    #[serde(rename = "count")]
+    Count,
+    #[serde(rename = "per_week")]
+    PerWeek,
+    #[serde(rename = "ratio")]
+    Ratio,
+}
+
+impl Unit {
+    /// As the card writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MmHg => "mmHg",
+            Self::MmolPerL => "mmol/L",
+            Self::Minutes => "min",
+            Self::Hours => "h",
+            Self::Days => "d",
+            Self::Years => "years",
+            Self::Count => "count",
+            Self::PerWeek => "per_week",
+            Self::Ratio => "ratio",
+        }
+    }
+}
+
+/// Who may change a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Owner {
+    Platform,
+    Station,
+    Patient,
+}
+
+/// One named number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parameter {
+    /// As plans and texts name it.
+    pub name: String,
+    /// Never guessed.
+    pub unit: Unit,
+    /// Used where nobody said otherwise.
+    pub default: f64,
+    /// Hard lower bound.
+    pub min: f64,
+    /// Hard upper bound.
+    pub max: f64,
+    /// Who may change it.
+    pub owner: Owner,
+    /// Where the number comes from.
+    pub source: String,
+}
+
+/// A text in both languages. `{name}` stands for a parameter's value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Text {
+    #[serde(rename = "zh-CN")]
+    pub zh_cn: String,
+    pub en: String,
+}
+
+/// A rule as a medical lead signs it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Card {
+    /// Which rule.
+    pub id: String,
+    /// Counts edits.
+    pub version: u32,
+    /// What an alert of it is about.
+    pub concept: Concept,
+    /// What it looks at.
+    pub kind: Subject,
+    /// What it asks.
+    pub predicate: Predicate,
+    /// Where the rule comes from.
+    pub guideline: String,
+    /// A few words.
+    pub title: Text,
+    /// For a GP.
+    pub text: Text,
+    /// What would end it.
+    pub clears: Text,
+    /// Its numbers.
+    #[serde(default, rename = "parameter")]
+    pub parameters: Vec<Parameter>,
+}
+
+impl Card {
+    /// Reads and checks one card; `file` is for messages.
+    ///
+    /// # Errors
+    /// [`Error::Card`] for an unknown key, id, predicate or unit, a missing number, a default outside its bounds, or a
+    /// text that names a parameter which the card does not have.
+    pub fn parse(file: &str, text: &str) -> Result<(Rule, Self), Error> {
+        let card: Self = toml::from_str(text).map_err(|e| Error::Card {
+            file: file.to_owned(),
+            line: e.span().map_or(1, |span| line_at(text, span.start)),
+            what: e.message().lines().next().unwrap_or_default().to_owned(),
+            remedy: "A card has only the slots of config/rules/bp-c1.toml, and every number has \
+                     name, unit, default, min, max, owner and source",
+        })?;
+        let refuse = |near: &str, what: String, remedy: &'static str| {
+            let line = text.find(near).map_or(1, |at| line_at(text, at));
+            Err(Error::Card { file: file.to_owned(), line, what, remedy })
+        };
+        let Some(rule) = Rule::parse(&card.id) else {
+            return refuse("id", format!("no rule {:?}", card.id), "Use an id of the catalogue that this version runs");
+        };
+        if card.predicate != rule.predicate() {
+            return refuse(
+                "predicate",
+                format!("{} cannot be judged with this predicate", card.id),
+                "Take the predicate of the built-in card; what a rule asks is part of the program",
+            );
+        }
+        for (name, unit) in rule.parameters() {
+            if !card.parameters.iter().any(|p| p.name == *name && p.unit == *unit) {
+                let what = format!("parameter {name:?} in {} is missing", unit.as_str());
+                return refuse("id", what, "Add a [[parameter]] with that name and unit");
+            }
+        }
+        for p in &card.parameters {
+            let quoted = format!("name = {:?}", p.name);
+            if !rule.parameters().iter().any(|(name, _)| p.name == *name) {
+                return refuse(&quoted, format!("{} has no parameter {:?}", card.id, p.name), "Remove it");
+            }
+            if card.parameters.iter().filter(|other| other.name == p.name).count() > 1 {
+                return refuse(&quoted, format!("parameter {:?} is there twice", p.name), "Remove one");
+            }
+            if !(p.min <= p.default && p.default <= p.max) {
+                let what = format!("the default of {:?} is not within min and max", p.name);
+                return refuse(&quoted, what, "Give min <= default <= max");
+            }
+        }
+        for t in [&card.title, &card.text, &card.clears] {
+            for words in [&t.zh_cn, &t.en] {
+                if let Some(name) = unknown_placeholder(words, &card.parameters) {
+                    let what = format!("the text names {{{name}}}, which is no parameter of this card");
+                    return refuse(&format!("{{{name}}}"), what, "Name one of the card's parameters");
+                }
+            }
+        }
+        Ok((rule, card))
+    }
+
+    /// A parameter by name.
+    pub fn parameter(&self, name: &str) -> Option<&Parameter> {
+        self.parameters.iter().find(|p| p.name == name)
+    }
+}
+
+fn line_at(text: &str, offset: usize) -> usize {
+    1 + text.as_bytes().iter().take(offset).filter(|b| **b == b'\n').count()
+}
+
+fn placeholders(text: &str) -> impl Iterator<Item = &str> {
+    text.split('{').skip(1).filter_map(|part| part.split_once('}').map(|(name, _)| name))
+}
+
+fn unknown_placeholder<'a>(text: &'a str, known: &[Parameter]) -> Option<&'a str> {
+    placeholders(text).find(|name| !known.iter().any(|p| p.name == *name))
+}
+
+/// `text` with each `{name}` replaced by what `value` says of it.
+pub(crate) fn fill(text: &str, value: impl Fn(&str) -> f64) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        out.push_str(before);
+        let Some((name, tail)) = after.split_once('}') else { break };
+        let number = value(name);
+        out.push_str(&format!("{}", (number * 100.0).round() / 100.0));
+        rest = tail;
+    }
+    out.push_str(rest);
+    out
+}

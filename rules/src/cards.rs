@@ -1,0 +1,163 @@
+//! The cards in force: the built-in ones, each replaced by a file of the same id where a folder is given.
+
+use crate::{
+    Card, Error, Rule,
+    card::{Owner, fill},
+};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+use store::CardRecord;
+use vitals::Patient;
+
+const BUILT_IN: [(&str, &str); 9] = [
+    ("bp-c1.toml", include_str!("../../config/rules/bp-c1.toml")),
+    ("bp-c2.toml", include_str!("../../config/rules/bp-c2.toml")),
+    ("bp-s1.toml", include_str!("../../config/rules/bp-s1.toml")),
+    ("glu-c1.toml", include_str!("../../config/rules/glu-c1.toml")),
+    ("glu-c2.toml", include_str!("../../config/rules/glu-c2.toml")),
+    ("glu-c3.toml", include_str!("../../config/rules/glu-c3.toml")),
+    ("adh-1.toml", include_str!("../../config/rules/adh-1.toml")),
+    ("dq-1.toml", include_str!("../../config/rules/dq-1.toml")),
+    ("dq-2.toml", include_str!("../../config/rules/dq-2.toml")),
+];
+
+/// Where a number came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The built-in card.
+    Card,
+    /// A file of the installation.
+    Station,
+    /// The patient's plan.
+    Patient,
+}
+
+impl Origin {
+    /// The word in the evidence.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Card => "card",
+            Self::Station => "station",
+            Self::Patient => "patient",
+        }
+    }
+}
+
+/// Every card in force. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Cards(Arc<BTreeMap<Rule, (Card, Origin)>>);
+
+impl Cards {
+    /// The built-in cards.
+    ///
+    /// # Errors
+    /// [`Error::Card`] when this program was built with a broken one.
+    pub fn built_in() -> Result<Self, Error> {
+        let mut all = BTreeMap::new();
+        for (file, text) in BUILT_IN {
+            let (rule, card) = Card::parse(&format!("config/rules/{file}"), text)?;
+            all.insert(rule, (card, Origin::Card));
+        }
+        Ok(Self(Arc::new(all)))
+    }
+
+    /// The built-in cards, each replaced by the `.toml` file in `folder` that has its id.
+    ///
+    /// # Errors
+    /// [`Error::Folder`] and [`Error::Card`]; nothing is replaced then.
+    pub fn load(folder: Option<&Path>) -> Result<Self, Error> {
+        let built_in = Self::built_in()?;
+        let Some(folder) = folder else { return Ok(built_in) };
+        let unreadable = |reason: std::io::Error| Error::Folder {
+            folder: folder.display().to_string(),
+            reason: reason.to_string(),
+        };
+        let mut all = (*built_in.0).clone();
+        let mut files: Vec<_> = std::fs::read_dir(folder)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(unreadable)?
+            .into_iter()
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|e| e == "toml"))
+            .collect();
+        files.sort();
+        for path in files {
+            let text = std::fs::read_to_string(&path).map_err(unreadable)?;
+            let (rule, card) = Card::parse(&path.display().to_string(), &text)?;
+            all.insert(rule, (card, Origin::Station));
+        }
+        Ok(Self(Arc::new(all)))
+    }
+
+    /// One card. Every rule has one.
+    pub fn get(&self, rule: Rule) -> Option<&Card> {
+        self.0.get(&rule).map(|(card, _)| card)
+    }
+
+    /// Every card, by rule.
+    pub fn iter(&self) -> impl Iterator<Item = &Card> {
+        self.0.values().map(|(card, _)| card)
+    }
+
+    /// As data, for whoever lists them.
+    pub fn records(&self) -> Vec<CardRecord> {
+        let record = |card: &Card| CardRecord {
+            id: card.id.clone(),
+            version: card.version,
+            body: serde_json::to_string(card).unwrap_or_default(),
+        };
+        self.iter().map(record).collect()
+    }
+
+    /// The numbers of one rule for one patient.
+    pub fn numbers<'a>(&'a self, rule: Rule, patient: &'a Patient) -> Option<Numbers<'a>> {
+        let (card, origin) = self.0.get(&rule)?;
+        Some(Numbers { card, origin: *origin, patient })
+    }
+}
+
+/// A card's numbers as they hold for one patient.
+#[derive(Clone, Copy, Debug)]
+pub struct Numbers<'a> {
+    /// The card.
+    pub card: &'a Card,
+    origin: Origin,
+    patient: &'a Patient,
+}
+
+impl Numbers<'_> {
+    /// A number and where it came from. A patient's own value counts only for numbers that a patient may own, held
+    /// within the card's bounds. Not a number for a name that the card does not have (checked when the card is loaded).
+    pub fn get(&self, name: &str) -> (f64, Origin) {
+        let Some(p) = self.card.parameter(name) else { return (f64::NAN, self.origin) };
+        match self.own(name).filter(|v| p.owner == Owner::Patient && v.is_finite()) {
+            Some(value) => (value.clamp(p.min, p.max), Origin::Patient),
+            None => (p.default, self.origin),
+        }
+    }
+
+    /// The number alone.
+    pub fn value(&self, name: &str) -> f64 {
+        self.get(name).0
+    }
+
+    /// The card's text with this patient's numbers.
+    pub fn fill(&self, text: &str) -> String {
+        fill(text, |name| self.value(name))
+    }
+
+    fn own(&self, name: &str) -> Option<f64> {
+        let plan = &self.patient.plan;
+        if let Some(value) = plan.parameters.get(&self.card.id).and_then(|own| own.get(name)) {
+            return Some(*value);
+        }
+        match name {
+            "homeSystolic" => plan.targets.home_systolic,
+            "homeDiastolic" => plan.targets.home_diastolic,
+            "perWeek" => {
+                let both = [plan.measuring.blood_pressure_per_week, plan.measuring.glucose_per_week];
+                both.into_iter().flatten().filter(|n| *n > 0.0).reduce(f64::max)
+            }
+            _ => None,
+        }
+    }
+}

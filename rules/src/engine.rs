@@ -1,0 +1,309 @@
+//! All patients: hands each its readings in order of commitment, wakes each when it is due, gathers what they conclude.
+//!
+//! Goes in: journal entries and moments. Comes out: a [`FindingBatch`]. Must never: do IO but through [`World`], read a clock.
+
+use crate::{
+    Cards, Error, Point, Rule,
+    person::{Person, Scene, World},
+    quality, schedule,
+};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    sync::Arc,
+};
+use store::FindingBatch;
+use vitals::{Entry, Held, Patient, PatientId, Reading, Timestamp, Zone};
+
+/// The evaluator of one installation.
+#[derive(Debug)]
+pub struct Engine<W> {
+    world: W,
+    cards: Cards,
+    site: Zone,
+    started: Timestamp,
+    people: HashMap<PatientId, Person>,
+    queue: BinaryHeap<Reverse<(Timestamp, PatientId)>>,
+    /// Next Monday evaluation of each zone that a patient lives in.
+    slots: Vec<(Zone, Timestamp)>,
+    /// Patients whose past weeks must be judged again.
+    dirty: Vec<PatientId>,
+    /// Readings of the message that is being taken in, each with its commit time.
+    touched: Vec<(PatientId, Point, Timestamp)>,
+    batch: FindingBatch,
+}
+
+impl<W: World> Engine<W> {
+    /// Knows nobody yet. `started`: what was due before is concluded as of then.
+    pub fn new(world: W, cards: Cards, site: Zone, started: Timestamp) -> Self {
+        Self {
+            world,
+            cards,
+            site,
+            started,
+            people: HashMap::new(),
+            queue: BinaryHeap::new(),
+            slots: Vec::new(),
+            dirty: Vec::new(),
+            touched: Vec::new(),
+            batch: FindingBatch::default(),
+        }
+    }
+
+    /// The outside.
+    pub const fn world(&self) -> &W {
+        &self.world
+    }
+
+    /// The outside, to be changed by who owns the engine.
+    pub const fn world_mut(&mut self) -> &mut W {
+        &mut self.world
+    }
+
+    /// Takes over a new or changed record, plan or binding.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    pub fn refresh(&mut self, patient: Arc<Patient>, now: Timestamp) -> Result<(), Error> {
+        let id = patient.id;
+        let zone = match self.people.get_mut(&id) {
+            Some(person) => {
+                if Arc::ptr_eq(&person.patient, &patient) && person.bound == self.world.bound(id) {
+                    return Ok(());
+                }
+                person.update(&self.world, &self.cards, patient, &self.site, now);
+                person.zone.clone()
+            }
+            None => {
+                let person = Person::load(&self.world, &self.cards, patient, &self.site, now)?;
+                let zone = person.zone.clone();
+                self.people.insert(id, person);
+                zone
+            }
+        };
+        if !self.slots.iter().any(|(z, _)| *z == zone) {
+            let next = schedule::next_slot(now, &zone);
+            self.slots.push((zone, next));
+        }
+        self.enqueue(id);
+        Ok(())
+    }
+
+    /// After a start: everybody's Monday evaluations after `since`, and the questions whose timers were written down.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    pub fn recover(
+        &mut self,
+        since: Option<Timestamp>,
+        timers: &[(PatientId, Timestamp)],
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        for (id, due) in timers {
+            let Self { world, cards, people, batch, .. } = self;
+            let Some(person) = people.get_mut(id) else { continue };
+            person.rearm(&mut Scene { world, cards, now, decided: now, batch }, *due)?;
+            if person.asked_until().is_none() {
+                batch.timers.retain(|(p, _)| p != id);
+                batch.timers.push((*id, None));
+            }
+            self.enqueue(*id);
+        }
+        let Some(since) = since else { return Ok(()) };
+        for person in self.people.values_mut() {
+            let first = schedule::next_slot(since, &person.zone);
+            if first <= now && person.last_valid.is_some_and(|(at, _)| at >= schedule::weeks(first, &person.zone)[1]) {
+                person.dirty = Some(first);
+                self.dirty.push(person.id());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in journal entries with the number of their message, in order. Readings of one message are judged
+    /// together, after its last.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    pub fn take<'e>(
+        &mut self,
+        entries: impl Iterator<Item = (u64, &'e Entry)>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let mut message = None;
+        for (number, entry) in entries {
+            if message != Some(number) {
+                self.close_message(now)?;
+                message = Some(number);
+            }
+            match entry {
+                Entry::Reading(reading) => self.note(reading, now)?,
+                Entry::Held(held) => self.hold(held, now)?,
+            }
+        }
+        self.close_message(now)
+    }
+
+    fn know(&mut self, id: PatientId, now: Timestamp) -> Result<bool, Error> {
+        if !self.people.contains_key(&id) {
+            match self.world.patient(id) {
+                Some(patient) => self.refresh(patient, now)?,
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// A reading that belongs to nobody is not judged; it will be when it is attributed and its patient is next looked at.
+    fn note(&mut self, reading: &Reading, now: Timestamp) -> Result<(), Error> {
+        let Some(id) = reading.patient else { return Ok(()) };
+        if !self.know(id, now)? {
+            return Ok(());
+        }
+        let point = Point::of(reading);
+        if let Some(person) = self.people.get_mut(&id) {
+            person.window.insert(point);
+            self.touched.push((id, point, reading.received_at));
+        }
+        Ok(())
+    }
+
+    fn hold(&mut self, held: &Held, now: Timestamp) -> Result<(), Error> {
+        let (Some(id), Some(conclusion)) = (held.patient, quality::held(held)) else { return Ok(()) };
+        if !self.know(id, now)? {
+            return Ok(());
+        }
+        let Self { world, cards, people, batch, .. } = self;
+        if let Some(person) = people.get_mut(&id) {
+            let mut scene = Scene { world, cards, now, decided: held.received_at, batch };
+            person.remember(&scene, conclusion.effective_at)?;
+            let at = (conclusion.effective_at, conclusion.effective_at);
+            // Each held value is a matter of its own: nothing that stood is undone by it.
+            person.settle(&mut scene, Rule::Dq1, at, &[conclusion], |_| false);
+        }
+        Ok(())
+    }
+
+    fn close_message(&mut self, now: Timestamp) -> Result<(), Error> {
+        if self.touched.is_empty() {
+            return Ok(());
+        }
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.sort_by_key(|(id, ..)| *id);
+        for of_one in touched.chunk_by(|a, b| a.0 == b.0) {
+            let id = of_one[0].0;
+            let decided = of_one.iter().map(|t| t.2).max().unwrap_or(now);
+            let Self { world, cards, people, batch, dirty, .. } = self;
+            let Some(person) = people.get_mut(&id) else { continue };
+            let clean = person.dirty.is_none();
+            let mut scene = Scene { world, cards, now, decided, batch };
+            match of_one {
+                [(_, point, _)] => person.judge(&mut scene, std::slice::from_ref(point))?,
+                many => {
+                    let points: Vec<Point> = many.iter().map(|(_, p, _)| *p).collect();
+                    person.judge(&mut scene, &points)?;
+                }
+            }
+            if clean && person.dirty.is_some() {
+                dirty.push(id);
+            }
+            self.enqueue(id);
+        }
+        touched.clear();
+        self.touched = touched;
+        Ok(())
+    }
+
+    /// Whether past weeks wait to be judged again.
+    pub const fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Judges past weeks again into which late readings fell.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    pub fn clean(&mut self, now: Timestamp) -> Result<(), Error> {
+        for id in std::mem::take(&mut self.dirty) {
+            let Self { world, cards, people, batch, .. } = self;
+            let Some(person) = people.get_mut(&id) else { continue };
+            let Some(first) = person.dirty.take() else { continue };
+            // As far as the schedule has come: a Monday that is due but not reached yet is the schedule's own.
+            let last = schedule::last_slot(now, &person.zone);
+            if first <= last {
+                person.judge_weeks(&mut Scene { world, cards, now, decided: now, batch }, first, last)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The earliest moment at which there is something to do without a new reading.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let slot = self.slots.iter().map(|(_, at)| *at).min();
+        let patient = self.queue.peek().map(|Reverse((at, _))| *at);
+        slot.into_iter().chain(patient).min()
+    }
+
+    /// Does what is due at `now`, in order of time. Returns whether anything was due.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    pub fn run_due(&mut self, now: Timestamp) -> Result<bool, Error> {
+        let mut any = false;
+        while let Some(due) = self.next_due().filter(|due| *due <= now) {
+            any = true;
+            // Due before this process started: it is said now, for it is now that somebody hears it.
+            let at = due.max(self.started).min(now);
+            if let Some(index) = self.slots.iter().position(|(_, slot)| *slot == due) {
+                self.run_slot(index, at)?;
+            } else if let Some(Reverse((_, id))) = self.queue.pop() {
+                self.wake(id, at)?;
+            }
+        }
+        Ok(any)
+    }
+
+    fn run_slot(&mut self, index: usize, now: Timestamp) -> Result<(), Error> {
+        let Self { world, cards, people, batch, slots, .. } = self;
+        let Some((zone, slot)) = slots.get_mut(index) else { return Ok(()) };
+        let due = *slot;
+        *slot = schedule::following(due, zone);
+        for person in people.values_mut().filter(|p| p.zone == *zone) {
+            person.weekly(&mut Scene { world, cards, now, decided: now, batch }, due)?;
+        }
+        Ok(())
+    }
+
+    fn wake(&mut self, id: PatientId, now: Timestamp) -> Result<(), Error> {
+        let Self { world, cards, people, batch, .. } = self;
+        let Some(person) = people.get_mut(&id) else { return Ok(()) };
+        person.queued = None;
+        if person.due().is_some_and(|due| due <= now) {
+            let mut scene = Scene { world, cards, now, decided: now, batch };
+            person.expire(&mut scene)?;
+            person.look_at_silence(&mut scene);
+        }
+        self.enqueue(id);
+        Ok(())
+    }
+
+    /// The queue may hold a patient too early, never too late.
+    fn enqueue(&mut self, id: PatientId) {
+        let Some(person) = self.people.get_mut(&id) else { return };
+        let Some(due) = person.due() else { return };
+        if person.queued.is_none_or(|queued| due < queued) {
+            person.queued = Some(due);
+            self.queue.push(Reverse((due, id)));
+        }
+    }
+
+    /// What was concluded since the last call.
+    pub fn concluded(&mut self) -> FindingBatch {
+        std::mem::take(&mut self.batch)
+    }
+
+    /// Whether anything was concluded since the last call of [`Engine::concluded`].
+    pub const fn has_concluded(&self) -> bool {
+        !self.batch.is_empty()
+    }
+}

@@ -1,0 +1,254 @@
+//! The predicate `k_of_n`: one reading over a limit asks, a second confirms, repeats below it clear, silence expires.
+//!
+//! Goes in: a patient's valid readings of one kind from a moment at which nothing was being asked, in order of
+//! measurement, and what was held then. Comes out: the steps that hold. Must never: look at a clock or know a rule's name.
+
+use std::time::Duration;
+use vitals::{ReadingId, Severity, Timestamp};
+
+use crate::Point;
+
+/// What makes this question.
+pub(crate) struct Spec<'a> {
+    /// Over (or below) the limit.
+    pub over: &'a dyn Fn(&Point) -> bool,
+    /// Decides without a second reading, and how urgent it is then. Only asked of readings that are over.
+    pub alone: &'a dyn Fn(&Point) -> Option<Severity>,
+    /// Another rule's matter: an open question ends without a word.
+    pub absorbed: &'a dyn Fn(&Point) -> bool,
+    /// Two over within `window`.
+    pub confirmed: Severity,
+    /// A second confirmed one while the first is held.
+    pub second: Severity,
+    /// Nobody measured again within `window`; `None` says nothing.
+    pub expired: Option<Severity>,
+    /// Further readings of a conclusion this severe are evidence only.
+    pub top: Severity,
+    /// How long a question stays open.
+    pub window: Duration,
+    /// Repeats below the limit that clear it.
+    pub normals: usize,
+    /// How long a conclusion silences others that are no worse.
+    pub hold: Duration,
+    /// By how many mmHg a reading must exceed the held worst to count as worse; `None`: never worse.
+    pub worse: Option<f64>,
+}
+
+/// How a step came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Still open at the end.
+    Asked,
+    /// One reading was enough.
+    Alone,
+    /// A second reading over the limit.
+    Confirmed,
+    /// The repeats were normal.
+    Cleared,
+    /// No answer in time.
+    Expired,
+}
+
+impl Kind {
+    /// The word in the evidence.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Alone => "alone",
+            Self::Confirmed => "confirmed",
+            Self::Cleared => "cleared",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// One conclusion.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pub kind: Kind,
+    pub at: Timestamp,
+    pub severity: Severity,
+    /// Readings used; for a cleared one the first and its repeats.
+    pub readings: Vec<Point>,
+    /// Readings over the limit that came while it was held.
+    pub joined: Vec<ReadingId>,
+    /// It ends the matter: cleared, and nothing else was held.
+    pub closes: bool,
+}
+
+/// A conclusion that may silence others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    pub at: Timestamp,
+    pub severity: Severity,
+    pub confirmed: bool,
+    /// Highest systolic and diastolic that it used.
+    pub worst: (f64, f64),
+}
+
+/// A question that waits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Open {
+    pub first: Point,
+    pub deadline: Timestamp,
+}
+
+/// Everything that holds.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub steps: Vec<Step>,
+    /// Readings that joined what was held at the start.
+    pub joined_prior: Vec<ReadingId>,
+    pub open: Option<Open>,
+}
+
+struct Asking {
+    first: Point,
+    normals: Vec<Point>,
+    /// Asked while something severe is held: nobody is told unless it is confirmed.
+    quiet: bool,
+}
+
+struct Run<'a> {
+    spec: &'a Spec<'a>,
+    out: Outcome,
+    held: Option<(Held, Option<usize>)>,
+    asking: Option<Asking>,
+}
+
+/// The steps that hold at `now`.
+pub(crate) fn run<'p>(
+    spec: &Spec<'_>,
+    points: impl Iterator<Item = &'p Point>,
+    prior: Option<Held>,
+    now: Timestamp,
+) -> Outcome {
+    let mut run = Run { spec, out: Outcome::default(), held: prior.map(|h| (h, None)), asking: None };
+    for point in points {
+        run.expire_before(point.at);
+        run.take(point);
+    }
+    match run.asking.take() {
+        Some(asking) if now >= asking.first.at.plus(spec.window) => run.expire(&asking),
+        Some(asking) => {
+            let deadline = asking.first.at.plus(spec.window);
+            run.out.open = Some(Open { first: asking.first, deadline });
+            if !asking.quiet {
+                run.push(Kind::Asked, asking.first.at, Severity::Info, vec![asking.first], false);
+            }
+        }
+        None => {}
+    }
+    run.out
+}
+
+/// The worse of the readings, for [`Held::worst`].
+pub(crate) fn worst(points: &[Point]) -> (f64, f64) {
+    let pressures = points.iter().filter_map(Point::pressure);
+    pressures.fold((f64::MIN, f64::MIN), |(s, d), (ps, pd)| (s.max(ps), d.max(pd)))
+}
+
+/// Whether a reading is worse than what is held by the margin.
+pub(crate) fn is_worse(margin: Option<f64>, point: &Point, held: &Held) -> bool {
+    match (margin, point.pressure()) {
+        (Some(by), Some((s, d))) => s >= held.worst.0 + by || d >= held.worst.1 + by,
+        _ => false,
+    }
+}
+
+impl Run<'_> {
+    fn holding(&self, at: Timestamp) -> Option<(Held, Option<usize>)> {
+        self.held.filter(|(h, _)| at < h.at.plus(self.spec.hold))
+    }
+
+    fn take(&mut self, p: &Point) {
+        if (self.spec.absorbed)(p) {
+            self.asking = None;
+            return;
+        }
+        let over = (self.spec.over)(p);
+        let silenced = self.holding(p.at).filter(|(h, _)| h.severity >= self.spec.top);
+        let counts = over && silenced.is_none_or(|(h, _)| is_worse(self.spec.worse, p, &h));
+        if counts {
+            let alone = (self.spec.alone)(p);
+            match (self.asking.take(), alone) {
+                (Some(asking), alone) => {
+                    let again = self.holding(p.at).is_some_and(|(h, _)| h.confirmed);
+                    let usual = if again { self.spec.second } else { self.spec.confirmed };
+                    let severity = alone.map_or(usual, |a| a.max(usual));
+                    self.raise(Kind::Confirmed, severity, vec![asking.first, *p]);
+                }
+                (None, Some(severity)) => self.raise(Kind::Alone, severity, vec![*p]),
+                (None, None) => {
+                    self.asking = Some(Asking { first: *p, normals: Vec::new(), quiet: silenced.is_some() });
+                }
+            }
+            return;
+        }
+        if over {
+            self.join(&[*p]);
+        }
+        let Some(asking) = &mut self.asking else { return };
+        asking.normals.push(*p);
+        if asking.normals.len() >= self.spec.normals
+            && let Some(asking) = self.asking.take()
+        {
+            if asking.quiet {
+                self.join(&[asking.first]);
+            } else {
+                let closes = self.holding(p.at).is_none();
+                let readings = std::iter::once(asking.first).chain(asking.normals).collect();
+                self.push(Kind::Cleared, p.at, Severity::Info, readings, closes);
+            }
+        }
+    }
+
+    fn expire_before(&mut self, at: Timestamp) {
+        if let Some(asking) = self.asking.take_if(|a| at > a.first.at.plus(self.spec.window)) {
+            self.expire(&asking);
+        }
+    }
+
+    fn expire(&mut self, asking: &Asking) {
+        match self.spec.expired {
+            Some(severity) if !asking.quiet => {
+                let at = asking.first.at.plus(self.spec.window);
+                self.raise_at(Kind::Expired, at, severity, vec![asking.first]);
+            }
+            _ => self.join(&[asking.first]),
+        }
+    }
+
+    fn raise(&mut self, kind: Kind, severity: Severity, readings: Vec<Point>) {
+        let at = readings.last().map_or(Timestamp::MIN, |p| p.at);
+        self.raise_at(kind, at, severity, readings);
+    }
+
+    /// Joins what is held unless it is more severe, or worse by the margin.
+    fn raise_at(&mut self, kind: Kind, at: Timestamp, severity: Severity, readings: Vec<Point>) {
+        if let Some((held, _)) = self.holding(at)
+            && held.severity >= severity
+            && !readings.iter().all(|p| is_worse(self.spec.worse, p, &held))
+        {
+            return self.join(&readings);
+        }
+        let held = Held { at, severity, confirmed: kind == Kind::Confirmed, worst: worst(&readings) };
+        self.push(kind, at, severity, readings, false);
+        self.held = Some((held, Some(self.out.steps.len() - 1)));
+    }
+
+    fn push(&mut self, kind: Kind, at: Timestamp, severity: Severity, readings: Vec<Point>, closes: bool) {
+        self.out.steps.push(Step { kind, at, severity, readings, joined: Vec::new(), closes });
+    }
+
+    fn join(&mut self, points: &[Point]) {
+        let to = match self.held {
+            Some((_, Some(index))) => self.out.steps.get_mut(index).map(|s| &mut s.joined),
+            Some((_, None)) => Some(&mut self.out.joined_prior),
+            None => None,
+        };
+        if let Some(to) = to {
+            to.extend(points.iter().map(|p| p.id));
+        }
+    }
+}

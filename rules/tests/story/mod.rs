@@ -1,0 +1,238 @@
+//! A service in memory: one patient, a meter, a clock that is moved, a ledger of what was concluded.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use rules::{Cards, Engine, Error, World};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use store::DeviceCommand;
+use vitals::{
+    Context, Decimal, DeviceKey, Disposition, Entry, Finding, FindingId, GlucoseValue, Held, Patient, PatientId, Plan,
+    Reading, ReadingId, Reason, Statuses, TimeQuality, Timestamp, Unit, Values, Verdict, Zone,
+};
+
+pub fn at(text: &str) -> Timestamp {
+    Timestamp::parse_rfc3339(text).unwrap()
+}
+
+pub fn minutes(n: u64) -> Duration {
+    Duration::from_secs(60 * n)
+}
+
+#[derive(Debug, Default, Clone)]
+pub struct Memory {
+    pub patient: Option<Arc<Patient>>,
+    pub bound: Option<Timestamp>,
+    pub readings: Vec<Arc<Reading>>,
+    pub ledger: BTreeMap<FindingId, (Finding, Vec<ReadingId>)>,
+    /// Every finding that was ever raised, in order.
+    pub told: Vec<Finding>,
+    pub commands: Vec<DeviceCommand>,
+    pub timers: BTreeMap<PatientId, Timestamp>,
+}
+
+impl World for Memory {
+    fn patient(&self, id: PatientId) -> Option<Arc<Patient>> {
+        self.patient.clone().filter(|p| p.id == id)
+    }
+    fn bound(&self, _: PatientId) -> Option<Timestamp> {
+        self.bound
+    }
+    fn readings(&self, id: PatientId, from: Timestamp, to: Timestamp) -> Result<Vec<Arc<Reading>>, Error> {
+        let mine = |r: &&Arc<Reading>| r.patient == Some(id) && r.measured_at >= from && r.measured_at < to;
+        let mut found: Vec<_> = self.readings.iter().filter(mine).cloned().collect();
+        found.sort_by_key(|r| (r.measured_at, r.id));
+        Ok(found)
+    }
+    fn concluded(&self, _: PatientId, from: Timestamp) -> Result<Vec<(Finding, Vec<ReadingId>)>, Error> {
+        let stands = |f: &Finding| f.retracted_at.is_none() && f.draft.effective_at >= from;
+        Ok(self.ledger.values().filter(|(f, _)| stands(f)).cloned().collect())
+    }
+}
+
+pub fn patient(plan: Plan, enrolled: Timestamp) -> Patient {
+    Patient {
+        id: PatientId::new(7),
+        name: "Nobody".into(),
+        birth_date: None,
+        sex: None,
+        tags: Vec::new(),
+        conditions: Vec::new(),
+        team: None,
+        organisation: None,
+        phone: None,
+        time_zone: None,
+        enrolled_at: enrolled,
+        plan,
+    }
+}
+
+fn blank(seq: i64, time: Timestamp, values: Values, unit: Unit) -> Reading {
+    Reading {
+        id: ReadingId::new(seq.unsigned_abs()),
+        device: DeviceKey::new(1),
+        epoch: 0,
+        seq,
+        user_slot: None,
+        patient: Some(PatientId::new(7)),
+        measured_at: time,
+        received_at: time,
+        device_time: None,
+        time_quality: TimeQuality::Exact,
+        disposition: Disposition::Stored,
+        values,
+        unit,
+        statuses: Statuses::default(),
+        flags: Vec::new(),
+        historical: false,
+        context: Context::default(),
+    }
+}
+
+pub fn bp(seq: i64, time: Timestamp, systolic: i64, diastolic: i64) -> Reading {
+    let (systolic, diastolic) = (Decimal::new(systolic, 0), Decimal::new(diastolic, 0));
+    blank(seq, time, Values::Pressure { systolic, diastolic, map: None, pulse: None }, Unit::MmHg)
+}
+
+/// `tenths` of mmol/L.
+pub fn bg(seq: i64, time: Timestamp, tenths: i64) -> Reading {
+    blank(seq, time, Values::Glucose(GlucoseValue::Value(Decimal::new(tenths, -1))), Unit::MmolPerL)
+}
+
+pub fn beyond(seq: i64, time: Timestamp, value: GlucoseValue) -> Reading {
+    Reading { disposition: Disposition::Flagged, ..blank(seq, time, Values::Glucose(value), Unit::MmolPerL) }
+}
+
+pub fn implausible(seq: i64, time: Timestamp) -> Held {
+    Held {
+        id: ReadingId::new(seq.unsigned_abs()),
+        device: DeviceKey::new(1),
+        epoch: 0,
+        seq: Some(seq),
+        patient: Some(PatientId::new(7)),
+        measured_at: Some(time),
+        received_at: time,
+        reasons: vec![Reason::Implausible],
+        bytes: Vec::new(),
+        route: "readings".into(),
+    }
+}
+
+pub struct Story {
+    pub engine: Engine<Memory>,
+    pub now: Timestamp,
+    message: u64,
+}
+
+impl Story {
+    pub fn new(patient: Patient, start: Timestamp) -> Self {
+        let memory = Memory { patient: Some(Arc::new(patient)), bound: Some(start), ..Memory::default() };
+        Self::on(memory, start)
+    }
+
+    pub fn on(memory: Memory, start: Timestamp) -> Self {
+        let patient = memory.patient.clone().unwrap();
+        let timers: Vec<_> = memory.timers.iter().map(|(p, d)| (*p, *d)).collect();
+        let mut engine = Engine::new(memory, Cards::built_in().unwrap(), Zone::default(), start);
+        engine.refresh(patient, start).unwrap();
+        engine.recover(None, &timers, start).unwrap();
+        let mut this = Self { engine, now: start, message: 0 };
+        this.commit();
+        this.goto(start);
+        this
+    }
+
+    /// The process dies and comes back at `self.now`; what was committed is there.
+    pub fn restart(self) -> Self {
+        Self::on(self.engine.world().clone(), self.now)
+    }
+
+    pub fn goto(&mut self, to: Timestamp) {
+        while let Some(due) = self.engine.next_due().filter(|due| *due <= to) {
+            self.now = self.now.max(due);
+            self.engine.run_due(self.now).unwrap();
+            self.commit();
+        }
+        self.now = self.now.max(to);
+    }
+
+    /// One message arrives at `self.now`.
+    pub fn message(&mut self, readings: Vec<Reading>) {
+        self.entries(readings.into_iter().map(|r| Entry::Reading(r.into())).collect());
+    }
+
+    pub fn entries(&mut self, entries: Vec<Entry>) {
+        self.message += 1;
+        let mut fresh = Vec::new();
+        for mut entry in entries {
+            match &mut entry {
+                Entry::Reading(r) => {
+                    Arc::make_mut(r).received_at = self.now;
+                    if self.engine.world().readings.iter().any(|known| known.id == r.id) {
+                        continue; // the journal knows it already
+                    }
+                    self.engine.world_mut().readings.push(r.clone());
+                }
+                Entry::Held(h) => Arc::make_mut(h).received_at = self.now,
+            }
+            fresh.push(entry);
+        }
+        let number = self.message;
+        self.engine.take(fresh.iter().map(|e| (number, e)), self.now).unwrap();
+        self.engine.clean(self.now).unwrap();
+        self.commit();
+    }
+
+    fn commit(&mut self) {
+        let batch = self.engine.concluded();
+        let world = self.engine.world_mut();
+        for (draft, decided_at) in batch.new {
+            let id = store::finding_id(&draft);
+            let sequence = i64::try_from(world.told.len()).unwrap() + 1;
+            let finding = Finding { id, sequence, draft, decided_at, retracted_at: None, alert: None };
+            assert!(
+                world.ledger.get(&id).is_none_or(|(f, _)| f.retracted_at.is_some()),
+                "said twice: {:?}",
+                finding.draft.rule
+            );
+            world.told.push(finding.clone());
+            world.ledger.insert(id, (finding, Vec::new()));
+        }
+        for (id, when) in batch.retract {
+            world.ledger.get_mut(&id).expect("only what was said is retracted").0.retracted_at = Some(when);
+        }
+        for (id, readings) in batch.attach {
+            let attached = &mut world.ledger.get_mut(&id).expect("only to what was said").1;
+            for r in readings {
+                assert!(!attached.contains(&r), "attached twice");
+                attached.push(r);
+            }
+        }
+        for (patient, due) in batch.timers {
+            match due {
+                Some(due) => world.timers.insert(patient, due),
+                None => world.timers.remove(&patient),
+            };
+        }
+        world.commands.extend(batch.commands);
+    }
+
+    /// Findings that stand, in order of effect.
+    pub fn standing(&self) -> Vec<&Finding> {
+        let mut all: Vec<_> =
+            self.engine.world().ledger.values().map(|(f, _)| f).filter(|f| f.retracted_at.is_none()).collect();
+        all.sort_by_key(|f| (f.draft.effective_at, f.draft.severity, f.draft.rule.clone()));
+        all
+    }
+
+    pub fn of(&self, rule: &str) -> Vec<&Finding> {
+        self.standing().into_iter().filter(|f| &*f.draft.rule == rule).collect()
+    }
+
+    pub fn attached(&self, id: FindingId) -> usize {
+        self.engine.world().ledger[&id].1.len()
+    }
+}
+
+pub fn brief(f: &Finding) -> (String, &'static str, Timestamp, bool) {
+    let d = &f.draft;
+    (d.rule.to_string(), d.severity.as_str(), d.effective_at, d.verdict == Verdict::Note)
+}
