@@ -3,13 +3,25 @@
 //! Goes in: what a device published, with its identity from the broker. Comes out: a receipt, after the commit.
 //! Must never: trust an identity inside a payload, drop a byte silently, answer before the store has answered.
 
+pub mod admit;
+mod desk;
+pub mod place;
+pub mod plausible;
+pub mod time;
+
 use bytes::Bytes;
-use runtime::Drain;
+use desk::{Answer, Arrival};
+use jiff::civil::Date;
+use runtime::{BoxFuture, Drain};
 use serde::{Deserialize, Serialize};
-use std::{future::Future, sync::Arc};
-use store::Store;
-use vitals::Device;
-use wire::topic::{Tree, Up};
+use std::{borrow::Cow, collections::BTreeMap, future::Future, sync::Arc};
+use store::{Desk, Store, StoreError};
+use vitals::{Device, Disposition, Reason, Zone};
+use wire::{
+    reading_v1,
+    receipt::{Outcome, Receipt, Verdict},
+    topic::{Tree, Up},
+};
 
 /// Settings. Default: the built-in ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,11 +29,13 @@ use wire::topic::{Tree, Up};
 pub struct Config {
     /// The site's zone, by IANA name: what a clock without an offset shows, and where a day begins.
     pub time_zone: String,
+    /// Model name → the day at which its clock begins after a reset; readings of that day have an unset clock.
+    pub reset_days: BTreeMap<String, Date>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { time_zone: "Asia/Shanghai".into() }
+        Self { time_zone: "Asia/Shanghai".into(), reset_days: BTreeMap::new() }
     }
 }
 
@@ -42,24 +56,18 @@ pub struct Unavailable;
 #[derive(Clone, Debug)]
 pub struct Handle {
     store: Store,
+    zone: Zone,
+    reset_days: Arc<BTreeMap<String, Date>>,
 }
 
-/// Starts the stage.
-///
-/// # Errors
-/// [`Error`] for a setting that cannot be used.
-pub fn start_blocking(config: &Config, store: Store) -> Result<Handle, Error> {
-    vitals::Zone::named(&config.time_zone).map_err(|_| Error::Zone(config.time_zone.clone()))?;
-    Ok(Handle { store })
-}
-
-/// Starts the stage.
+/// Starts the stage. It has no task of its own: its work is done by the broker's tasks and the store's commit thread.
 ///
 /// # Errors
 /// [`Error`] for a setting that cannot be used.
 #[allow(clippy::unused_async)] // every stage starts alike
 pub async fn start(config: Config, store: Store, _drain: &Drain) -> Result<Handle, Error> {
-    start_blocking(&config, store)
+    let zone = Zone::named(&config.time_zone).map_err(|_| Error::Zone(config.time_zone.clone()))?;
+    Ok(Handle { store, zone, reset_days: Arc::new(config.reset_days) })
 }
 
 impl Handle {
@@ -68,14 +76,91 @@ impl Handle {
     ///
     /// # Errors
     /// [`Unavailable`]: nothing was stored.
+    #[allow(clippy::needless_pass_by_value)] // the broker gives the whole uplink away
     pub fn submit(
         &self,
-        _device: Arc<Device>,
-        _tree: Tree,
-        _route: Up,
-        _payload: Bytes,
-    ) -> impl Future<Output = Result<Bytes, Unavailable>> + Send + 'static {
-        let _ = self.store.clock().now();
-        async { Err(Unavailable) }
+        device: Arc<Device>,
+        tree: Tree,
+        route: Up,
+        payload: Bytes,
+    ) -> impl Future<Output = Result<Bytes, Unavailable>> + Send + 'static + use<> {
+        let arrival = Arrival {
+            device: device.key,
+            route: Cow::Borrowed("readings"),
+            received_at: self.store.clock().now(),
+            zone: self.zone.clone(),
+            reset_day: device.model.as_ref().and_then(|m| self.reset_days.get(m)).copied(),
+        };
+        let work: BoxFuture<'static, _> = match (route, tree) {
+            (Up::Hello | Up::Status, _) => Box::pin(std::future::ready(Ok(Bytes::new()))),
+            (Up::Readings, tree) => self.readings(arrival, tree, payload),
+            // Frames, FHIR and vendors' payloads wait, whole, for the adapters that will read them.
+            (other, _) => {
+                let arrival = Arrival { route: Cow::Owned(other.tail()), ..arrival };
+                self.whole(arrival, payload, Reason::KindUnknown, None)
+            }
+        };
+        work
+    }
+
+    fn readings(&self, arrival: Arrival, tree: Tree, payload: Bytes) -> BoxFuture<'static, Result<Bytes, Unavailable>> {
+        match reading_v1::decode(&payload) {
+            Err(unreadable) => self.whole(arrival, payload, unreadable.reason, unreadable.id),
+            Ok(mut message) => {
+                let (id, size) = (message.id.take(), message.items.len());
+                self.commit(arrival, id, size, move |arrival, desk| match tree {
+                    Tree::Devices => arrival.take(&message, desk),
+                    Tree::Gateways => arrival.take_claims(&message, desk),
+                })
+            }
+        }
+    }
+
+    fn whole(
+        &self,
+        arrival: Arrival,
+        payload: Bytes,
+        reason: Reason,
+        id: Option<Box<str>>,
+    ) -> BoxFuture<'static, Result<Bytes, Unavailable>> {
+        self.commit(arrival, id, 1, move |arrival, desk| arrival.take_whole(&payload, reason, desk))
+    }
+
+    fn commit(
+        &self,
+        arrival: Arrival,
+        message_id: Option<Box<str>>,
+        size: usize,
+        work: impl FnOnce(&Arrival, &mut Desk<'_>) -> Result<Answer, StoreError> + Send + 'static,
+    ) -> BoxFuture<'static, Result<Bytes, Unavailable>> {
+        let (zone, server_time) = (self.zone.clone(), arrival.received_at);
+        let day = server_time.day(&zone);
+        let committed = self.store.readings().submit(day, size, move |desk| work(&arrival, desk));
+        Box::pin(async move {
+            // The store has logged the fault once; here it is only counted.
+            let (results, stored_through) = committed.await.map_err(|_| {
+                metrics::counter!("hearthbeat_ingest_unavailable_total").increment(1);
+                Unavailable
+            })?;
+            count(&results);
+            Ok(Receipt { message_id, server_time, results, stored_through }.to_json(&zone))
+        })
+    }
+}
+
+fn count(results: &[Outcome]) {
+    metrics::counter!("hearthbeat_ingest_messages_total").increment(1);
+    let of = |verdict: Verdict| results.iter().filter(|r| r.verdict == verdict).count() as u64;
+    for verdict in [
+        Verdict::Kept(Disposition::Stored),
+        Verdict::Kept(Disposition::Flagged),
+        Verdict::Kept(Disposition::Excluded),
+        Verdict::Duplicate,
+        Verdict::Quarantined,
+    ] {
+        let n = of(verdict);
+        if n > 0 {
+            metrics::counter!("hearthbeat_ingest_readings_total", "result" => verdict.as_str()).increment(n);
+        }
     }
 }

@@ -9,12 +9,13 @@
 
 mod error;
 mod journal;
+pub mod questdb;
 mod registry;
 
 pub use error::StoreError;
 pub use journal::{
     BookRow, Desk, DeviceHistory, Epoch, JournalEntry, JournalHealth, Known, NewHeld, NewReading, ReadingQuery,
-    Readings, Snapshot, Span, fingerprint,
+    Readings, Snapshot, Span, fingerprint, number_without_counter,
 };
 pub use registry::Registry;
 pub use registry::archive::Archive;
@@ -47,6 +48,7 @@ pub struct Store {
     registry: Registry,
     readings: Readings,
     clock: Clock,
+    zone: vitals::Zone,
 }
 
 impl Store {
@@ -57,7 +59,19 @@ impl Store {
     pub fn open(folder: &Path, clock: Clock, drain: &Drain) -> Result<Self, StoreError> {
         let registry = Registry::open(&folder.join("registry.db"), drain)?;
         let readings = Readings::open(&folder.join("journal.db"), registry.directory().clone(), drain)?;
-        Ok(Self { folder: Arc::new(folder.to_owned()), registry, readings, clock })
+        Ok(Self { folder: Arc::new(folder.to_owned()), registry, readings, clock, zone: vitals::Zone::default() })
+    }
+
+    /// The same installation in another zone than Asia/Shanghai.
+    #[must_use]
+    pub fn in_zone(mut self, zone: vitals::Zone) -> Self {
+        self.zone = zone;
+        self
+    }
+
+    /// The site's zone: in which days begin, stations open and times are written.
+    pub const fn zone(&self) -> &vitals::Zone {
+        &self.zone
     }
 
     /// The data folder.

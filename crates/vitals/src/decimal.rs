@@ -17,6 +17,8 @@ pub struct Decimal {
 #[error("not a number of at most 18 digits")]
 pub struct DecimalError;
 
+const POWERS: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+
 impl Decimal {
     /// `mantissa` x 10^`exponent`.
     pub const fn new(mantissa: i64, exponent: i16) -> Self {
@@ -25,8 +27,27 @@ impl Decimal {
 
     /// The nearest double, for arithmetic.
     pub fn value(self) -> f64 {
+        // Both operands are exact doubles here, so that one operation rounds once.
+        if let (Ok(small), Some(power)) =
+            (i32::try_from(self.mantissa), POWERS.get(usize::from(self.exponent.unsigned_abs())))
+        {
+            return if self.exponent < 0 { f64::from(small) / power } else { f64::from(small) * power };
+        }
         // Parsing the decimal text rounds once; multiplying by a power of ten would round twice.
         format!("{}e{}", self.mantissa, self.exponent).parse().unwrap_or(f64::NAN)
+    }
+
+    /// Mantissa and power of ten without trailing zeros: the same for `6.2` and `6.20`, another for another quantity.
+    pub const fn normalized(self) -> (i64, i16) {
+        let (mut mantissa, mut exponent) = (self.mantissa, self.exponent);
+        if mantissa == 0 {
+            return (0, 0);
+        }
+        while mantissa % 10 == 0 {
+            mantissa /= 10;
+            exponent = exponent.saturating_add(1);
+        }
+        (mantissa, exponent)
     }
 }
 
@@ -96,6 +117,9 @@ mod tests {
     fn digits_survive() {
         for text in ["138", "6.2", "6.20", "0.5", "0.05", "17.931746", "-3", "1e2", "0"] {
             assert_eq!(text.parse::<Decimal>().unwrap().to_string(), text);
+        }
+        for text in ["138", "6.2", "6.20", "0.05", "-3", "1e2", "17.931746", "2147483648.5", "1e-20"] {
+            assert_eq!(text.parse::<Decimal>().unwrap().value().to_bits(), text.parse::<f64>().unwrap().to_bits());
         }
         assert!((("17.931746".parse::<Decimal>().unwrap()).value() - 17.931746).abs() < 1e-12);
     }

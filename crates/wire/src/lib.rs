@@ -3,4 +3,6 @@
 //! Goes in: bytes from outside. Comes out: `vitals` values or an error that names the field, and the way back.
 //! Must never: decide anything clinical, touch a store, log a payload.
 
+pub mod reading_v1;
+pub mod receipt;
 pub mod topic;

@@ -6,22 +6,65 @@
 //! Goes in: [`Desk`] work, which judges on the commit thread, in order. Comes out: durable rows, and answers.
 //! Must never: judge a reading, know a format, retry an fsync that failed.
 
+mod attribution;
+mod books;
+mod desk;
 mod history;
+mod memory;
+mod merge;
+mod query;
+mod row;
+mod snapshot;
+mod tables;
+mod writer;
 
+pub use desk::{Desk, NewHeld, NewReading};
 pub use history::{DeviceHistory, Epoch, Span};
+pub use row::{fingerprint, number_without_counter};
+pub use snapshot::Snapshot;
 
-use crate::StoreError;
+use crate::{Directory, StoreError};
 use jiff::civil::Date;
-use std::{future::Future, sync::Arc};
-use tokio::sync::watch;
-use vitals::{Binding, DeviceKey, Entry, Held, Kind, PatientId, Reading, ReadingId, Timestamp};
+use memory::Memory;
+use parking_lot::RwLock;
+use query::Readers;
+use runtime::Drain;
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        mpsc,
+    },
+    thread,
+};
+use tokio::sync::{Semaphore, oneshot, watch};
+use vitals::{DeviceKey, Entry, Kind, PatientId, ReadingId, Timestamp};
+use writer::{Finish, Job, Writer};
 
-/// The readings side of the store. Cheap to clone.
+/// Readings that may wait for their commit. Full: `submit` waits, so the broker reads its connections more slowly.
+const ROOM: usize = 16 * 1024;
+
+/// The readings side of the store. Cheap to clone; the commit thread ends when the last clone is dropped.
 #[derive(Clone)]
-pub struct Readings(Arc<Shared>);
+pub struct Readings {
+    jobs: mpsc::Sender<Job>,
+    shared: Arc<Shared>,
+}
 
-struct Shared {
+/// What readers and the commit thread share.
+pub(crate) struct Shared {
+    path: PathBuf,
+    memory: RwLock<Memory>,
+    readers: Readers,
     committed: watch::Sender<u64>,
+    room: Arc<Semaphore>,
+    consumed: AtomicU64,
+    freeze_at: AtomicUsize,
+    last_commit_micros: AtomicU64,
+    disk_full: AtomicBool,
+    dead: AtomicBool,
 }
 
 impl std::fmt::Debug for Readings {
@@ -56,6 +99,19 @@ pub struct JournalEntry {
     pub message: u64,
     /// A reading, or something held.
     pub entry: Arc<Entry>,
+}
+
+/// A stored reading as its device numbered it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The reading.
+    pub id: ReadingId,
+    /// In which epoch of the device.
+    pub epoch: u32,
+    /// The device's own time, as sent.
+    pub told: Option<Timestamp>,
+    /// [`fingerprint`] of its values.
+    pub fingerprint: u64,
 }
 
 /// What one device sent on one day, counted in readings. `accepted` is the sum.
@@ -100,162 +156,107 @@ pub struct JournalHealth {
 }
 
 impl Readings {
-    pub(crate) fn open(
-        _path: &std::path::Path,
-        _directory: crate::Directory,
-        _drain: &runtime::Drain,
-    ) -> Result<Self, StoreError> {
-        Ok(Self(Arc::new(Shared { committed: watch::Sender::new(0) })))
-    }
-
-    /// Ascending by (measured, id), all dispositions.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub async fn range(&self, q: ReadingQuery) -> Result<Vec<Arc<Reading>>, StoreError> {
-        self.range_blocking(q)
-    }
-
-    /// As [`Readings::range`], on this thread.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn range_blocking(&self, _q: ReadingQuery) -> Result<Vec<Arc<Reading>>, StoreError> {
-        Err(StoreError::Closed)
-    }
-
-    /// One reading.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub async fn by_id(&self, _id: ReadingId) -> Result<Option<Arc<Reading>>, StoreError> {
-        Err(StoreError::Closed)
-    }
-
-    /// The reading with the newest measurement time.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub async fn latest(&self, _patient: PatientId) -> Result<Option<Arc<Reading>>, StoreError> {
-        Err(StoreError::Closed)
-    }
-
-    /// Readings that belong to nobody, ascending by id.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub async fn unassigned(&self, _after: Option<ReadingId>, _limit: usize) -> Result<Vec<Arc<Reading>>, StoreError> {
-        Err(StoreError::Closed)
-    }
-
-    /// What is held, newest first, without what was discarded; `reason` is a word of the contract.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub async fn held(
-        &self,
-        _reason: Option<String>,
-        _after: Option<ReadingId>,
-        _limit: usize,
-    ) -> Result<Vec<Arc<Held>>, StoreError> {
-        Err(StoreError::Closed)
-    }
-
-    /// The books of one day (of `receivedAt`, in the site's zone), ascending by device.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub async fn books(&self, _day: Date, _device: Option<DeviceKey>) -> Result<Vec<BookRow>, StoreError> {
-        Err(StoreError::Closed)
-    }
-
-    /// The journal after `position`, ascending; about `limit` entries, never half a message.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn entries_after(&self, _position: u64, _limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
-        Err(StoreError::Closed)
-    }
-
-    /// The highest committed position, and a wake-up when it grows.
-    pub fn committed(&self) -> watch::Receiver<u64> {
-        self.0.committed.subscribe()
-    }
-
-    /// Rules have concluded everything up to here.
-    pub fn set_consumed(&self, _position: u64) {}
-
-    /// Gives the stored readings of `device` to whom its present bindings say. Returns how many moved.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub async fn reattribute(&self, _device: DeviceKey) -> Result<usize, StoreError> {
-        Err(StoreError::Closed)
-    }
-
-    /// Gives one reading to `patient`; later changes of bindings do not take it away.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`]; when the file cannot be written.
-    pub async fn assign(&self, _id: ReadingId, _patient: PatientId) -> Result<(), StoreError> {
-        Err(StoreError::Closed)
-    }
-
-    /// Takes something held off the list. Its bytes stay in the file, and it stays known when it is sent again.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`]; when the file cannot be written.
-    pub async fn discard(&self, _id: ReadingId) -> Result<(), StoreError> {
-        Err(StoreError::Closed)
-    }
-
-    /// Queue, last commit, disk.
-    pub fn health(&self) -> JournalHealth {
-        JournalHealth::default()
+    /// Opens the file, rebuilds memory from it and starts the commit thread.
+    pub(crate) fn open(path: &Path, directory: Directory, drain: &Drain) -> Result<Self, StoreError> {
+        let shared = Arc::new(Shared {
+            path: path.to_owned(),
+            memory: RwLock::default(),
+            readers: Readers::new(path),
+            committed: watch::Sender::new(0),
+            room: Arc::new(Semaphore::new(ROOM)),
+            consumed: AtomicU64::new(0),
+            freeze_at: AtomicUsize::new(Writer::freeze_at()),
+            last_commit_micros: AtomicU64::new(0),
+            disk_full: AtomicBool::new(false),
+            dead: AtomicBool::new(false),
+        });
+        let writer = Writer::open(path, shared.clone(), directory, drain.named("journal writer"))?;
+        let (jobs, queue) = mpsc::channel();
+        thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || writer.run(&queue))
+            .map_err(|e| StoreError::Database { what: "journal thread", reason: e.to_string() })?;
+        Ok(Self { jobs, shared })
     }
 
     /// Queues `work` (at most `size` readings). It runs on the commit thread, in order; the future is ready after
     /// the fsync of what it stored. `day` is that of receipt in the site's zone, for the books.
     ///
+    /// The order is that of the calls. Only while the queue is full it is that in which the futures are first polled.
+    ///
     /// # Errors
     /// Nothing was stored: [`StoreError::DiskFull`], [`StoreError::Fatal`], [`StoreError::Closed`].
-    pub fn submit<R: Send + 'static>(
+    pub fn submit<R, F>(
         &self,
-        _day: Date,
-        _size: usize,
-        _work: impl FnOnce(&mut Desk<'_>) -> Result<R, StoreError> + Send + 'static,
-    ) -> impl Future<Output = Result<R, StoreError>> + Send + 'static {
-        async { Err(StoreError::Closed) }
+        day: Date,
+        size: usize,
+        work: F,
+    ) -> impl Future<Output = Result<R, StoreError>> + Send + 'static + use<R, F>
+    where
+        R: Send + 'static,
+        F: FnOnce(&mut Desk<'_>) -> Result<R, StoreError> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let work = Box::new(move |desk: &mut Desk<'_>| -> Finish {
+            let result = work(desk);
+            if let Err(e) = &result {
+                desk.failed = Some(e.clone());
+            }
+            Box::new(move |committed| {
+                let _ = answer.send(committed.and(result));
+            })
+        });
+        let share = u32::try_from(size.clamp(1, ROOM)).unwrap_or(1);
+        let (jobs, room) = (self.jobs.clone(), self.shared.room.clone());
+        let mut waiting = Some(work);
+        if let Ok(permit) = room.clone().try_acquire_many_owned(share)
+            && let Some(work) = waiting.take()
+        {
+            let _ = jobs.send(Job::Judge { day, size, work, room: Some(permit) });
+        }
+        async move {
+            if let Some(work) = waiting {
+                let permit = room.acquire_many_owned(share).await.map_err(|_| StoreError::Closed)?;
+                let _ = jobs.send(Job::Judge { day, size, work, room: Some(permit) });
+            }
+            drop(jobs);
+            answered.await.unwrap_or(Err(StoreError::Closed))
+        }
     }
 
-    /// Every stored reading, in one consistent snapshot, in no order.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or what `f` says.
-    pub fn export_readings(
+    /// Runs `work` between two commits.
+    async fn control<R: Send + 'static>(
         &self,
-        _f: &mut dyn FnMut(&Reading) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        Err(StoreError::Closed)
+        work: impl FnOnce(&mut Writer) -> Result<R, StoreError> + Send + 'static,
+    ) -> Result<R, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let work = Box::new(move |writer: &mut Writer| {
+            let _ = answer.send(work(writer));
+        });
+        self.jobs.send(Job::Control(work)).map_err(|_| StoreError::Closed)?;
+        answered.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Everything held, in one consistent snapshot, in no order.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or what `f` says.
-    pub fn export_held(&self, _f: &mut dyn FnMut(&Held) -> Result<(), StoreError>) -> Result<(), StoreError> {
-        Err(StoreError::Closed)
+    /// The highest committed position, and a wake-up when it grows.
+    pub fn committed(&self) -> watch::Receiver<u64> {
+        self.shared.committed.subscribe()
     }
-}
 
-/// What the commit thread shows to the judgement: who sent what before, who wore the device.
-pub struct Desk<'a> {
-    bindings: &'a dyn Fn(DeviceKey) -> Arc<[Binding]>,
-}
+    /// Rules have concluded everything up to here. Shown in [`Readings::health`]; nothing is dropped because of it.
+    pub fn set_consumed(&self, position: u64) {
+        self.shared.consumed.fetch_max(position, Relaxed);
+    }
 
-impl Desk<'_> {
-    /// Who wore `device` when.
-    pub fn bindings(&self, device: DeviceKey) -> Arc<[Binding]> {
-        (self.bindings)(device)
+    /// Queue, last commit, disk.
+    pub fn health(&self) -> JournalHealth {
+        JournalHealth {
+            queued: ROOM - self.shared.room.available_permits().min(ROOM),
+            last_commit_micros: self.shared.last_commit_micros.load(Relaxed),
+            disk_full: self.shared.disk_full.load(Relaxed),
+            dead: self.shared.dead.load(Relaxed),
+            position: *self.shared.committed.borrow(),
+            consumed: self.shared.consumed.load(Relaxed),
+            unmerged: self.shared.memory.read().len(),
+        }
     }
 }

@@ -1,0 +1,241 @@
+//! What the commit thread shows to the judgement, and what it takes back: nothing is durable until the commit.
+//!
+//! All changes are kept beside the store's memory; if the commit fails they are dropped and nothing has happened.
+
+use super::{
+    DeviceHistory, Known,
+    books::day_number,
+    memory::Memory,
+    row::{IdentityKey, Row, digest, identity_key},
+    tables,
+};
+use crate::{Directory, StoreError};
+use jiff::civil::Date;
+use parking_lot::RwLock;
+use rusqlite::{Connection, OptionalExtension};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+use vitals::{Binding, DeviceKey, Entry, Held, Reading, ReadingId, Timestamp};
+
+/// Work on the commit thread. Judgements see everything that was committed or taken before them.
+pub struct Desk<'a> {
+    pub(super) ground: Ground<'a>,
+    pub(super) changes: Changes,
+    /// A look-up failed: nothing of this commit may be written.
+    pub(super) failed: Option<StoreError>,
+    day: i32,
+    message: Option<u64>,
+}
+
+/// What lies under a desk.
+#[derive(Clone, Copy)]
+pub(super) struct Ground<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) memory: &'a RwLock<Memory>,
+    pub(super) histories: &'a HashMap<DeviceKey, DeviceHistory>,
+    pub(super) directory: &'a Directory,
+    pub(super) next_id: u64,
+}
+
+/// What the judgements of one commit have decided.
+#[derive(Default)]
+pub(super) struct Changes {
+    pub(super) rows: Vec<Row>,
+    pub(super) histories: HashMap<DeviceKey, DeviceHistory>,
+    pub(super) duplicates: BTreeMap<(i32, DeviceKey), u64>,
+    identity: BTreeMap<IdentityKey, Known>,
+    held: HashMap<(DeviceKey, i64), ReadingId>,
+}
+
+impl Changes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.duplicates.is_empty()
+    }
+}
+
+/// A reading to keep. `reading.id` is replaced.
+#[derive(Clone, Debug)]
+pub struct NewReading {
+    /// The reading.
+    pub reading: Reading,
+    /// The device's own time as a moment, as sent: with number and values it is the reading's identity.
+    pub told: Option<Timestamp>,
+    /// Whether `told` is sane enough to order the device's readings.
+    pub trusted: bool,
+}
+
+/// Something to hold back. `held.id` is replaced. A `seq` in it counts as answered.
+#[derive(Clone, Debug)]
+pub struct NewHeld {
+    /// What is held.
+    pub held: Held,
+    /// The device's own time as a moment, as sent.
+    pub told: Option<Timestamp>,
+    /// Whether `told` is sane enough to order the device's readings.
+    pub trusted: bool,
+}
+
+impl<'a> Desk<'a> {
+    pub(super) fn new(ground: Ground<'a>) -> Self {
+        Self { ground, changes: Changes::default(), failed: None, day: 0, message: None }
+    }
+
+    /// The next message begins.
+    pub(super) fn begin(&mut self, day: Date) {
+        self.day = day_number(day);
+        self.message = None;
+    }
+
+    /// Who wore `device` when.
+    pub fn bindings(&self, device: DeviceKey) -> Arc<[Binding]> {
+        self.ground.directory.bindings(device)
+    }
+
+    /// What `device` has sent so far.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn history(&mut self, device: DeviceKey) -> Result<&DeviceHistory, StoreError> {
+        self.history_mut(device).map(|h| &*h)
+    }
+
+    fn history_mut(&mut self, device: DeviceKey) -> Result<&mut DeviceHistory, StoreError> {
+        use std::collections::hash_map::Entry::{Occupied, Vacant};
+        match self.changes.histories.entry(device) {
+            Occupied(found) => Ok(found.into_mut()),
+            Vacant(empty) => {
+                let base = match self.ground.histories.get(&device) {
+                    Some(known) => known.clone(),
+                    None => stored_history(self.ground.connection, device)?,
+                };
+                Ok(empty.insert(base))
+            }
+        }
+    }
+
+    /// Every stored reading of `device` with this number: one an epoch.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn known(&mut self, device: DeviceKey, seq: i64) -> Result<Vec<Known>, StoreError> {
+        // A number above all that the device ever sent cannot be known: the usual case costs nothing.
+        if seq >= 0 && self.history(device)?.max_seq().is_none_or(|max| seq > max) {
+            return Ok(Vec::new());
+        }
+        let keys = identity_key(device, seq, 0)..=identity_key(device, seq, u32::MAX);
+        let mut all: Vec<Known> = self.changes.identity.range(keys).map(|(_, k)| *k).collect();
+        {
+            let memory = self.ground.memory.read();
+            all.extend(memory.tables().flat_map(|t| t.known(device, seq)));
+        }
+        for merged in tables::known(self.ground.connection, device, seq)? {
+            if all.iter().all(|k| k.epoch != merged.epoch) {
+                all.push(merged);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The id under which the same bytes of the same device are held already.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn held_before(
+        &mut self,
+        device: DeviceKey,
+        route: &str,
+        bytes: &[u8],
+    ) -> Result<Option<ReadingId>, StoreError> {
+        let mark = digest(route, bytes);
+        if let Some(id) = self.changes.held.get(&(device, mark)) {
+            return Ok(Some(*id));
+        }
+        if let Some(id) = self.ground.memory.read().held_before(device, mark) {
+            return Ok(Some(id));
+        }
+        tables::held_before(self.ground.connection, device, mark)
+    }
+
+    fn take_id(&mut self) -> (u64, u64) {
+        let id = self.ground.next_id + self.changes.rows.len() as u64;
+        (id, *self.message.get_or_insert(id))
+    }
+
+    /// Keeps a reading.
+    ///
+    /// # Errors
+    /// When the device's history cannot be read.
+    pub fn keep(&mut self, new: NewReading) -> Result<ReadingId, StoreError> {
+        let (id, message) = self.take_id();
+        let NewReading { mut reading, told, trusted } = new;
+        reading.id = ReadingId::from_i64(id.cast_signed());
+        let history = self.history_mut(reading.device)?;
+        note(history, &reading, told.filter(|_| trusted));
+        let reading = Arc::new(reading);
+        let entry = Arc::new(Entry::Reading(reading.clone()));
+        let row = Row { id, message, day: self.day, told, trusted, entry };
+        self.changes
+            .identity
+            .insert(identity_key(reading.device, reading.seq, reading.epoch), row.known(&reading));
+        self.changes.rows.push(row);
+        Ok(reading.id)
+    }
+
+    /// Holds something back.
+    ///
+    /// # Errors
+    /// When the device's history cannot be read.
+    pub fn hold(&mut self, new: NewHeld) -> Result<ReadingId, StoreError> {
+        let (id, message) = self.take_id();
+        let NewHeld { mut held, told, trusted } = new;
+        held.id = ReadingId::from_i64(id.cast_signed());
+        if let Some(seq) = held.seq.filter(|s| *s >= 0) {
+            self.history_mut(held.device)?.record(held.epoch, seq, told.filter(|_| trusted));
+        }
+        let held = Arc::new(held);
+        self.changes.held.insert((held.device, digest(&held.route, &held.bytes)), held.id);
+        let entry = Arc::new(Entry::Held(held.clone()));
+        self.changes.rows.push(Row { id, message, day: self.day, told, trusted, entry });
+        Ok(held.id)
+    }
+
+    /// Counts a reading that is known already.
+    pub fn duplicate(&mut self, device: DeviceKey) {
+        *self.changes.duplicates.entry((self.day, device)).or_default() += 1;
+    }
+}
+
+impl std::fmt::Debug for Desk<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Desk")
+    }
+}
+
+/// What a kept reading adds to its device's history; the same at the desk and when the file is read again.
+pub(super) fn note(history: &mut DeviceHistory, reading: &Reading, at: Option<Timestamp>) {
+    if reading.seq >= 0 {
+        history.record(reading.epoch, reading.seq, at);
+    }
+    if let Some(patient) = reading.patient {
+        history.owned_by(patient);
+    }
+}
+
+/// The history as of the last merge.
+pub(super) fn stored_history(c: &Connection, device: DeviceKey) -> Result<DeviceHistory, StoreError> {
+    let found: Option<Vec<u8>> = c
+        .prepare_cached("SELECT b FROM device WHERE device = ?1")
+        .and_then(|mut s| s.query_row([device.as_i64()], |r| r.get(0)).optional())
+        .map_err(tables::fault)?;
+    found.map_or_else(|| Ok(DeviceHistory::default()), |bytes| super::row::decode(&bytes))
+}
+
+pub(super) fn store_history(c: &Connection, device: DeviceKey, history: &DeviceHistory) -> Result<(), StoreError> {
+    let body = super::row::encode(history)?;
+    c.prepare_cached("INSERT OR REPLACE INTO device(device, b) VALUES(?1, ?2)")
+        .and_then(|mut s| s.execute(rusqlite::params![device.as_i64(), body]))
+        .map_err(tables::fault)?;
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! One line of the journal as it lies in the file and in memory, and the keys under which it is found.
+
+use super::Known;
+use crate::StoreError;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use vitals::{DeviceKey, Entry, GlucoseValue, PatientId, Reading, ReadingId, Timestamp, Unit, Values};
+
+/// First byte of every stored body; raised when what follows changes, so that older rows stay readable.
+const FORMAT: u8 = 1;
+const WEEK_MICROS: i64 = 7 * 24 * 3600 * 1_000_000;
+
+/// A line of the journal with what is needed to rebuild everything from it.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub(super) id: u64,
+    /// Id of the message's first line.
+    pub(super) message: u64,
+    /// Day of receipt in the site's zone, as 20260301.
+    pub(super) day: i32,
+    /// The device's own time.
+    pub(super) told: Option<Timestamp>,
+    /// Whether `told` may order the device's readings.
+    pub(super) trusted: bool,
+    pub(super) entry: Arc<Entry>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Body {
+    offset: u16,
+    day: i32,
+    told: Option<i64>,
+    trusted: bool,
+    entry: Entry,
+}
+
+impl Row {
+    pub(super) fn encode(&self) -> Result<Vec<u8>, StoreError> {
+        encode(&Body {
+            offset: u16::try_from(self.id - self.message).unwrap_or(u16::MAX),
+            day: self.day,
+            told: self.told.map(Timestamp::as_micros),
+            trusted: self.trusted,
+            entry: (*self.entry).clone(),
+        })
+    }
+
+    pub(super) fn decode(id: u64, bytes: &[u8]) -> Result<Self, StoreError> {
+        let body: Body = decode(bytes)?;
+        Ok(Self {
+            id,
+            message: id - u64::from(body.offset),
+            day: body.day,
+            told: body.told.map(Timestamp::from_micros),
+            trusted: body.trusted,
+            entry: Arc::new(body.entry),
+        })
+    }
+
+    pub(super) fn reading(&self) -> Option<&Arc<Reading>> {
+        match &*self.entry {
+            Entry::Reading(r) => Some(r),
+            Entry::Held(_) => None,
+        }
+    }
+
+    pub(super) fn device(&self) -> DeviceKey {
+        match &*self.entry {
+            Entry::Reading(r) => r.device,
+            Entry::Held(h) => h.device,
+        }
+    }
+
+    /// The device's own time where it may order.
+    pub(super) fn ordering(&self) -> Option<Timestamp> {
+        self.told.filter(|_| self.trusted)
+    }
+
+    pub(super) fn known(&self, reading: &Reading) -> Known {
+        Known {
+            id: reading.id,
+            epoch: reading.epoch,
+            told: self.told,
+            fingerprint: fingerprint(&reading.values, reading.unit),
+        }
+    }
+}
+
+pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::with_capacity(160);
+    bytes.push(FORMAT);
+    postcard::to_extend(value, bytes).map_err(|e| unreadable(&e))
+}
+
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    match bytes.split_first() {
+        Some((&FORMAT, rest)) => postcard::from_bytes(rest).map_err(|e| unreadable(&e)),
+        _ => Err(StoreError::Database { what: "journal.db", reason: "a row of an unknown format".into() }),
+    }
+}
+
+fn unreadable(e: &postcard::Error) -> StoreError {
+    StoreError::Database { what: "journal.db", reason: format!("a row cannot be read or written: {e}") }
+}
+
+/// Where a reading lies in time and among people: (week, owner, measured, id).
+pub(super) type SeriesKey = (i32, i64, i64, u64);
+/// Where a device's number is found: (block of 32 numbers, device, seq, epoch). The block keeps what arrives at the
+/// same time together in the file, whoever sent it.
+pub(super) type IdentityKey = (i64, i64, i64, u32);
+
+pub(super) fn week(at: Timestamp) -> i32 {
+    i32::try_from(at.as_micros().div_euclid(WEEK_MICROS)).unwrap_or(0)
+}
+
+/// The patient's number, or a negative one for each device whose readings belong to nobody.
+pub(super) fn owner(patient: Option<PatientId>, device: DeviceKey) -> i64 {
+    patient.map_or_else(|| -1 - device.as_i64(), PatientId::as_i64)
+}
+
+pub(super) fn series_key(r: &Reading) -> SeriesKey {
+    (week(r.measured_at), owner(r.patient, r.device), r.measured_at.as_micros(), number(r.id))
+}
+
+pub(super) fn identity_key(device: DeviceKey, seq: i64, epoch: u32) -> IdentityKey {
+    (seq >> 5, device.as_i64(), seq, epoch)
+}
+
+pub(super) fn number(id: ReadingId) -> u64 {
+    id.as_i64().cast_unsigned()
+}
+
+/// A stable 64-bit mark of the numbers and their unit; `6.2` and `6.20` have the same.
+pub fn fingerprint(values: &Values, unit: Unit) -> u64 {
+    let mut mark = Mark(0xcbf2_9ce4_8422_2325);
+    mark.bytes(unit.as_str().as_bytes());
+    match values {
+        Values::Pressure { systolic, diastolic, map, pulse } => {
+            for value in [Some(*systolic), Some(*diastolic), *map, *pulse] {
+                mark.number(value.map(vitals::Decimal::normalized));
+            }
+        }
+        Values::Glucose(GlucoseValue::Value(v)) => mark.number(Some(v.normalized())),
+        Values::Glucose(GlucoseValue::High) => mark.bytes(b"HI"),
+        Values::Glucose(GlucoseValue::Low) => mark.bytes(b"LO"),
+    }
+    mark.0
+}
+
+/// The number of a reading whose device has no counter: negative, the same for the same slot, minute and values.
+pub fn number_without_counter(slot: Option<u8>, told: Timestamp, values: &Values, unit: Unit) -> i64 {
+    let mut mark = Mark(fingerprint(values, unit));
+    mark.number(slot.map(|s| (i64::from(s), 0)));
+    mark.bytes(&told.as_micros().div_euclid(60_000_000).to_le_bytes());
+    -1 - (mark.0 >> 2).cast_signed()
+}
+
+/// FNV-1a: stable over versions of the program, unlike the standard library's hashers.
+struct Mark(u64);
+
+impl Mark {
+    fn bytes(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    fn number(&mut self, value: Option<(i64, i16)>) {
+        match value {
+            None => self.bytes(b"-"),
+            Some((mantissa, exponent)) => {
+                self.bytes(&mantissa.to_le_bytes());
+                self.bytes(&exponent.to_le_bytes());
+            }
+        }
+    }
+}
+
+/// A mark of what is held, so that the same bytes sent again are known.
+pub(super) fn digest(route: &str, bytes: &[u8]) -> i64 {
+    let mut hash = Sha256::new();
+    hash.update(route.as_bytes());
+    hash.update([0]);
+    hash.update(bytes);
+    let mut first = [0_u8; 8];
+    first.copy_from_slice(&hash.finalize()[..8]);
+    i64::from_le_bytes(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_do_not_make_another_reading_but_values_do() {
+        let glucose = |t: &str| fingerprint(&Values::Glucose(GlucoseValue::Value(t.parse().unwrap())), Unit::MmolPerL);
+        assert_eq!(glucose("6.2"), glucose("6.20"));
+        assert_ne!(glucose("6.2"), glucose("6.21"));
+        assert_ne!(glucose("6.2"), glucose("62"));
+    }
+}

@@ -1,0 +1,281 @@
+//! The tables of `journal.db` and the plain statements on them.
+//!
+//! `j0`, `j1`: the journal, one being filled, one being merged. `d0`, `d1`: duplicates counted beside it.
+//! `series`: readings by (week, owner, time). `identity`: a device's numbers. `locate`: where an id lies.
+
+use super::{
+    Known,
+    row::{self, IdentityKey, Row, SeriesKey, identity_key, series_key},
+};
+use crate::StoreError;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use std::path::Path;
+use vitals::{DeviceKey, Reading, ReadingId, Timestamp};
+
+const VERSION: i64 = 1;
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS meta(k TEXT PRIMARY KEY, v INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS j0(id INTEGER PRIMARY KEY, b BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS j1(id INTEGER PRIMARY KEY, b BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS d0(id INTEGER PRIMARY KEY, b BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS d1(id INTEGER PRIMARY KEY, b BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS series(wk INTEGER, owner INTEGER, measured INTEGER, id INTEGER, b BLOB NOT NULL,
+    PRIMARY KEY(wk, owner, measured, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS identity(block INTEGER, device INTEGER, seq INTEGER, epoch INTEGER, id INTEGER NOT NULL,
+    told INTEGER, mark INTEGER NOT NULL, PRIMARY KEY(block, device, seq, epoch)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS locate(id INTEGER PRIMARY KEY, message INTEGER NOT NULL, wk INTEGER NOT NULL,
+    owner INTEGER NOT NULL, measured INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS unassigned(id INTEGER PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS held(id INTEGER PRIMARY KEY, message INTEGER NOT NULL, b BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS held_mark(device INTEGER, mark INTEGER, id INTEGER NOT NULL,
+    PRIMARY KEY(device, mark)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS device(device INTEGER PRIMARY KEY, b BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS books(day INTEGER, device INTEGER, stored INTEGER NOT NULL, duplicate INTEGER NOT NULL,
+    quarantined INTEGER NOT NULL, PRIMARY KEY(day, device)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS discarded(id INTEGER PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS assigned(id INTEGER PRIMARY KEY, patient INTEGER NOT NULL);
+";
+
+/// `j0` or `j1`, with its `d0` or `d1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Half {
+    Zero,
+    One,
+}
+
+impl Half {
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::Zero => Self::One,
+            Self::One => Self::Zero,
+        }
+    }
+
+    /// Picks the statement that names this half's table.
+    const fn of(self, zero: &'static str, one: &'static str) -> &'static str {
+        match self {
+            Self::Zero => zero,
+            Self::One => one,
+        }
+    }
+}
+
+/// SQLite's error in the store's words.
+#[allow(clippy::needless_pass_by_value)] // the shape that map_err wants
+pub(super) fn fault(e: rusqlite::Error) -> StoreError {
+    let extended = e.sqlite_error().map_or(0, |e| e.extended_code);
+    // A shared-memory file that cannot grow (SQLITE_IOERR_SHMSIZE) is a full disk too.
+    let full = matches!(e.sqlite_error_code(), Some(ErrorCode::DiskFull)) || extended == 4874;
+    if full {
+        StoreError::DiskFull("journal.db".into())
+    } else {
+        StoreError::Database { what: "journal.db", reason: format!("{e} (code {extended})") }
+    }
+}
+
+/// The writer's connection.
+pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
+    let mut c = Connection::open(path).map_err(fault)?;
+    // Checkpoints are run by hand, because SQLite's own hide a failed fsync.
+    c.execute_batch(
+        "PRAGMA page_size=8192; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=5000;
+         PRAGMA temp_store=MEMORY; PRAGMA cache_size=-65536; PRAGMA wal_autocheckpoint=0;",
+    )
+    .map_err(fault)?;
+    c.set_prepared_statement_cache_capacity(64);
+    let found: i64 = c.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(fault)?;
+    if found > VERSION {
+        return Err(StoreError::Newer { file: path.display().to_string(), found, known: VERSION });
+    }
+    if found < VERSION {
+        let tx = c.transaction().map_err(fault)?;
+        tx.execute_batch(SCHEMA).map_err(fault)?;
+        tx.pragma_update(None, "user_version", VERSION).map_err(fault)?;
+        tx.commit().map_err(fault)?;
+    }
+    Ok(c)
+}
+
+/// A connection that cannot write; also for another process while the service runs.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let c = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(fault)?;
+    c.execute_batch("PRAGMA query_only=ON; PRAGMA busy_timeout=5000; PRAGMA cache_size=-16384;").map_err(fault)?;
+    c.set_prepared_statement_cache_capacity(32);
+    Ok(c)
+}
+
+pub(super) fn insert_row(c: &Connection, half: Half, id: u64, body: &[u8]) -> Result<(), StoreError> {
+    let sql = half.of("INSERT INTO j0(id, b) VALUES(?1, ?2)", "INSERT INTO j1(id, b) VALUES(?1, ?2)");
+    c.prepare_cached(sql).and_then(|mut s| s.execute(params![id.cast_signed(), body])).map_err(fault)?;
+    Ok(())
+}
+
+/// Replaces a journal row where it is still there.
+pub(super) fn update_row(c: &Connection, half: Half, row: &Row) -> Result<(), StoreError> {
+    let sql = half.of("UPDATE j0 SET b = ?2 WHERE id = ?1", "UPDATE j1 SET b = ?2 WHERE id = ?1");
+    let body = row.encode()?;
+    c.prepare_cached(sql).and_then(|mut s| s.execute(params![row.id.cast_signed(), body])).map_err(fault)?;
+    Ok(())
+}
+
+/// Duplicates of one commit: (day, device, how many).
+pub(super) fn insert_duplicates(c: &Connection, half: Half, all: &[(i32, u64, u64)]) -> Result<(), StoreError> {
+    let sql = half.of("INSERT INTO d0(b) VALUES(?1)", "INSERT INTO d1(b) VALUES(?1)");
+    let body = row::encode(&all)?;
+    c.prepare_cached(sql).and_then(|mut s| s.execute(params![body])).map_err(fault)?;
+    Ok(())
+}
+
+pub(super) fn each_row(
+    c: &Connection,
+    half: Half,
+    f: &mut dyn FnMut(Row) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut statement =
+        c.prepare(half.of("SELECT id, b FROM j0 ORDER BY id", "SELECT id, b FROM j1 ORDER BY id")).map_err(fault)?;
+    let mut rows = statement.query([]).map_err(fault)?;
+    while let Some(r) = rows.next().map_err(fault)? {
+        let id = r.get::<_, i64>(0).map_err(fault)?.cast_unsigned();
+        f(Row::decode(id, r.get_ref(1).map_err(fault)?.as_blob().unwrap_or_default())?)?;
+    }
+    Ok(())
+}
+
+pub(super) fn each_duplicate(
+    c: &Connection,
+    half: Half,
+    f: &mut dyn FnMut(i32, DeviceKey, u64),
+) -> Result<(), StoreError> {
+    let mut statement = c.prepare(half.of("SELECT b FROM d0", "SELECT b FROM d1")).map_err(fault)?;
+    let mut rows = statement.query([]).map_err(fault)?;
+    while let Some(r) = rows.next().map_err(fault)? {
+        let all: Vec<(i32, u64, u64)> = row::decode(r.get_ref(0).map_err(fault)?.as_blob().unwrap_or_default())?;
+        all.into_iter().for_each(|(day, device, n)| f(day, DeviceKey::new(device), n));
+    }
+    Ok(())
+}
+
+pub(super) fn clear(c: &Connection, half: Half) -> Result<(), StoreError> {
+    c.execute_batch(half.of("DELETE FROM j0; DELETE FROM d0;", "DELETE FROM j1; DELETE FROM d1;")).map_err(fault)
+}
+
+/// Puts a reading into `series`. The same key again changes nothing.
+pub(super) fn insert_series(c: &Connection, key: SeriesKey, reading: &Reading) -> Result<(), StoreError> {
+    let body = row::encode(reading)?;
+    c.prepare_cached("INSERT OR IGNORE INTO series(wk, owner, measured, id, b) VALUES(?1, ?2, ?3, ?4, ?5)")
+        .and_then(|mut s| s.execute(params![key.0, key.1, key.2, key.3.cast_signed(), body]))
+        .map_err(fault)?;
+    Ok(())
+}
+
+/// Takes a reading out of `series`; whether it was there.
+pub(super) fn delete_series(c: &Connection, key: SeriesKey) -> Result<bool, StoreError> {
+    c.prepare_cached("DELETE FROM series WHERE wk = ?1 AND owner = ?2 AND measured = ?3 AND id = ?4")
+        .and_then(|mut s| s.execute(params![key.0, key.1, key.2, key.3.cast_signed()]))
+        .map(|n| n > 0)
+        .map_err(fault)
+}
+
+pub(super) fn insert_identity(c: &Connection, key: IdentityKey, known: &Known) -> Result<(), StoreError> {
+    c.prepare_cached(
+        "INSERT OR IGNORE INTO identity(block, device, seq, epoch, id, told, mark) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )
+    .and_then(|mut s| {
+        s.execute(params![
+            key.0,
+            key.1,
+            key.2,
+            key.3,
+            known.id.as_i64(),
+            known.told.map(Timestamp::as_micros),
+            known.fingerprint.cast_signed()
+        ])
+    })
+    .map_err(fault)?;
+    Ok(())
+}
+
+/// Every merged reading of `device` with this number, one an epoch.
+pub(super) fn known(c: &Connection, device: DeviceKey, seq: i64) -> Result<Vec<Known>, StoreError> {
+    let (block, device, seq, _) = identity_key(device, seq, 0);
+    let mut statement = c
+        .prepare_cached("SELECT epoch, id, told, mark FROM identity WHERE block = ?1 AND device = ?2 AND seq = ?3")
+        .map_err(fault)?;
+    let rows = statement
+        .query_map(params![block, device, seq], |r| {
+            Ok(Known {
+                epoch: r.get(0)?,
+                id: ReadingId::from_i64(r.get(1)?),
+                told: r.get::<_, Option<i64>>(2)?.map(Timestamp::from_micros),
+                fingerprint: r.get::<_, i64>(3)?.cast_unsigned(),
+            })
+        })
+        .map_err(fault)?;
+    rows.collect::<Result<_, _>>().map_err(fault)
+}
+
+/// Says where a reading lies.
+pub(super) fn put_location(c: &Connection, message: u64, reading: &Reading) -> Result<(), StoreError> {
+    let (wk, owner, measured, id) = series_key(reading);
+    c.prepare_cached("INSERT OR REPLACE INTO locate(id, message, wk, owner, measured) VALUES(?1, ?2, ?3, ?4, ?5)")
+        .and_then(|mut s| s.execute(params![id.cast_signed(), message.cast_signed(), wk, owner, measured]))
+        .map_err(fault)?;
+    put_unassigned(c, reading)
+}
+
+/// Notes, or forgets, that a reading belongs to nobody.
+pub(super) fn put_unassigned(c: &Connection, reading: &Reading) -> Result<(), StoreError> {
+    let sql = if reading.patient.is_none() {
+        "INSERT OR IGNORE INTO unassigned(id) VALUES(?1)"
+    } else {
+        "DELETE FROM unassigned WHERE id = ?1"
+    };
+    c.prepare_cached(sql).and_then(|mut s| s.execute([reading.id.as_i64()])).map_err(fault)?;
+    Ok(())
+}
+
+/// Changes where a merged reading lies; nothing when it is not merged yet.
+pub(super) fn move_location(c: &Connection, reading: &Reading) -> Result<bool, StoreError> {
+    let (wk, owner, measured, id) = series_key(reading);
+    let n = c
+        .prepare_cached("UPDATE locate SET wk = ?2, owner = ?3, measured = ?4 WHERE id = ?1")
+        .and_then(|mut s| s.execute(params![id.cast_signed(), wk, owner, measured]))
+        .map_err(fault)?;
+    if n > 0 {
+        put_unassigned(c, reading)?;
+    }
+    Ok(n > 0)
+}
+
+pub(super) fn insert_held(c: &Connection, row: &Row, held: &vitals::Held, mark: i64) -> Result<(), StoreError> {
+    let body = row::encode(held)?;
+    c.prepare_cached("INSERT OR IGNORE INTO held(id, message, b) VALUES(?1, ?2, ?3)")
+        .and_then(|mut s| s.execute(params![row.id.cast_signed(), row.message.cast_signed(), body]))
+        .map_err(fault)?;
+    c.prepare_cached("INSERT OR IGNORE INTO held_mark(device, mark, id) VALUES(?1, ?2, ?3)")
+        .and_then(|mut s| s.execute(params![held.device.as_i64(), mark, row.id.cast_signed()]))
+        .map_err(fault)?;
+    Ok(())
+}
+
+pub(super) fn held_before(c: &Connection, device: DeviceKey, mark: i64) -> Result<Option<ReadingId>, StoreError> {
+    c.prepare_cached("SELECT id FROM held_mark WHERE device = ?1 AND mark = ?2")
+        .and_then(|mut s| s.query_row(params![device.as_i64(), mark], |r| r.get(0)).optional())
+        .map(|id| id.map(ReadingId::from_i64))
+        .map_err(fault)
+}
+
+pub(super) fn meta(c: &Connection, key: &str) -> Result<Option<i64>, StoreError> {
+    c.query_row("SELECT v FROM meta WHERE k = ?1", [key], |r| r.get(0)).optional().map_err(fault)
+}
+
+pub(super) fn set_meta(c: &Connection, key: &str, value: Option<i64>) -> Result<(), StoreError> {
+    match value {
+        Some(v) => c.execute("INSERT OR REPLACE INTO meta(k, v) VALUES(?1, ?2)", params![key, v]),
+        None => c.execute("DELETE FROM meta WHERE k = ?1", [key]),
+    }
+    .map_err(fault)?;
+    Ok(())
+}

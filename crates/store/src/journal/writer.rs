@@ -1,0 +1,401 @@
+//! The commit thread: takes what is queued, lets it be judged, one transaction, one fsync, answers all.
+
+use super::{
+    DeviceHistory, Shared,
+    desk::{Changes, Desk, Ground, note, stored_history},
+    memory::{Memory, Memtable},
+    merge::{Merge, Step, freeze},
+    row::Row,
+    tables::{self, Half, fault},
+};
+use crate::{Directory, StoreError};
+use jiff::civil::Date;
+use runtime::Drain;
+use rusqlite::Connection;
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::Ordering::Relaxed,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::Duration,
+};
+use tokio::sync::OwnedSemaphorePermit;
+use vitals::DeviceKey;
+
+/// Readings in one transaction; bounds how long the first waits for the last. No timer: the fsync is the timer.
+const GROUP: usize = 2000;
+/// Rows in memory at which they are frozen and merged. More makes a merge cheaper a row, and a restart slower.
+const FREEZE: usize = 128 * 1024;
+/// Rows merged for each fresh one, so that a merge always ends before the next begins.
+const MERGE_RATE: usize = 2;
+/// Rows merged at once while nobody waits.
+const IDLE_MERGE: usize = 500;
+/// Pages of write-ahead log (8 KiB each) at which it is copied into the file.
+const CHECKPOINT_PAGES: i64 = 2000;
+/// How often a full disk is tried again while nothing arrives.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// Told to who waits, after the commit, with its outcome.
+pub(super) type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+type Work = Box<dyn FnOnce(&mut Desk<'_>) -> Finish + Send>;
+
+/// What the commit thread is asked to do.
+pub(super) enum Job {
+    /// Judge a message.
+    Judge { day: Date, size: usize, work: Work, room: Option<OwnedSemaphorePermit> },
+    /// Something else that must happen in order and between commits.
+    Control(Box<dyn FnOnce(&mut Writer) + Send>),
+}
+
+/// The commit thread's own things.
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    pub(super) shared: Arc<Shared>,
+    pub(super) histories: HashMap<DeviceKey, DeviceHistory>,
+    pub(super) directory: Directory,
+    pub(super) active: Half,
+    pub(super) merge: Option<Merge>,
+    next_id: u64,
+    drain: Drain,
+}
+
+impl Writer {
+    /// Opens the file and rebuilds memory from it.
+    pub(super) fn open(
+        path: &Path,
+        shared: Arc<Shared>,
+        directory: Directory,
+        drain: Drain,
+    ) -> Result<Self, StoreError> {
+        let connection = tables::open(path)?;
+        let c = &connection;
+        let mut memory = Memory { weeks: weeks(c)?, ..Memory::default() };
+        load_marks(c, &mut memory)?;
+        let frozen = tables::meta(c, "frozen")?.map(|n| if n == 1 { Half::One } else { Half::Zero });
+        let mut histories = HashMap::new();
+        let mut merge = None;
+        let mut active = Half::Zero;
+        if let Some(half) = frozen {
+            let mut table = replay(c, half, &mut histories)?;
+            let day = tables::meta(c, "books_day")?.and_then(|d| i32::try_from(d).ok());
+            let device = tables::meta(c, "books_device")?.map(DeviceKey::from_i64);
+            super::books::after(&mut table.books, day.zip(device));
+            merge = Some(Merge::new(half, &table));
+            memory.frozen = Some(table);
+            active = half.other();
+        } else if c.query_row("SELECT EXISTS(SELECT 1 FROM j1)", [], |r| r.get(0)).map_err(fault)? {
+            active = Half::One;
+        }
+        memory.active = replay(c, active, &mut histories)?;
+        let highest: i64 = c
+            .query_row(
+                "SELECT max(coalesce((SELECT max(id) FROM j0), 0), coalesce((SELECT max(id) FROM j1), 0),
+                 coalesce((SELECT max(id) FROM locate), 0), coalesce((SELECT max(id) FROM held), 0))",
+                [],
+                |r| r.get(0),
+            )
+            .map_err(fault)?;
+        let highest = highest.cast_unsigned();
+        *shared.memory.write() = memory;
+        shared.committed.send_replace(highest);
+        Ok(Self { connection, shared, histories, directory, active, merge, next_id: highest + 1, drain })
+    }
+
+    /// Ends when every handle is dropped.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        loop {
+            let first = match jobs.recv_timeout(self.patience()) {
+                Ok(job) => job,
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.idle();
+                    continue;
+                }
+            };
+            let mut size = 0;
+            let mut batch = Vec::new();
+            let mut next = Some(first);
+            let mut control = None;
+            while let Some(job) = next {
+                match job {
+                    Job::Judge { day, size: n, work, room } => {
+                        size += n;
+                        batch.push((day, work, room));
+                    }
+                    Job::Control(work) => {
+                        control = Some(work);
+                        break;
+                    }
+                }
+                next = if size < GROUP { jobs.try_recv().ok() } else { None };
+            }
+            if !batch.is_empty() {
+                self.commit(batch);
+            }
+            if let Some(work) = control {
+                work(&mut self);
+            }
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        if self.dead() {
+            Duration::from_secs(3600)
+        } else if self.shared.disk_full.load(Relaxed) {
+            PROBE
+        } else if self.merge.is_some() {
+            Duration::ZERO
+        } else {
+            Duration::from_secs(3600)
+        }
+    }
+
+    fn idle(&mut self) {
+        if self.dead() {
+            return;
+        }
+        if self.shared.disk_full.load(Relaxed) {
+            // A commit as real as any: only a durable write shows that there is room again.
+            let probe = tables::set_meta(&self.connection, "probe", Some(i64::from(self.next_id != 0)));
+            self.judge_commit(probe.as_ref().err());
+            return;
+        }
+        self.merge_some(IDLE_MERGE);
+        self.checkpoint();
+    }
+
+    fn commit(&mut self, batch: Vec<(Date, Work, Option<OwnedSemaphorePermit>)>) {
+        let begun = std::time::Instant::now();
+        let ground = Ground {
+            connection: &self.connection,
+            memory: &self.shared.memory,
+            histories: &self.histories,
+            directory: &self.directory,
+            next_id: self.next_id,
+        };
+        let mut desk = Desk::new(ground);
+        let mut finishes = Vec::with_capacity(batch.len());
+        for (day, work, room) in batch {
+            desk.begin(day);
+            finishes.push((work(&mut desk), room));
+        }
+        let Desk { changes, failed, .. } = desk;
+        let outcome = if self.dead() {
+            Err(StoreError::Fatal("journal.db".into()))
+        } else if let Some(e) = failed {
+            metrics::counter!("hearthbeat_journal_errors_total", "stage" => "judge").increment(1);
+            tracing::error!(error = %e, "journal: a look-up failed; nothing of this batch was stored");
+            Err(e)
+        } else if changes.is_empty() {
+            Ok(())
+        } else {
+            let written = self.write(&changes);
+            self.judge_commit(written.as_ref().err());
+            written
+        };
+        let fresh = changes.rows.len();
+        if outcome.is_ok() {
+            self.take_in(changes);
+            let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.shared.last_commit_micros.store(took, Relaxed);
+        }
+        for (finish, room) in finishes {
+            finish(outcome.clone());
+            drop(room);
+        }
+        if outcome.is_ok() && fresh > 0 {
+            metrics::counter!("hearthbeat_journal_commits_total").increment(1);
+            metrics::counter!("hearthbeat_journal_rows_total").increment(fresh as u64);
+            self.merge_some(MERGE_RATE * fresh);
+            self.checkpoint();
+        }
+    }
+
+    /// One transaction, one fsync.
+    fn write(&self, changes: &Changes) -> Result<(), StoreError> {
+        let c = &self.connection;
+        let written = (|| {
+            c.execute_batch("BEGIN IMMEDIATE").map_err(fault)?;
+            for row in &changes.rows {
+                tables::insert_row(c, self.active, row.id, &row.encode()?)?;
+            }
+            if !changes.duplicates.is_empty() {
+                let all: Vec<(i32, u64, u64)> = changes
+                    .duplicates
+                    .iter()
+                    .map(|((day, device), n)| (*day, device.as_i64().cast_unsigned(), *n))
+                    .collect();
+                tables::insert_duplicates(c, self.active, &all)?;
+            }
+            runtime::crash::point("journal.before_commit");
+            c.execute_batch("COMMIT").map_err(fault)?;
+            runtime::crash::point("journal.after_commit");
+            Ok(())
+        })();
+        if written.is_err() {
+            let _ = c.execute_batch("ROLLBACK"); // SQLite may have rolled back by itself
+        }
+        written
+    }
+
+    /// What a commit's outcome means for the process: a full disk is waited out, anything else ends it.
+    pub(super) fn judge_commit(&self, error: Option<&StoreError>) {
+        match error {
+            None => {
+                if self.shared.disk_full.swap(false, Relaxed) {
+                    tracing::info!("journal: there is room again");
+                }
+            }
+            Some(StoreError::DiskFull(_)) => {
+                if !self.shared.disk_full.swap(true, Relaxed) {
+                    tracing::error!("journal: the disk is full; nothing is acknowledged until there is room");
+                }
+            }
+            Some(e) => {
+                self.shared.dead.store(true, Relaxed);
+                self.drain.fatal("journal", format!("{e}; a commit that failed is never retried on the same file"));
+            }
+        }
+    }
+
+    fn dead(&self) -> bool {
+        self.shared.dead.load(Relaxed)
+    }
+
+    /// Makes committed changes visible.
+    fn take_in(&mut self, changes: Changes) {
+        let highest = changes.rows.last().map(|r| r.id);
+        {
+            let mut memory = self.shared.memory.write();
+            for row in changes.rows {
+                memory.active.add(row);
+            }
+            for ((day, device), n) in changes.duplicates {
+                memory.active.count_duplicates(day, device, n);
+            }
+        }
+        self.histories.extend(changes.histories);
+        if let Some(id) = highest {
+            self.next_id = id + 1;
+            self.shared.committed.send_replace(id);
+        }
+    }
+
+    /// Goes on with a merge, or begins one when memory is full enough.
+    pub(super) fn merge_some(&mut self, budget: usize) {
+        if self.merge.is_none() {
+            if self.shared.memory.read().active.rows.len() < self.shared.freeze_at.load(Relaxed) {
+                return;
+            }
+            match freeze(&self.connection, &self.shared.memory, self.active) {
+                Ok(merge) => {
+                    self.merge = Some(merge);
+                    self.active = self.active.other();
+                }
+                Err(e) => tracing::warn!(error = %e, "journal: a merge could not begin; it is tried again"),
+            }
+            return;
+        }
+        let Some(merge) = self.merge.clone() else { return };
+        match merge.step(&self.connection, &self.shared, &self.histories, budget) {
+            Ok(Step::More(merge)) => self.merge = Some(merge),
+            Ok(Step::Done) => self.merge = None,
+            Err(e) => {
+                metrics::counter!("hearthbeat_journal_errors_total", "stage" => "merge").increment(1);
+                self.judge_commit(Some(&e));
+            }
+        }
+    }
+
+    /// Copies the write-ahead log into the file once it is long enough.
+    fn checkpoint(&self) {
+        let ask = |sql| self.connection.query_row(sql, [], |r| Ok((r.get::<_, i64>(1)?, r.get::<_, i64>(2)?)));
+        let frames = match ask("PRAGMA wal_checkpoint(NOOP)") {
+            Ok((frames, copied)) => frames.max(0) - copied.max(0),
+            Err(_) => return,
+        };
+        if frames < CHECKPOINT_PAGES {
+            return;
+        }
+        if let Err(e) = ask("PRAGMA wal_checkpoint(PASSIVE)") {
+            match fault(e) {
+                // The log holds everything, synced; copying is tried again after the next commit.
+                StoreError::DiskFull(_) => tracing::warn!("journal: no room to shorten the write-ahead log"),
+                other => self.judge_commit(Some(&other)),
+            }
+        }
+    }
+
+    /// A device's history, for those who are not at a desk.
+    pub(super) fn history(&mut self, device: DeviceKey) -> Result<&mut DeviceHistory, StoreError> {
+        use std::collections::hash_map::Entry::{Occupied, Vacant};
+        match self.histories.entry(device) {
+            Occupied(found) => Ok(found.into_mut()),
+            Vacant(empty) => Ok(empty.insert(stored_history(&self.connection, device)?)),
+        }
+    }
+}
+
+/// Rebuilds one half's memory, and what it adds to the devices' histories.
+fn replay(
+    c: &Connection,
+    half: Half,
+    histories: &mut HashMap<DeviceKey, DeviceHistory>,
+) -> Result<Memtable, StoreError> {
+    let mut table = Memtable::default();
+    tables::each_row(c, half, &mut |row: Row| {
+        let device = row.device();
+        if !histories.contains_key(&device) {
+            histories.insert(device, stored_history(c, device)?);
+        }
+        if let Some(history) = histories.get_mut(&device) {
+            match &*row.entry {
+                vitals::Entry::Reading(r) => note(history, r, row.ordering()),
+                vitals::Entry::Held(h) => {
+                    if let Some(seq) = h.seq.filter(|s| *s >= 0) {
+                        history.record(h.epoch, seq, row.ordering());
+                    }
+                }
+            }
+        }
+        table.add(row);
+        Ok(())
+    })?;
+    tables::each_duplicate(c, half, &mut |day, device, n| table.count_duplicates(day, device, n))?;
+    Ok(table)
+}
+
+/// The weeks of which `series` has readings, by skipping from one to the next.
+fn weeks(c: &Connection) -> Result<std::collections::BTreeSet<i32>, StoreError> {
+    let mut all = std::collections::BTreeSet::new();
+    let mut statement = c.prepare("SELECT min(wk) FROM series WHERE wk > ?1").map_err(fault)?;
+    let mut at = i32::MIN;
+    while let Some(next) = statement.query_row([at], |r| r.get::<_, Option<i32>>(0)).map_err(fault)? {
+        all.insert(next);
+        at = next;
+    }
+    Ok(all)
+}
+
+fn load_marks(c: &Connection, memory: &mut Memory) -> Result<(), StoreError> {
+    let mut discarded = c.prepare("SELECT id FROM discarded").map_err(fault)?;
+    for id in discarded.query_map([], |r| r.get::<_, i64>(0)).map_err(fault)? {
+        memory.discarded.insert(vitals::ReadingId::from_i64(id.map_err(fault)?));
+    }
+    let mut assigned = c.prepare("SELECT id, patient FROM assigned").map_err(fault)?;
+    for row in assigned.query_map([], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?))).map_err(fault)? {
+        let (id, patient) = row.map_err(fault)?;
+        memory.assigned.insert(vitals::ReadingId::from_i64(id), vitals::PatientId::from_i64(patient));
+    }
+    Ok(())
+}
+
+impl Writer {
+    /// The built-in size at which memory is frozen.
+    pub(super) const fn freeze_at() -> usize {
+        FREEZE
+    }
+}

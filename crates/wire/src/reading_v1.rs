@@ -1,0 +1,161 @@
+//! The reading message, version 1 (contract: device protocol, section 3).
+//!
+//! Goes in: the payload. Comes out: one [`Item`] for each reading, with its faults beside it, so that one bad reading
+//! never blocks its neighbours; or [`Unreadable`] when the message cannot be read as a whole.
+//! Must never: recurse into what a device sent, guess a unit, drop a member, judge a value.
+
+mod item;
+
+use bytes::Bytes;
+use jiff::civil::DateTime;
+use serde_json::value::RawValue;
+use vitals::{Context, DeviceId, DeviceTime, Reason, Statuses, Timestamp, Unit, Values, Zone};
+
+/// Most readings in a message (contract).
+pub const MOST_READINGS: usize = 200;
+
+/// A message that can be read.
+#[derive(Clone, Debug, Default)]
+pub struct Message {
+    /// Given by the sender, for the receipt.
+    pub id: Option<Box<str>>,
+    /// What the device's clock showed at a known moment.
+    pub clock: Option<ClockPair>,
+    /// Backfill: forbids `received`.
+    pub historical: bool,
+    /// In the order sent.
+    pub items: Vec<Item>,
+}
+
+/// A message that is one held reading as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Why.
+    pub reason: Reason,
+    /// Given by the sender, where that much could be read.
+    pub id: Option<Box<str>>,
+}
+
+/// What the device's clock showed when a good clock showed `reference`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockPair {
+    /// The device's clock.
+    pub device: SentTime,
+    /// The good one.
+    pub reference: Timestamp,
+}
+
+/// A time as a device sends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SentTime {
+    /// With an offset.
+    Moment(Timestamp),
+    /// What the clock on the wall shows.
+    Wall(DateTime),
+}
+
+impl SentTime {
+    /// RFC 3339, with or without offset. None for anything else, impossible dates included.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Ok(moment) = Timestamp::parse_rfc3339(text) {
+            return Some(Self::Moment(moment));
+        }
+        let bytes = text.as_bytes();
+        let plain = bytes.iter().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b':' | b'.' | b'T' | b't'));
+        if bytes.len() < 16 || !plain || !matches!(bytes[10], b'T' | b't') {
+            return None;
+        }
+        let wall: DateTime = text.parse().ok()?;
+        Some(Self::Wall(wall))
+    }
+
+    /// The moment, where a clock without offset shows the time of `zone`.
+    pub fn moment(self, zone: &Zone) -> Timestamp {
+        match self {
+            Self::Moment(at) => at,
+            Self::Wall(wall) => zone.moment(wall),
+        }
+    }
+}
+
+/// One reading of a message: what could be read of it, and what is wrong with it.
+#[derive(Clone, Debug, Default)]
+pub struct Item {
+    /// For whom a gateway speaks.
+    pub device: Option<DeviceId>,
+    /// The device's number.
+    pub seq: Option<i64>,
+    /// Which person's button.
+    pub user_slot: Option<u8>,
+    /// As sent, and what it says.
+    pub time: Option<(DeviceTime, SentTime)>,
+    /// The numbers in the unit that was sent.
+    pub measured: Option<(Values, Unit)>,
+    /// The meter's words.
+    pub statuses: Statuses,
+    /// Meal, symptoms, note; members that nobody here knows.
+    pub context: Context,
+    /// Why it cannot be kept; empty when the format is right.
+    pub faults: Vec<Reason>,
+    /// Its own bytes.
+    pub raw: Bytes,
+}
+
+/// Reads a message.
+///
+/// # Errors
+/// [`Unreadable`] when it cannot be read as a whole: broken JSON, no or unknown `v`, no or too many readings.
+pub fn decode(payload: &Bytes) -> Result<Message, Unreadable> {
+    let broken = |id| Unreadable { reason: Reason::BrokenMessage, id };
+    let text = std::str::from_utf8(payload).map_err(|_| broken(None))?;
+    let members = item::members(text).map_err(|_| broken(None))?;
+    let mut message = Message::default();
+    let (mut version, mut readings) = (None, None);
+    let mut unknown: Vec<(&str, &RawValue)> = Vec::new();
+    for (key, value) in &members {
+        match key.as_ref() {
+            "v" => version = Some(value.get()),
+            "msgId" => {
+                message.id = item::text(value).filter(|t| (1..=64).contains(&t.chars().count())).map(Into::into);
+            }
+            "clock" => message.clock = clock(value),
+            // Anything but `false` forbids `received`: the careful reading of a wrong type.
+            "historical" => message.historical = !matches!(value.get(), "false" | "null"),
+            "readings" => readings = Some(value.get()),
+            other => unknown.push((other, value)),
+        }
+    }
+    if version != Some("1") {
+        return Err(Unreadable { reason: Reason::VersionUnknown, id: message.id });
+    }
+    let Some(readings) = readings.and_then(|r| serde_json::from_str::<Vec<&RawValue>>(r).ok()) else {
+        return Err(broken(message.id));
+    };
+    if readings.len() > MOST_READINGS {
+        return Err(broken(message.id));
+    }
+    message.items = readings.into_iter().map(|raw| item::decode(raw, payload)).collect();
+    if let Some(first) = message.items.first_mut()
+        && !unknown.is_empty()
+    {
+        // Members of the message that nobody knows are kept once, with its first reading.
+        item::keep_unknown_of_message(first, &unknown);
+    }
+    Ok(message)
+}
+
+/// A pair that cannot be read is no pair: the times then count as if it were not there.
+fn clock(value: &RawValue) -> Option<ClockPair> {
+    let members = item::members(value.get()).ok()?;
+    let time = |name: &str| {
+        let (_, value) = members.iter().find(|(key, _)| key == name)?;
+        SentTime::parse(&item::text(value)?)
+    };
+    match (time("device")?, time("reference")?) {
+        (device, SentTime::Moment(reference)) => Some(ClockPair { device, reference }),
+        (_, SentTime::Wall(_)) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

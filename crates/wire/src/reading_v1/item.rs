@@ -1,0 +1,271 @@
+//! One reading's members. Nothing here recurses: values that nobody knows are carried as text.
+
+use super::{Item, SentTime};
+use bytes::Bytes;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::{borrow::Cow, fmt};
+use vitals::{Context, Decimal, DeviceTime, GlucoseValue, Kind, Meal, MealName, Reason, Status, Unit, Values};
+
+/// Longest note that is a note; longer ones are kept whole, as an unknown member is.
+const NOTE: usize = 500;
+/// Most codes that a patient chooses at once; more are kept as an unknown member is.
+const SYMPTOMS: usize = 64;
+/// 2^53 - 1: what every JSON implementation holds exactly.
+const MAX_SEQ: i64 = (1 << 53) - 1;
+
+pub(super) type Members<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
+
+/// The members of a JSON object, values unread.
+///
+/// # Errors
+/// When it is not an object, or a member comes twice: then nobody knows which of the two is meant.
+pub(super) fn members(text: &str) -> Result<Members<'_>, serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let members = json.deserialize_map(Object)?;
+    json.end()?;
+    Ok(members)
+}
+
+struct Object;
+
+impl<'de> Visitor<'de> for Object {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut all: Self::Value = Vec::with_capacity(12);
+        while let Some(key) = map.next_key_seed(Key)? {
+            if all.iter().any(|(k, _)| *k == key) {
+                return Err(serde::de::Error::custom("a member comes twice"));
+            }
+            if all.len() >= 256 {
+                return Err(serde::de::Error::custom("too many members"));
+            }
+            all.push((key, map.next_value()?));
+        }
+        Ok(all)
+    }
+}
+
+/// A key, borrowed where it has no escapes.
+struct Key;
+
+impl<'de> serde::de::DeserializeSeed<'de> for Key {
+    type Value = Cow<'de, str>;
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
+        d.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Key {
+    type Value = Cow<'de, str>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member's name")
+    }
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(text))
+    }
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
+}
+
+/// A JSON string's text; none for any other value.
+pub(super) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+    let raw = value.get();
+    if !raw.starts_with('"') {
+        return None;
+    }
+    match raw[1..raw.len() - 1].contains('\\') {
+        false => Some(Cow::Borrowed(&raw[1..raw.len() - 1])),
+        true => serde_json::from_str::<String>(raw).ok().map(Cow::Owned),
+    }
+}
+
+fn is_null(value: &RawValue) -> bool {
+    value.get() == "null"
+}
+
+/// The numbers as they come in, before their kind is known.
+#[derive(Default)]
+struct Raw<'a> {
+    kind: Option<&'a RawValue>,
+    unit: Option<&'a RawValue>,
+    systolic: Option<&'a RawValue>,
+    diastolic: Option<&'a RawValue>,
+    map: Option<&'a RawValue>,
+    pulse: Option<&'a RawValue>,
+    glucose: Option<&'a RawValue>,
+}
+
+pub(super) fn decode(raw: &RawValue, payload: &Bytes) -> Item {
+    let mut item = Item { raw: payload.slice_ref(raw.get().as_bytes()), ..Item::default() };
+    if !raw.get().starts_with('{') {
+        item.faults.push(Reason::SeqInvalid); // not an object: it has no number either
+        return item;
+    }
+    let Ok(members) = members(raw.get()) else {
+        item.faults.push(Reason::BrokenMessage);
+        return item;
+    };
+    let mut values = Raw::default();
+    let mut unknown: Vec<(&str, &RawValue)> = Vec::new();
+    for (key, value) in &members {
+        let value = *value;
+        match key.as_ref() {
+            "seq" => match seq(value) {
+                Ok(seq) => item.seq = seq,
+                Err(reason) => item.faults.push(reason),
+            },
+            "time" => match time(value) {
+                Ok(time) => item.time = time,
+                Err(reason) => item.faults.push(reason),
+            },
+            "kind" => values.kind = Some(value),
+            "unit" => values.unit = Some(value),
+            "systolic" => values.systolic = Some(value),
+            "diastolic" => values.diastolic = Some(value),
+            "map" => values.map = Some(value),
+            "pulse" => values.pulse = Some(value),
+            "glucose" => values.glucose = Some(value),
+            other => {
+                if !take_context(&mut item, other, value) && !is_null(value) {
+                    unknown.push((other, value));
+                }
+            }
+        }
+    }
+    match measured(&values) {
+        Ok(measured) => item.measured = Some(measured),
+        Err(reason) => item.faults.push(reason),
+    }
+    item.context.extra = object(&unknown);
+    item
+}
+
+fn seq(value: &RawValue) -> Result<Option<i64>, Reason> {
+    if is_null(value) {
+        return Ok(None);
+    }
+    match value.get().parse::<i64>() {
+        Ok(seq) if (0..=MAX_SEQ).contains(&seq) && !value.get().starts_with('-') => Ok(Some(seq)),
+        _ => Err(Reason::SeqInvalid),
+    }
+}
+
+fn time(value: &RawValue) -> Result<Option<(DeviceTime, SentTime)>, Reason> {
+    if is_null(value) {
+        return Ok(None);
+    }
+    let text = text(value).ok_or(Reason::TimeInvalid)?;
+    let sent = SentTime::parse(&text).ok_or(Reason::TimeInvalid)?;
+    Ok(Some((DeviceTime(text.into()), sent)))
+}
+
+fn measured(raw: &Raw<'_>) -> Result<(Values, Unit), Reason> {
+    let kind = raw.kind.and_then(text).and_then(|t| Kind::parse(&t)).ok_or(Reason::KindUnknown)?;
+    let unit = raw.unit.and_then(text).and_then(|t| Unit::parse(&t)).filter(|u| u.kind() == kind);
+    let unit = unit.ok_or(Reason::UnitUnknown)?;
+    let values = match kind {
+        Kind::BloodPressure => Values::Pressure {
+            systolic: number(raw.systolic)?.ok_or(Reason::NoValue)?,
+            diastolic: number(raw.diastolic)?.ok_or(Reason::NoValue)?,
+            map: number(raw.map)?,
+            pulse: number(raw.pulse)?,
+        },
+        Kind::BloodGlucose => Values::Glucose(match raw.glucose.and_then(text).as_deref() {
+            Some("HI") => GlucoseValue::High,
+            Some("LO") => GlucoseValue::Low,
+            _ => GlucoseValue::Value(number(raw.glucose)?.ok_or(Reason::NoValue)?),
+        }),
+    };
+    Ok((values, unit))
+}
+
+/// A JSON number with its digits; none when absent or null.
+fn number(value: Option<&RawValue>) -> Result<Option<Decimal>, Reason> {
+    let Some(value) = value.filter(|v| !is_null(v)) else { return Ok(None) };
+    if !value.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+        return Err(Reason::NoValue);
+    }
+    // A number that a Decimal cannot hold is no quantity that a meter measures.
+    value.get().parse().map(Some).map_err(|_| Reason::Implausible)
+}
+
+/// Takes a member that the contract knows; false when it is unknown, or known with a value that means nothing here.
+fn take_context(item: &mut Item, key: &str, value: &RawValue) -> bool {
+    let context: &mut Context = &mut item.context;
+    match key {
+        "device" => item.device = text(value).and_then(|t| t.parse().ok()),
+        "userSlot" => item.user_slot = value.get().parse().ok(),
+        "status" => return take_statuses(item, value),
+        "meal" => context.meal = text(value).and_then(|t| Meal::parse(&t)),
+        "mealName" => context.meal_name = text(value).and_then(|t| MealName::parse(&t)),
+        "specimen" => context.specimen = text(value).filter(|t| t.len() <= 64).map(Into::into),
+        "medicationTaken" => {
+            context.medication_taken = match value.get() {
+                "true" => Some(true),
+                "false" => Some(false),
+                _ => None,
+            }
+        }
+        "note" => context.note = text(value).filter(|t| t.chars().count() <= NOTE).map(Into::into),
+        "symptoms" => {
+            let codes: Vec<String> = serde_json::from_str(value.get()).unwrap_or_default();
+            if codes.len() <= SYMPTOMS {
+                context.symptoms = codes.into_iter().map(Into::into).collect();
+            }
+            return !context.symptoms.is_empty();
+        }
+        _ => return false,
+    }
+    match key {
+        "device" => item.device.is_some(),
+        "userSlot" => item.user_slot.is_some(),
+        "meal" => context.meal.is_some(),
+        "mealName" => context.meal_name.is_some(),
+        "specimen" => context.specimen.is_some(),
+        "medicationTaken" => context.medication_taken.is_some(),
+        _ => context.note.is_some(),
+    }
+}
+
+/// Known words; the whole list is kept beside them when one is unknown.
+fn take_statuses(item: &mut Item, value: &RawValue) -> bool {
+    let Ok(words) = serde_json::from_str::<Vec<&RawValue>>(value.get()) else { return false };
+    let known: Vec<Status> = words.iter().filter_map(|w| text(w).and_then(|t| Status::parse(&t))).collect();
+    let all_known = known.len() == words.len();
+    item.statuses = known.into_iter().collect();
+    all_known
+}
+
+fn object(members: &[(&str, &RawValue)]) -> Option<Box<str>> {
+    if members.is_empty() {
+        return None;
+    }
+    let mut out = String::from("{");
+    for (i, (key, value)) in members.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        out.push_str(&serde_json::to_string(key).unwrap_or_default());
+        out.push(':');
+        out.push_str(value.get());
+    }
+    out.push('}');
+    Some(out.into())
+}
+
+/// Members of the message that nobody knows, as `_message` among those of a reading.
+pub(super) fn keep_unknown_of_message(item: &mut Item, unknown: &[(&str, &RawValue)]) {
+    let Some(message) = object(unknown) else { return };
+    let extra = match item.context.extra.as_deref() {
+        Some(own) => format!("{},\"_message\":{message}}}", &own[..own.len() - 1]),
+        None => format!("{{\"_message\":{message}}}"),
+    };
+    item.context.extra = Some(extra.into());
+}

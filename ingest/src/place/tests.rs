@@ -1,0 +1,120 @@
+//! Counters that run on, wrap, begin anew, and readings that come late or twice.
+
+use super::*;
+use proptest::prelude::*;
+
+/// A device as the store sees it: its history, and what is stored under each number.
+#[derive(Default)]
+struct Device {
+    history: DeviceHistory,
+    stored: Vec<(i64, Known)>,
+}
+
+impl Device {
+    fn send(&mut self, seq: i64, minute: Option<i64>, values: u64) -> Place {
+        let told = minute.map(|m| Timestamp::from_seconds(1_770_000_000 + 60 * m));
+        let known: Vec<Known> = self.stored.iter().filter(|(s, _)| *s == seq).map(|(_, k)| *k).collect();
+        let place =
+            place(&self.history, &known, Numbered { seq, told, orders: told.is_some(), fingerprint: Some(values) });
+        if let Place::At { epoch, .. } = place {
+            assert!(known.iter().all(|k| k.epoch != epoch), "a number is given twice in one epoch");
+            let id = ReadingId::new(self.stored.len() as u64 + 1);
+            self.stored.push((seq, Known { id, epoch, told, fingerprint: values }));
+            self.history.record(epoch, seq, told);
+        }
+        place
+    }
+
+    fn run(&mut self, from: i64, to: i64, minute: i64) {
+        (from..=to).for_each(|s| _ = self.send(s, Some(minute + s), 1));
+    }
+}
+
+const fn at(epoch: u32, newest: bool) -> Place {
+    Place::At { epoch, newest }
+}
+
+#[test]
+fn the_same_again_is_a_duplicate_and_other_values_are_a_conflict() {
+    let mut d = Device::default();
+    assert_eq!(d.send(7, Some(7), 1), at(0, true));
+    assert_eq!(d.send(7, Some(7), 1), Place::Duplicate(ReadingId::new(1)));
+    assert_eq!(d.send(7, Some(7), 2), Place::Conflict { epoch: 0 });
+    assert_eq!(d.send(7, Some(3), 2), Place::Conflict { epoch: 0 }, "same number, earlier time");
+}
+
+#[test]
+fn out_of_order_and_with_gaps_is_simply_stored() {
+    let mut d = Device::default();
+    for seq in [10, 12, 11, 5, 1, 20, 15] {
+        assert!(matches!(d.send(seq, Some(seq), 1), Place::At { epoch: 0, .. }), "{seq}");
+    }
+    assert_eq!(d.send(13, Some(2), 1), Place::Conflict { epoch: 0 }, "its neighbours say another time");
+}
+
+#[test]
+fn a_counter_that_begins_anew_is_a_new_epoch_and_the_old_ones_latecomers_find_home() {
+    let mut d = Device::default();
+    d.run(1, 48, 0);
+    d.run(50, 60, 0);
+    assert_eq!(d.send(1, Some(100), 1), at(1, true));
+    assert_eq!(d.send(2, Some(101), 1), at(1, true));
+    assert_eq!(d.send(49, Some(49), 1), at(0, false), "a gap of the old life");
+    assert_eq!(d.send(61, Some(61), 1), at(0, false), "the old life's last, in flight at the reset");
+    assert_eq!(d.send(60, Some(60), 1), Place::Duplicate(ReadingId::new(59)));
+    assert_eq!(d.send(1, Some(50), 1), Place::Conflict { epoch: 1 }, "no epoch covers it");
+    assert_eq!(d.send(3, Some(102), 1), at(1, true));
+    assert_eq!(d.send(2, Some(200), 1), at(2, true), "same number, later time");
+}
+
+#[test]
+fn a_wrap_is_a_new_epoch_with_or_without_times() {
+    let mut d = Device::default();
+    d.run(65_530, 65_535, 0);
+    assert_eq!(d.send(0, Some(65_600), 1), at(1, true));
+    let mut blind = Device::default();
+    assert_eq!(blind.send(65_534, None, 1), at(0, true));
+    assert_eq!(blind.send(0, None, 1), at(1, true));
+    assert_eq!(blind.send(65_535, None, 1), at(0, false));
+    assert_eq!(blind.send(1, None, 1), at(1, true));
+}
+
+#[test]
+fn a_step_of_the_clock_begins_nothing() {
+    let mut d = Device::default();
+    d.run(1, 10, 1_000);
+    assert_eq!(d.send(11, Some(500), 1), at(0, true));
+    assert_eq!(d.send(13, Some(502), 1), at(0, true));
+    assert_eq!(d.send(12, Some(501), 1), at(0, false));
+    assert_eq!(d.send(1, Some(600), 1), at(1, true), "a reset after it is still seen");
+}
+
+proptest! {
+    /// Invariant: the same messages in any order, with any repeats, end in the same stored set.
+    #[test]
+    fn any_order_of_one_life_ends_alike(
+        order in Just((1..40_i64).filter(|s| s % 7 != 0).collect::<Vec<_>>()).prop_shuffle(),
+        repeats in proptest::collection::vec(0..30_usize, 0..20),
+    ) {
+        let mut d = Device::default();
+        for seq in &order {
+            d.send(*seq, Some(seq * 3), 1);
+        }
+        for i in repeats {
+            let seq = order[i % order.len()];
+            prop_assert!(matches!(d.send(seq, Some(seq * 3), 1), Place::Duplicate(_)));
+        }
+        prop_assert_eq!(d.stored.len(), order.len());
+        prop_assert!(d.stored.iter().all(|(_, k)| k.epoch == 0));
+        prop_assert_eq!(d.history.current().and_then(Epoch::stored_through), Some(6));
+    }
+
+    /// Whatever a device sends, each number is given once an epoch.
+    #[test]
+    fn no_number_is_given_twice(sent in proptest::collection::vec((0..6_i64, proptest::option::of(0..200_i64), 0..3_u64), 0..80)) {
+        let mut d = Device::default();
+        for (seq, minute, values) in sent {
+            d.send(seq, minute, values);
+        }
+    }
+}
