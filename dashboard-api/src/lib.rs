@@ -1,1 +1,74 @@
-//! dashboard-api
+//! The doctors' side: HTTP API, live stream and pages.
+//!
+//! Goes in: HTTP requests. Comes out: what the store knows, within the caller's scope, and commands for the stages beside it.
+//! Must never: judge a reading, decide who is called, show a record outside the caller's scope, know another stage.
+
+mod access;
+pub mod admin;
+mod cursor;
+mod dto;
+mod extract;
+mod guard;
+mod import;
+mod links;
+mod live;
+mod openapi;
+pub mod password;
+mod problem;
+mod resolution;
+mod routes;
+mod scope;
+mod server;
+mod sessions;
+mod state;
+mod throttle;
+mod trail;
+mod worklist;
+
+pub use import::{ImportReport, Rejected, import_csv};
+pub use links::{Ask, Check, Links, StageFigures, TestClockError};
+pub use openapi::openapi_json;
+pub use server::{Handle, Listener, start};
+
+use serde::{Deserialize, Serialize};
+
+/// `[api]` of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where it listens; port 0 takes a free one.
+    pub address: String,
+    /// What links in messages begin with, and the origin that browsers see; empty: `http://` and the address.
+    pub public_url: String,
+    /// A session that nobody uses ends after so many minutes (clinics share computers).
+    pub session_idle_minutes: u64,
+    /// A session ends after so many hours, used or not.
+    pub session_hours: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            address: "127.0.0.1:8080".into(),
+            public_url: String::new(),
+            session_idle_minutes: 30,
+            session_hours: 12,
+        }
+    }
+}
+
+/// What can go wrong at the start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address cannot be listened on.
+    #[error("api.address {address}: {reason}")]
+    Bind {
+        /// As configured.
+        address: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// The store could not be read.
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+}

@@ -1,0 +1,77 @@
+//! What the API asks of the stages beside it. `app` fills this in; the API depends on none of them.
+//!
+//! Goes in: closures and facts. Must never: hold a stage's type, block, or outlive the drain.
+
+use futures_util::future::BoxFuture;
+use std::{fmt, sync::Arc};
+use store::{ChainFault, ChainWarning, Command, CommandError, Episode, Link, LinkError, OnCallLevel, StoreError, Team};
+use vitals::{TeamId, Timestamp, Zone};
+
+/// A question that takes a value and is answered later.
+pub type Ask<In, Out> = Arc<dyn Fn(In) -> BoxFuture<'static, Out> + Send + Sync>;
+
+/// Everything the API asks of other stages.
+#[derive(Clone)]
+pub struct Links {
+    /// The zone in which times are written.
+    pub zone: Zone,
+    /// Does what a person asked of an alert; returns when it is durable.
+    pub act: Ask<Command, Result<Episode, CommandError>>,
+    /// Who would be called for a critical of this team at that moment.
+    pub on_call: Ask<(TeamId, Timestamp), Result<Vec<OnCallLevel>, StoreError>>,
+    /// Whether a critical of this team reaches somebody throughout the next 14 days.
+    pub check_team: Ask<Team, Result<Vec<ChainWarning>, ChainFault>>,
+    /// What an acknowledge link stands for. Changes nothing.
+    pub read_link: Ask<String, Result<Link, LinkError>>,
+    /// The present figures of each stage, in the order of the pipeline.
+    pub pipeline: Arc<dyn Fn() -> Vec<StageFigures> + Send + Sync>,
+    /// Every readiness check, done now.
+    pub checks: Ask<(), Vec<Check>>,
+    /// Prometheus text.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Only with `--test-clock`: moves the clock, answers when everything due has been handed over.
+    pub test_clock: Option<Ask<Timestamp, Result<(), TestClockError>>>,
+}
+
+impl fmt::Debug for Links {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Links")
+    }
+}
+
+/// What went through a stage since the process started.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StageFigures {
+    /// `broker`, `ingest`, `journal`, `rules`, `alerts`, …
+    pub stage: &'static str,
+    /// Taken in.
+    pub taken: u64,
+    /// Handed on.
+    pub given: u64,
+    /// How far it is behind, in its own units (entries, messages).
+    pub lag: u64,
+    /// What went wrong.
+    pub errors: u64,
+}
+
+/// One line of `/readyz`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// `journal`, `registry`, `router`, …
+    pub name: &'static str,
+    /// Whether it is well.
+    pub ok: bool,
+    /// `disk_full`, … where it is not.
+    pub reason: Option<String>,
+}
+
+/// Why the test clock was not moved.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TestClockError {
+    /// It never goes back.
+    #[error("the clock never goes back")]
+    Backwards,
+    /// A stage did not come to rest.
+    #[error("{0}")]
+    Stuck(String),
+}

@@ -1,0 +1,205 @@
+//! What people do with alerts. The book decides whether it can be; here stands who may ask.
+
+use super::alerts::{self, AlertDetail};
+use crate::{
+    extract::{self, Body, Moment},
+    problem::{Answer, Problem},
+    scope::Caller,
+    state::{Api, Inner},
+};
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State},
+    http::HeaderMap,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use store::{Action, Command, Role};
+use utoipa::ToSchema;
+use vitals::{AlertId, Severity, UserId};
+
+/// Longest `Idempotency-Key`.
+const LONGEST_KEY: usize = 255;
+/// Most alerts of one bulk action.
+const MOST: usize = 200;
+
+/// Members of every action's body; each action reads its own.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ActionBody {
+    /// `unack`.
+    reason: Option<String>,
+    /// `assign`.
+    #[schema(value_type = Option<String>)]
+    user_id: Option<UserId>,
+    /// `snooze`.
+    minutes: Option<i64>,
+    /// `follow-up`: when the patient was spoken to.
+    #[schema(value_type = Option<String>)]
+    contacted_at: Option<Moment>,
+    /// `follow-up`: `phone`, `visit`, …
+    how: Option<String>,
+    note: Option<String>,
+    /// `follow-up`: the next one.
+    #[schema(value_type = Option<String>)]
+    due_at: Option<Moment>,
+    /// `resolve`: `treated referred false_reading unreachable other`.
+    outcome: Option<String>,
+    /// `comment`, `feedback`.
+    text: Option<String>,
+}
+
+fn action(api: &Inner, name: &str, body: ActionBody) -> Answer<Action> {
+    let needed = |field: &'static str| Problem::invalid(field, "is missing");
+    let words = |field: &'static str, text: Option<String>, most: usize| match text {
+        Some(text) if text.chars().count() > most => Err(Problem::invalid(field, format!("at most {most} characters"))),
+        text => Ok(text.filter(|t| !t.trim().is_empty())),
+    };
+    Ok(match name {
+        "ack" => Action::Ack,
+        "unack" => Action::Unack { reason: words("reason", body.reason, 500)? },
+        "assign" => {
+            let user = body.user_id.ok_or_else(|| needed("userId"))?;
+            if api.directory().user(user).is_none_or(|u| u.disabled) {
+                return Err(Problem::invalid("userId", "there is no such user"));
+            }
+            Action::Assign { user }
+        }
+        "snooze" => Action::Snooze { minutes: body.minutes.ok_or_else(|| needed("minutes"))? },
+        "escalate" => Action::Escalate,
+        "follow-up" => Action::FollowUp {
+            contacted_at: body.contacted_at.ok_or_else(|| needed("contactedAt"))?.0,
+            how: words("how", body.how, 100)?.ok_or_else(|| needed("how"))?,
+            note: words("note", body.note, 2000)?,
+            due_at: body.due_at.map(|m| m.0),
+        },
+        "resolve" => Action::Resolve {
+            outcome: body.outcome.ok_or_else(|| needed("outcome"))?,
+            note: words("note", body.note, 2000)?,
+        },
+        "comment" => Action::Comment { text: words("text", body.text, 2000)?.ok_or_else(|| needed("text"))? },
+        "feedback" => Action::Feedback { text: words("text", body.text.or(body.note), 2000)?.unwrap_or_default() },
+        _ => return Err(Problem::not_found()),
+    })
+}
+
+/// A doctor or manager acts on their teams' alerts; whoever a step called acts on that one; a specialist then reads,
+/// comments, acknowledges and logs the call that the acknowledgement promises.
+fn may(caller: &Caller, called: bool, action: &Action) -> Answer<()> {
+    if caller.is(Role::Gp) || caller.is(Role::HealthManager) {
+        return Ok(());
+    }
+    let light = matches!(action, Action::Ack | Action::Unack { .. } | Action::Comment { .. } | Action::FollowUp { .. });
+    let allowed = if caller.is_admin() {
+        called
+    } else if caller.is(Role::Specialist) {
+        matches!(action, Action::Comment { .. }) || (called && light)
+    } else {
+        called && light
+    };
+    if allowed { Ok(()) } else { Err(Problem::forbidden()) }
+}
+
+fn key(headers: &HeaderMap) -> Answer<Option<String>> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let text = value.to_str().ok().filter(|t| (1..=LONGEST_KEY).contains(&t.len()));
+    text.map(|t| Some(t.to_owned())).ok_or_else(|| Problem::bad("Idempotency-Key: 1 to 255 visible characters"))
+}
+
+async fn run(api: &Inner, caller: &Caller, id: AlertId, action: Action, key: Option<String>) -> Answer<store::Episode> {
+    let (_, called) = alerts::find(api, caller, id).await?;
+    may(caller, called, &action)?;
+    let command = Command { alert: id, action, by: caller.user.id, idempotency_key: key };
+    Ok((api.links.act)(command).await?)
+}
+
+/// Acts: `ack unack assign snooze escalate follow-up resolve comment feedback`; 409 with the present state when it cannot be.
+#[utoipa::path(post, path = "/api/v1/alerts/{id}/{action}", tag = "alerts", request_body = ActionBody,
+    responses((status = 200, body = AlertDetail), (status = 409), (status = 422)))]
+pub(super) async fn act(
+    State(api): State<Api>,
+    caller: Caller,
+    Path((id, name)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer<Json<AlertDetail>> {
+    let id: AlertId = id.parse().map_err(|_| Problem::not_found())?;
+    alerts::find(&api, &caller, id).await?;
+    let body = extract::parse(if body.trim_ascii().is_empty() { b"{}" } else { &body })?;
+    let action = action(&api, &name, body)?;
+    let episode = run(&api, &caller, id, action, key(&headers)?).await?;
+    alerts::detail(&api, &episode).await.map(Json)
+}
+
+/// One action on many alerts.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct Bulk {
+    action: String,
+    #[schema(value_type = Vec<String>)]
+    ids: Vec<String>,
+    #[schema(value_type = Option<Object>)]
+    body: Option<Box<RawValue>>,
+}
+
+/// What became of each.
+#[derive(Serialize, ToSchema)]
+pub(super) struct BulkDone {
+    items: Vec<BulkItem>,
+}
+
+/// One of them.
+#[derive(Serialize, ToSchema)]
+pub(super) struct BulkItem {
+    id: String,
+    /// As if it had been asked alone.
+    status: u16,
+}
+
+/// One action on many; never resolves criticals.
+#[utoipa::path(post, path = "/api/v1/alerts:bulk", tag = "alerts", request_body = Bulk,
+    responses((status = 200, body = BulkDone)))]
+pub(super) async fn bulk(
+    State(api): State<Api>,
+    caller: Caller,
+    headers: HeaderMap,
+    Body(bulk): Body<Bulk>,
+) -> Answer<Json<BulkDone>> {
+    if bulk.ids.len() > MOST {
+        return Err(Problem::invalid("ids", format!("at most {MOST}")));
+    }
+    let key = key(&headers)?;
+    let text = bulk.body.as_deref().map_or("{}", RawValue::get);
+    // Read once, so that a body that is wrong for all is an error of the call.
+    action(&api, &bulk.action, extract::parse(text.as_bytes())?).map_err(|p| match p.status().as_u16() {
+        404 => Problem::invalid("action", "ack unack assign snooze escalate follow-up resolve comment feedback"),
+        _ => p,
+    })?;
+    let mut items = Vec::with_capacity(bulk.ids.len());
+    for id in bulk.ids {
+        let one = key.as_ref().map(|k| format!("{k}:{id}"));
+        let status = match bulk_one(&api, &caller, &bulk.action, &id, text, one).await {
+            Ok(()) => 200,
+            Err(problem) => problem.status().as_u16(),
+        };
+        items.push(BulkItem { id, status });
+    }
+    Ok(Json(BulkDone { items }))
+}
+
+async fn bulk_one(
+    api: &Inner,
+    caller: &Caller,
+    name: &str,
+    id: &str,
+    body: &str,
+    key: Option<String>,
+) -> Answer<()> {
+    let id: AlertId = id.parse().map_err(|_| Problem::not_found())?;
+    let (episode, _) = alerts::find(api, caller, id).await?;
+    if name == "resolve" && episode.severity == Severity::Critical {
+        return Err(Problem::conflict("a critical is resolved one by one"));
+    }
+    let action = action(api, name, extract::parse(body.as_bytes())?)?;
+    run(api, caller, id, action, key).await.map(drop)
+}

@@ -1,0 +1,241 @@
+//! Alerts: the inbox, one with its evidence, and the messages that went out.
+
+use crate::{
+    cursor::{self, Page},
+    dto::{AlertView, DeliveryView, ReadingView},
+    extract::{self, Id, Params},
+    problem::{Answer, Problem},
+    scope::Caller,
+    state::{Api, Inner},
+};
+use axum::{Json, extract::State};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::HashSet;
+use store::{AlertState, DeliveryState, Episode, EpisodeQuery, StateFilter, TimelineEvent};
+use utoipa::{IntoParams, ToSchema};
+use vitals::{AlertId, Excluded, ReadingId, Severity, UserId};
+
+/// Which alerts.
+#[derive(Deserialize, IntoParams)]
+pub(super) struct AlertQuery {
+    /// One state, `active` (default) or `all`.
+    state: Option<String>,
+    severity: Option<String>,
+    team: Option<String>,
+    /// Only those that the caller owns.
+    mine: Option<bool>,
+    patient: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// A page of the inbox.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Inbox {
+    items: Vec<AlertView>,
+    next_cursor: Option<String>,
+    as_of: String,
+    /// When every stored reading was last known to be evaluated.
+    evaluated_at: Option<String>,
+}
+
+/// Un-acknowledged critical first.
+#[utoipa::path(get, path = "/api/v1/alerts", tag = "alerts", params(AlertQuery), responses((status = 200, body = Inbox)))]
+pub(super) async fn list(State(api): State<Api>, caller: Caller, Params(query): Params<AlertQuery>) -> Answer<Json<Inbox>> {
+    let limit = cursor::limit(query.limit)?;
+    let state = match query.state.as_deref() {
+        None | Some("active") => StateFilter::Active,
+        Some("all") => StateFilter::All,
+        Some(word) => StateFilter::One(
+            AlertState::parse(word).ok_or_else(|| Problem::bad("state: active, all, or one of the states"))?,
+        ),
+    };
+    let severity = match query.severity.as_deref() {
+        None => None,
+        Some(word) => Some(
+            Severity::parse(word).ok_or_else(|| Problem::bad("severity: critical, urgent, routine or info"))?,
+        ),
+    };
+    let wanted = EpisodeQuery {
+        patients: caller.scope.patient_ids(),
+        or_called: Some(caller.user.id),
+        state,
+        severity,
+        patient: extract::id("patient", query.patient.as_deref())?,
+        team: extract::id("team", query.team.as_deref())?,
+        owner: query.mine.unwrap_or(false).then_some(caller.user.id),
+        after: cursor::read(query.cursor.as_deref())?,
+        limit: limit + 1,
+    };
+    let page = cursor::page(api.store.episodes(wanted).await?, limit, Episode::cursor);
+    Ok(Json(Inbox {
+        items: page.items.iter().map(|e| AlertView::new(&api, e)).collect(),
+        next_cursor: page.next_cursor,
+        as_of: api.time(api.now()),
+        evaluated_at: api.evaluated_at().map(|t| api.time(t)),
+    }))
+}
+
+/// Why an alert is there.
+#[derive(Serialize, ToSchema)]
+pub(super) struct EvidenceView {
+    /// Readings used.
+    readings: Vec<ReadingView>,
+    /// Readings left out, and why.
+    excluded: Vec<ExcludedView>,
+    /// Numbers, limits and where each came from, guideline.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    rest: Map<String, Value>,
+}
+
+/// A reading that a rule left out.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ExcludedView {
+    #[schema(value_type = String)]
+    reading_id: ReadingId,
+    reason: String,
+    reading: Option<ReadingView>,
+}
+
+/// One line of a timeline.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct EventView {
+    at: String,
+    event: String,
+    #[schema(value_type = Option<String>)]
+    by: Option<UserId>,
+    by_name: Option<String>,
+    detail: Option<String>,
+}
+
+/// An alert in full.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AlertDetail {
+    #[serde(flatten)]
+    alert: AlertView,
+    patient_phone: Option<String>,
+    rule_version: Option<u32>,
+    evidence: EvidenceView,
+    /// What would clear it.
+    #[schema(value_type = Option<Object>)]
+    clears: Option<Value>,
+    timeline: Vec<EventView>,
+    deliveries: Vec<DeliveryView>,
+    as_of: String,
+}
+
+/// The alert, if its patient is the caller's or a step called them.
+pub(super) async fn find(api: &Inner, caller: &Caller, id: AlertId) -> Answer<(Episode, bool)> {
+    let episode = api.store.episode(id).await?.ok_or_else(Problem::not_found)?;
+    let called = api.store.was_called(id, caller.user.id).await?;
+    if called || caller.scope.sees_id(episode.patient) { Ok((episode, called)) } else { Err(Problem::not_found()) }
+}
+
+/// One, with its evidence, timeline and messages.
+#[utoipa::path(get, path = "/api/v1/alerts/{id}", tag = "alerts", responses((status = 200, body = AlertDetail)))]
+pub(super) async fn read(State(api): State<Api>, caller: Caller, Id(id): Id<AlertId>) -> Answer<Json<AlertDetail>> {
+    let (episode, _) = find(&api, &caller, id).await?;
+    detail(&api, &episode).await.map(Json)
+}
+
+pub(super) async fn detail(api: &Inner, episode: &Episode) -> Answer<AlertDetail> {
+    let timeline = api.store.timeline(episode.id).await?;
+    let deliveries = api.store.deliveries_of(episode.id).await?;
+    let (evidence, rule_version) = evidence(api, episode).await?;
+    let clears = evidence.rest.get("clears").cloned();
+    Ok(AlertDetail {
+        alert: AlertView::new(api, episode),
+        patient_phone: api.directory().patient(episode.patient).and_then(|p| p.phone.clone()),
+        rule_version,
+        evidence,
+        clears,
+        timeline: timeline.into_iter().map(|e| event(api, e)).collect(),
+        deliveries: deliveries.iter().map(|d| DeliveryView::new(api, d)).collect(),
+        as_of: api.time(api.now()),
+    })
+}
+
+fn event(api: &Inner, e: TimelineEvent) -> EventView {
+    EventView { at: api.time(e.at), event: e.event, by: e.by, by_name: api.name_of(e.by), detail: e.detail }
+}
+
+/// The deciding finding's words, with its readings in full.
+async fn evidence(api: &Inner, episode: &Episode) -> Answer<(EvidenceView, Option<u32>)> {
+    let mut rest: Map<String, Value> = serde_json::from_str(&episode.evidence).unwrap_or_default();
+    let (mut used, mut excluded, mut version) = (episode.readings.clone(), Vec::new(), None);
+    if let Some(finding) = deciding(api, episode).await? {
+        used = finding.draft.readings;
+        excluded = finding.draft.excluded;
+        version = Some(finding.draft.rule_version);
+    }
+    if let Some(ids) = rest.remove("readings").and_then(|ids| serde_json::from_value::<Vec<ReadingId>>(ids).ok()) {
+        used = ids;
+    }
+    if let Some(found) = rest.remove("excluded").and_then(|x| serde_json::from_value::<Vec<Excluded>>(x).ok()) {
+        excluded = found;
+    }
+    let mut readings = Vec::with_capacity(used.len());
+    let mut seen = HashSet::new();
+    for id in used.into_iter().filter(|id| seen.insert(*id)) {
+        if let Some(reading) = api.store.readings().by_id(id).await? {
+            readings.push((reading.measured_at, ReadingView::new(api, &reading)));
+        }
+    }
+    readings.sort_by_key(|(at, view)| (*at, view.id));
+    let mut left_out = Vec::with_capacity(excluded.len());
+    for x in excluded {
+        let reading = api.store.readings().by_id(x.reading_id).await?;
+        let reading = reading.map(|r| ReadingView::new(api, &r));
+        left_out.push(ExcludedView { reading_id: x.reading_id, reason: x.reason, reading });
+    }
+    let readings = readings.into_iter().map(|(_, view)| view).collect();
+    Ok((EvidenceView { readings, excluded: left_out, rest }, version))
+}
+
+/// The finding whose words the episode's evidence are.
+async fn deciding(api: &Inner, episode: &Episode) -> Answer<Option<vitals::Finding>> {
+    let mut best: Option<vitals::Finding> = None;
+    for id in &episode.findings {
+        let Some(finding) = api.store.finding(*id).await? else { continue };
+        if finding.draft.evidence == episode.evidence {
+            return Ok(Some(finding));
+        }
+        if finding.draft.rule == episode.rule && finding.draft.severity == episode.severity && best.is_none() {
+            best = Some(finding);
+        }
+    }
+    Ok(best)
+}
+
+/// Which messages.
+#[derive(Deserialize, IntoParams)]
+pub(super) struct DeliveryQuery {
+    state: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// Every message, newest first.
+#[utoipa::path(get, path = "/api/v1/deliveries", tag = "operations", params(DeliveryQuery),
+    responses((status = 200, body = Page<DeliveryView>)))]
+pub(super) async fn deliveries(
+    State(api): State<Api>,
+    Params(query): Params<DeliveryQuery>,
+) -> Answer<Json<Page<DeliveryView>>> {
+    let limit = cursor::limit(query.limit)?;
+    let state = match query.state.as_deref() {
+        None => None,
+        Some(word) => Some(DeliveryState::parse(word).ok_or_else(|| Problem::bad("state: one of the delivery states"))?),
+    };
+    let after: Option<String> = cursor::read(query.cursor.as_deref())?;
+    let rows = api.store.deliveries(state, after, limit + 1).await?;
+    let page = cursor::page(rows, limit, |d| d.id.clone());
+    let items = page.items.iter().map(|d| DeliveryView::new(&api, d)).collect();
+    Ok(Json(Page { items, next_cursor: page.next_cursor }))
+}

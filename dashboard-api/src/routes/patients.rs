@@ -1,0 +1,353 @@
+//! Patients: the worklist and one record.
+
+use crate::{
+    cursor::{self},
+    dto::{PatientView, ReadingView},
+    extract::{self, Body, Id, Params},
+    guard::Made,
+    import,
+    problem::{Answer, Problem},
+    scope::Caller,
+    state::{Api, Inner},
+    worklist::{self, Open, Place},
+};
+use axum::{
+    Extension, Json,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use std::{sync::Arc, time::Duration};
+use store::{Episode, ReadingQuery};
+use utoipa::{IntoParams, ToSchema};
+use vitals::{AlertId, Kind, Patient, PatientId, Plan, Reading, TeamId, Timestamp, Zone};
+
+/// How far back a sparkline looks.
+const SPARK: Duration = Duration::from_secs(14 * 86_400);
+/// Points of a sparkline.
+const POINTS: usize = 60;
+/// Most readings that are looked at for one.
+const SPARK_READINGS: usize = 600;
+
+/// Which patients, in which order.
+#[derive(Deserialize, IntoParams)]
+pub(super) struct ListQuery {
+    /// Part of a name, or of a phone number.
+    q: Option<String>,
+    team: Option<String>,
+    tag: Option<String>,
+    /// `risk` (default) or `name`.
+    sort: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// A patient in the worklist.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct WorklistRow {
+    #[serde(flatten)]
+    patient: PatientView,
+    /// Of the alert that puts them where they are.
+    severity: Option<&'static str>,
+    latest: Option<ReadingView>,
+    last_reading_at: Option<String>,
+    open_alerts: usize,
+    why: Option<Why>,
+    /// The last 14 days, in mmHg or mmol/L.
+    spark: Vec<Point>,
+}
+
+/// What puts a patient where they are, in codes that a page can put into words.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Why {
+    #[schema(value_type = String)]
+    alert_id: AlertId,
+    rule_id: String,
+    concept: &'static str,
+    severity: &'static str,
+    state: &'static str,
+    raised_at: String,
+    #[schema(value_type = Option<Object>)]
+    numbers: Option<serde_json::Value>,
+}
+
+/// One point of a sparkline.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Point {
+    at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    systolic: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diastolic: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    glucose: Option<f64>,
+}
+
+/// A page of the worklist.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Worklist {
+    items: Vec<WorklistRow>,
+    next_cursor: Option<String>,
+    as_of: String,
+    /// When every stored reading was last known to be evaluated.
+    evaluated_at: Option<String>,
+}
+
+/// The worklist: risk first.
+#[utoipa::path(get, path = "/api/v1/patients", tag = "patients", params(ListQuery),
+    responses((status = 200, body = Worklist)))]
+pub(super) async fn list(State(api): State<Api>, caller: Caller, Params(query): Params<ListQuery>) -> Answer<Json<Worklist>> {
+    let limit = cursor::limit(query.limit)?;
+    let after: Option<Place> = cursor::read(query.cursor.as_deref())?;
+    let by_name = match query.sort.as_deref() {
+        None | Some("risk") => false,
+        Some("name") => true,
+        Some(_) => return Err(Problem::bad("sort: risk or name")),
+    };
+    let team: Option<TeamId> = extract::id("team", query.team.as_deref())?;
+    let wanted = query.q.as_deref().map(str::trim).filter(|q| !q.is_empty()).map(str::to_lowercase);
+    let fits = |p: &Patient| {
+        team.is_none_or(|t| p.team == Some(t))
+            && query.tag.as_ref().is_none_or(|tag| p.tags.contains(tag) || p.conditions.contains(tag))
+            && wanted.as_ref().is_none_or(|q| {
+                p.name.to_lowercase().contains(q) || p.phone.as_ref().is_some_and(|phone| phone.contains(q))
+            })
+    };
+    let episodes = api.store.active_episodes().await?;
+    let open = worklist::open_of(&episodes);
+    let mut rows: Vec<(Place, Arc<Patient>)> = caller
+        .scope
+        .patients()
+        .into_iter()
+        .filter(|p| fits(p))
+        .map(|p| {
+            let top = open.get(&p.id).and_then(|o| o.top);
+            (if by_name { worklist::by_name(p.id, &p.name) } else { worklist::by_risk(p.id, top, None) }, p)
+        })
+        .filter(|(place, _)| after.as_ref().is_none_or(|after| place > after))
+        .collect();
+    rows.sort_by(|a, b| a.0.cmp(&b.0));
+    let page = cursor::page(rows, limit, |(place, _)| place.clone());
+    let mut items = Vec::with_capacity(page.items.len());
+    for (_, patient) in &page.items {
+        items.push(row(&api, patient, open.get(&patient.id)).await?);
+    }
+    Ok(Json(Worklist {
+        items,
+        next_cursor: page.next_cursor,
+        as_of: api.time(api.now()),
+        evaluated_at: api.evaluated_at().map(|t| api.time(t)),
+    }))
+}
+
+async fn row(api: &Inner, patient: &Patient, open: Option<&Open<'_>>) -> Answer<WorklistRow> {
+    let latest = api.store.readings().latest(patient.id).await?;
+    let top = open.and_then(|o| o.top);
+    let spark = match &latest {
+        Some(latest) => spark(api, patient.id, latest.kind()).await?,
+        None => Vec::new(),
+    };
+    Ok(WorklistRow {
+        patient: PatientView::new(api, patient),
+        severity: top.map(|e| e.severity.as_str()),
+        last_reading_at: latest.as_ref().map(|r| api.time(r.measured_at)),
+        latest: latest.as_ref().map(|r| ReadingView::new(api, r)),
+        open_alerts: open.map_or(0, |o| o.count),
+        why: top.map(|e| why(api, e)),
+        spark,
+    })
+}
+
+fn why(api: &Inner, episode: &Episode) -> Why {
+    let evidence: Option<serde_json::Value> = serde_json::from_str(&episode.evidence).ok();
+    Why {
+        alert_id: episode.id,
+        rule_id: episode.rule.to_string(),
+        concept: episode.concept.as_str(),
+        severity: episode.severity.as_str(),
+        state: episode.state.as_str(),
+        raised_at: api.time(episode.raised_at),
+        numbers: evidence.and_then(|e| e.get("numbers").cloned()),
+    }
+}
+
+async fn spark(api: &Inner, patient: PatientId, kind: Kind) -> Answer<Vec<Point>> {
+    let now = api.now();
+    let query = ReadingQuery {
+        patient,
+        kind: Some(kind),
+        from: now.minus(SPARK),
+        to: Timestamp::MAX,
+        after: None,
+        limit: SPARK_READINGS,
+    };
+    let readings = api.store.readings().range(query).await?;
+    let skip = readings.len().saturating_sub(POINTS);
+    Ok(readings.iter().skip(skip).filter_map(|r| point(api, r)).collect())
+}
+
+fn point(api: &Inner, r: &Reading) -> Option<Point> {
+    let at = api.time(r.measured_at);
+    if let Some((systolic, diastolic)) = r.pressure() {
+        return Some(Point { at, systolic: Some(systolic), diastolic: Some(diastolic), glucose: None });
+    }
+    match r.glucose()? {
+        vitals::GlucoseLevel::Mmol(value) => Some(Point { at, systolic: None, diastolic: None, glucose: Some(value) }),
+        _ => None,
+    }
+}
+
+/// A patient to be enrolled.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct NewPatient {
+    name: String,
+    /// `1958-05-02`.
+    birth_date: Option<String>,
+    /// `female male other`.
+    sex: Option<String>,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default)]
+    conditions: Vec<String>,
+    #[schema(value_type = Option<String>)]
+    team_id: Option<TeamId>,
+    phone: Option<String>,
+    /// An IANA name.
+    time_zone: Option<String>,
+}
+
+/// What may be changed.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PatientPatch {
+    name: Option<String>,
+    #[serde(default, deserialize_with = "extract::given")]
+    #[schema(value_type = Option<String>)]
+    birth_date: Option<Option<String>>,
+    #[serde(default, deserialize_with = "extract::given")]
+    #[schema(value_type = Option<String>)]
+    sex: Option<Option<String>>,
+    tags: Option<Vec<String>>,
+    conditions: Option<Vec<String>>,
+    #[schema(value_type = Option<String>)]
+    team_id: Option<TeamId>,
+    #[serde(default, deserialize_with = "extract::given")]
+    #[schema(value_type = Option<String>)]
+    phone: Option<Option<String>>,
+    #[serde(default, deserialize_with = "extract::given")]
+    #[schema(value_type = Option<String>)]
+    time_zone: Option<Option<String>>,
+}
+
+fn shown(api: &Inner, status: StatusCode, patient: &Patient, version: i64) -> Response {
+    let made = Made(patient.id.to_string());
+    (status, [(header::ETAG, extract::etag(version))], Extension(made), Json(PatientView::new(api, patient))).into_response()
+}
+
+fn check(patient: &Patient) -> Answer<()> {
+    let length = |field: &str, text: &str, most: usize| match text.chars().count() {
+        n if n <= most => Ok(()),
+        _ => Err(Problem::invalid(field, format!("at most {most} characters"))),
+    };
+    if patient.name.trim().is_empty() {
+        return Err(Problem::invalid("name", "is missing"));
+    }
+    length("name", &patient.name, 200)?;
+    length("phone", patient.phone.as_deref().unwrap_or_default(), 40)?;
+    import::sex(patient.sex.as_deref()).map_err(|remedy| Problem::invalid("sex", remedy))?;
+    for (field, list) in [("tags", &patient.tags), ("conditions", &patient.conditions)] {
+        if list.len() > 50 || list.iter().any(|w| w.is_empty() || w.chars().count() > 100) {
+            return Err(Problem::invalid(field, "at most 50 words of 1 to 100 characters"));
+        }
+    }
+    if patient.time_zone.as_deref().is_some_and(|z| Zone::named(z).is_err()) {
+        return Err(Problem::invalid("timeZone", "an IANA name such as Asia/Shanghai"));
+    }
+    Ok(())
+}
+
+fn day<T: std::str::FromStr>(text: Option<String>) -> Answer<Option<T>> {
+    text.map(|t| t.parse().map_err(|_| Problem::invalid("birthDate", "a date such as 1958-05-02"))).transpose()
+}
+
+fn give_to(api: &Inner, caller: &Caller, patient: &mut Patient, team: TeamId) -> Answer<()> {
+    let team = api
+        .directory()
+        .team(team)
+        .filter(|t| caller.scope.may_fill(t))
+        .ok_or_else(|| Problem::invalid("teamId", "there is no such team within yours"))?;
+    patient.team = Some(team.id);
+    patient.organisation = Some(team.organisation);
+    Ok(())
+}
+
+/// Enrols one.
+#[utoipa::path(post, path = "/api/v1/patients", tag = "patients", request_body = NewPatient,
+    responses((status = 201, body = PatientView)))]
+pub(super) async fn create(State(api): State<Api>, caller: Caller, Body(new): Body<NewPatient>) -> Answer<Response> {
+    let mut patient = Patient {
+        id: PatientId::new(0),
+        name: new.name,
+        birth_date: day(new.birth_date)?,
+        sex: new.sex,
+        tags: new.tags,
+        conditions: new.conditions,
+        team: None,
+        organisation: caller.scope.home(),
+        phone: new.phone,
+        time_zone: new.time_zone,
+        enrolled_at: api.now(),
+        plan: Plan::default(),
+    };
+    match new.team_id {
+        Some(team) => give_to(&api, &caller, &mut patient, team)?,
+        None if caller.is_admin() => {}
+        None => return Err(Problem::invalid("teamId", "give one of your teams")),
+    }
+    check(&patient)?;
+    let made = api.store.create_patient(patient).await?;
+    Ok(shown(&api, StatusCode::CREATED, &made, 1))
+}
+
+/// One.
+#[utoipa::path(get, path = "/api/v1/patients/{id}", tag = "patients", responses((status = 200, body = PatientView)))]
+pub(super) async fn read(State(api): State<Api>, caller: Caller, Id(id): Id<PatientId>) -> Answer<Response> {
+    let (patient, version) = caller.scope.patient(id)?;
+    Ok(shown(&api, StatusCode::OK, &patient, version))
+}
+
+/// Changes one; `If-Match` is honoured where it is sent.
+#[utoipa::path(patch, path = "/api/v1/patients/{id}", tag = "patients", request_body = PatientPatch,
+    responses((status = 200, body = PatientView), (status = 412)))]
+pub(super) async fn update(
+    State(api): State<Api>,
+    caller: Caller,
+    Id(id): Id<PatientId>,
+    headers: HeaderMap,
+    Body(patch): Body<PatientPatch>,
+) -> Answer<Response> {
+    let (found, version) = caller.scope.patient(id)?;
+    extract::if_match(&headers, version, false)?;
+    let mut patient = Patient::clone(&found);
+    patient.name = patch.name.unwrap_or(patient.name);
+    if let Some(birth_date) = patch.birth_date {
+        patient.birth_date = day(birth_date)?;
+    }
+    patient.sex = patch.sex.unwrap_or(patient.sex);
+    patient.tags = patch.tags.unwrap_or(patient.tags);
+    patient.conditions = patch.conditions.unwrap_or(patient.conditions);
+    patient.phone = patch.phone.unwrap_or(patient.phone);
+    patient.time_zone = patch.time_zone.unwrap_or(patient.time_zone);
+    if let Some(team) = patch.team_id.filter(|t| Some(*t) != patient.team) {
+        give_to(&api, &caller, &mut patient, team)?;
+    }
+    check(&patient)?;
+    let changed = patient.clone();
+    let version = api.store.update_patient(patient, Some(version)).await.map_err(super::organisations::stale)?;
+    Ok(shown(&api, StatusCode::OK, &changed, version))
+}

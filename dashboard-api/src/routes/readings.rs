@@ -1,0 +1,114 @@
+//! A patient's readings and what the rules concluded from them.
+
+use crate::{
+    cursor::{self, Page},
+    dto::{FindingView, ReadingView},
+    extract::{self, Id, Params},
+    problem::{Answer, Problem},
+    resolution::{self, Resolution},
+    scope::Caller,
+    state::{Api, Inner},
+};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use store::ReadingQuery;
+use utoipa::IntoParams;
+use vitals::{FindingId, Kind, PatientId, ReadingId, Timestamp};
+
+/// Readings that one summary looks at, most; beyond it the caller asks for a shorter span.
+const SUMMED: usize = 50_000;
+
+/// Which readings.
+#[derive(Deserialize, IntoParams)]
+pub(super) struct ReadingsQuery {
+    /// `blood_pressure` or `blood_glucose`.
+    kind: Option<String>,
+    /// First moment of measurement.
+    from: Option<String>,
+    /// First moment no longer.
+    to: Option<String>,
+    /// `raw` (default), `day` or `week`.
+    resolution: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// Ascending by `measuredAt`; `from` included, `to` not. By day or week: means and counts.
+#[utoipa::path(get, path = "/api/v1/patients/{id}/readings", tag = "readings", params(ReadingsQuery),
+    responses((status = 200, body = Page<ReadingView>)))]
+pub(super) async fn list(
+    State(api): State<Api>,
+    caller: Caller,
+    Id(id): Id<PatientId>,
+    Params(query): Params<ReadingsQuery>,
+) -> Answer<Response> {
+    let (patient, _) = caller.scope.patient(id)?;
+    let limit = cursor::limit(query.limit)?;
+    let kind = match query.kind.as_deref() {
+        None => None,
+        Some(word) => Some(Kind::parse(word).ok_or_else(|| Problem::bad("kind: blood_pressure or blood_glucose"))?),
+    };
+    let from = extract::moment("from", query.from.as_deref())?.unwrap_or(Timestamp::MIN);
+    let to = extract::moment("to", query.to.as_deref())?.unwrap_or(Timestamp::MAX);
+    let resolution = Resolution::parse(query.resolution.as_deref())?;
+    let mut wanted = ReadingQuery { patient: patient.id, kind, from, to, after: None, limit: limit + 1 };
+    if resolution == Resolution::Raw {
+        let after: Option<(i64, ReadingId)> = cursor::read(query.cursor.as_deref())?;
+        wanted.after = after.map(|(at, id)| (Timestamp::from_micros(at), id));
+        return raw(&api, wanted, limit).await;
+    }
+    wanted.limit = SUMMED;
+    let after: Option<String> = cursor::read(query.cursor.as_deref())?;
+    let readings = api.store.readings().range(wanted).await?;
+    if readings.len() == SUMMED {
+        return Err(Problem::bad("from, to: too many readings for one summary; ask for a shorter span"));
+    }
+    let zone = patient.time_zone.as_deref().and_then(|z| vitals::Zone::named(z).ok()).unwrap_or_else(|| api.zone().clone());
+    let mut buckets = resolution::buckets(&readings, resolution, &zone);
+    buckets.retain(|b| after.as_ref().is_none_or(|after| b.key() > *after));
+    Ok(Json(cursor::page(buckets, limit, resolution::Bucket::key)).into_response())
+}
+
+async fn raw(api: &Inner, query: ReadingQuery, limit: usize) -> Answer<Response> {
+    let rows = api.store.readings().range(query).await?;
+    let page = cursor::page(rows, limit, |r| (r.measured_at.as_micros(), r.id));
+    let items = page.items.iter().map(|r| ReadingView::new(api, r)).collect();
+    Ok(Json(Page::<ReadingView> { items, next_cursor: page.next_cursor }).into_response())
+}
+
+/// Which findings.
+#[derive(Deserialize, IntoParams)]
+pub(super) struct FindingsQuery {
+    /// A rule's id.
+    rule: Option<String>,
+    /// First `effectiveAt`.
+    from: Option<String>,
+    /// First `effectiveAt` no longer.
+    to: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// What the rules concluded, retracted conclusions included.
+#[utoipa::path(get, path = "/api/v1/patients/{id}/findings", tag = "readings", params(FindingsQuery),
+    responses((status = 200, body = Page<FindingView>)))]
+pub(super) async fn findings(
+    State(api): State<Api>,
+    caller: Caller,
+    Id(id): Id<PatientId>,
+    Params(query): Params<FindingsQuery>,
+) -> Answer<Json<Page<FindingView>>> {
+    let (patient, _) = caller.scope.patient(id)?;
+    let limit = cursor::limit(query.limit)?;
+    let after: Option<FindingId> = cursor::read(query.cursor.as_deref())?;
+    let from = extract::moment("from", query.from.as_deref())?;
+    let to = extract::moment("to", query.to.as_deref())?;
+    let rows = api.store.findings_of(patient.id, query.rule, from, to, after, limit + 1).await?;
+    let page = cursor::page(rows, limit, |f| f.id);
+    let items = page.items.into_iter().map(|f| FindingView::new(&api, f)).collect();
+    Ok(Json(Page { items, next_cursor: page.next_cursor }))
+}
