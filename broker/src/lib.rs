@@ -123,6 +123,20 @@ pub async fn start(config: Config, store: Store, sink: Arc<dyn Sink>, drain: &Dr
     Ok(Handle { gate, addresses, router })
 }
 
+/// Whether the gate could start with this: values, and certificates that can be read. Opens nothing.
+///
+/// # Errors
+/// The first fault.
+pub fn check(config: &Config) -> Result<(), Error> {
+    if let Some(fault) = config.faults().into_iter().next() {
+        return Err(fault.into());
+    }
+    if !config.mqtts.is_empty() || !config.wss.is_empty() {
+        tls::Tls::load(&config.tls)?;
+    }
+    Ok(())
+}
+
 impl Handle {
     /// Where it listens, with the real ports.
     pub const fn addresses(&self) -> Addresses {
@@ -132,6 +146,11 @@ impl Handle {
     /// Whether the router behind the gate proved to live within the last seconds.
     pub fn router_alive(&self) -> bool {
         self.router.is_alive()
+    }
+
+    /// Whether anybody follows live copies.
+    pub fn has_followers(&self) -> bool {
+        !self.gate.followers.is_empty()
     }
 
     /// Gives a live copy to the service clients that follow `topic` (`wire::topic::live`). Never blocks; at most once.

@@ -61,9 +61,7 @@ impl Mailbox {
 
     /// What was said since the last time. The waker is remembered first, so nothing is missed.
     pub(crate) fn take(&self, waker: &Waker) -> u8 {
-        if self.flags.load(Ordering::Acquire) == 0 {
-            self.waker.register(waker);
-        }
+        self.waker.register(waker);
         match self.flags.load(Ordering::Acquire) {
             0 => 0,
             _ => self.flags.swap(0, Ordering::AcqRel),

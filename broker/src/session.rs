@@ -176,7 +176,8 @@ impl Session {
             let now = Instant::now();
             self.open_mail(cx, now)?;
             self.answer(cx)?;
-            if self.digest(now)? {
+            let digested = self.digest(now)?;
+            if digested {
                 self.answer(cx)?; // a commit begins when it is first polled
             }
             self.take_commands(cx, now);
@@ -185,7 +186,8 @@ impl Session {
             self.copy_live();
             let moved = self.write(cx, now)?;
             self.check_end(now)?;
-            if self.read(cx, now)? || moved {
+            // What was digested may have been answered by now, and then there is room for more.
+            if self.read(cx, now)? || moved || digested {
                 continue;
             }
             if self.wait(cx, now)? {

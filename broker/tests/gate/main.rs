@@ -1,0 +1,25 @@
+//! Stories of the gate, told by clients that speak raw bytes to a started one.
+
+mod client;
+mod defects;
+mod doors;
+mod down;
+mod entry;
+mod sessions;
+mod uplink;
+mod world;
+
+use client::{Client, puback, publish, readings};
+use world::World;
+
+/// Runs `story` while a well-behaved neighbour is connected, and shows that it, and a newcomer, are served afterwards.
+async fn undisturbed(world: &World, story: impl AsyncFnOnce()) {
+    world.device("neighbour").await;
+    let mut neighbour = Client::enter(world, "neighbour").await;
+    story().await;
+    let message = publish(4, &readings("neighbour"), 9, b"still here");
+    assert_eq!(neighbour.ask(&message).await, puback(9), "the neighbour is not served any more");
+    drop(neighbour);
+    Client::enter(world, "neighbour").await.ping().await;
+    assert!(world.gate.router_alive(), "the router suffered");
+}
