@@ -109,7 +109,11 @@ impl<W: World> Engine<W> {
             }
             self.enqueue(*id);
         }
-        let Some(since) = since else { return Ok(()) };
+        let Some(since) = since else {
+            self.batch.scheduled = Some(now); // the very first start: there is no Monday to make up for
+            return Ok(());
+        };
+        self.batch.scheduled = Some(now.max(since));
         for person in self.people.values_mut() {
             let first = schedule::next_slot(since, &person.zone);
             if first <= now && person.last_valid.is_some_and(|(at, _)| at >= schedule::weeks(first, &person.zone)[1]) {
@@ -271,6 +275,7 @@ impl<W: World> Engine<W> {
         for person in people.values_mut().filter(|p| p.zone == *zone) {
             person.weekly(&mut Scene { world, cards, now, decided: now, batch }, due)?;
         }
+        batch.scheduled = Some(due);
         Ok(())
     }
 

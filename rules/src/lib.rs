@@ -21,6 +21,7 @@ mod point;
 mod quality;
 mod question;
 mod schedule;
+mod stage;
 mod sustained;
 mod window;
 
@@ -30,3 +31,4 @@ pub use engine::Engine;
 pub use error::Error;
 pub use person::World;
 pub use point::{Point, Value};
+pub use stage::{Config, Handle, check, start};

@@ -5,7 +5,7 @@
 
 use crate::{
     Cards, Error, Point, Rule,
-    acute::{self, Limits},
+    acute::Limits,
     adherence,
     conclusion::{Concluded, Conclusion},
     question::Open,
@@ -15,7 +15,7 @@ use crate::{
 };
 use std::{borrow::Cow, sync::Arc, time::Duration};
 use store::{DeviceCommand, FindingBatch};
-use vitals::{Finding, FindingId, Kind, Patient, PatientId, Reading, ReadingId, Timestamp, Zone};
+use vitals::{Finding, FindingId, Patient, PatientId, Reading, ReadingId, Timestamp, Zone};
 
 /// What the evaluator asks of the outside. The service answers from its store, a test from its memory.
 pub trait World {
@@ -378,10 +378,5 @@ impl Person {
     /// What silences a rule just before `at`: the newest conclusion of it that is neither a step nor an all-clear.
     pub(crate) fn held_before(&self, rule: Rule, at: Timestamp) -> Option<&Concluded> {
         self.concluded.iter().rev().find(|c| c.rule == rule && c.effective_at < at && !c.is_info())
-    }
-
-    /// Whether any rule of single readings looks at this kind.
-    pub(crate) fn acute_rules(kind: Kind) -> impl Iterator<Item = Rule> {
-        acute::RULES.into_iter().filter(move |r| acute::kind(*r) == kind)
     }
 }

@@ -7,6 +7,7 @@
 //! Goes in: `vitals` values. Comes out: the same, durable.
 //! Must never: judge a reading, know MQTT or HTTP, retry an fsync that failed, print a value or a name.
 
+pub mod backup;
 mod error;
 mod journal;
 pub mod questdb;
@@ -26,7 +27,7 @@ pub use registry::episodes::{
     Action, AlertBatch, AlertState, Command, CommandError, Delivery, DeliveryState, Episode, EpisodeQuery, Link,
     LinkError, StateFilter, TimelineEvent,
 };
-pub use registry::findings::{CardRecord, FindingBatch, FindingChange, FindingEvent, finding_id};
+pub use registry::findings::{CardRecord, FindingBatch, FindingChange, FindingEvent, RulesState, finding_id};
 pub use registry::outbox::{DeadAddress, NewMessage, Outcome, Outgoing};
 pub use registry::people::{Contact, Member, Organisation, OrganisationKind, Role, Team, User};
 pub use registry::roster::{

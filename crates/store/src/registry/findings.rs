@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS finding_attached(finding INTEGER NOT NULL, reading IN
     PRIMARY KEY(finding, reading)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS finding_event(sequence INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL,
     finding INTEGER NOT NULL, readings TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS rules_position(one INTEGER PRIMARY KEY CHECK(one = 1), position INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS rules_position(one INTEGER PRIMARY KEY CHECK(one = 1), position INTEGER NOT NULL, scheduled INTEGER);
 CREATE TABLE IF NOT EXISTS rule_timer(patient INTEGER PRIMARY KEY, due INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS card(id TEXT PRIMARY KEY, version INTEGER NOT NULL, body TEXT NOT NULL);
 ";
@@ -40,6 +40,19 @@ pub struct FindingBatch {
     pub commands: Vec<DeviceCommand>,
     /// The next moment at which a patient must be looked at without a new reading; `None` forgets it.
     pub timers: Vec<(PatientId, Option<Timestamp>)>,
+    /// Every evaluation of the schedule (Mondays) up to here has been done; `None` leaves it as it was.
+    pub scheduled: Option<Timestamp>,
+}
+
+/// Where the rules stand, for their start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RulesState {
+    /// Every journal entry up to here has been judged.
+    pub position: u64,
+    /// Every evaluation of the schedule up to here has been done; none before the first start.
+    pub scheduled: Option<Timestamp>,
+    /// Which patients must be looked at when, without a new reading.
+    pub timers: Vec<(PatientId, Timestamp)>,
 }
 
 impl FindingBatch {
@@ -50,6 +63,7 @@ impl FindingBatch {
             && self.attach.is_empty()
             && self.commands.is_empty()
             && self.timers.is_empty()
+            && self.scheduled.is_none()
     }
 }
 
@@ -199,16 +213,20 @@ impl Store {
         })
     }
 
-    /// Where the rules stand, and which patients must be looked at when. For their start.
+    /// Where the rules stand. For their start.
     ///
     /// # Errors
     /// As every read.
-    pub fn rules_state_blocking(&self) -> Result<(u64, Vec<(PatientId, Timestamp)>), StoreError> {
+    pub fn rules_state_blocking(&self) -> Result<RulesState, StoreError> {
         self.registry.read_blocking(|c| {
             let mut statement = c.prepare("SELECT patient, due FROM rule_timer")?;
-            let rows =
-                statement.query_map([], |r| Ok((PatientId::from_i64(r.get(0)?), Timestamp::from_micros(r.get(1)?))))?;
-            Ok((position(c)?, rows.collect::<Result<_, _>>()?))
+            let rows = statement
+                .query_map([], |r| Ok((PatientId::from_i64(r.get(0)?), Timestamp::from_micros(r.get(1)?))))?;
+            let timers = rows.collect::<Result<_, _>>()?;
+            let scheduled: Option<Option<i64>> =
+                c.query_row("SELECT scheduled FROM rules_position", [], |r| r.get(0)).optional()?;
+            let scheduled = scheduled.flatten().map(Timestamp::from_micros);
+            Ok(RulesState { position: position(c)?, scheduled, timers })
         })
     }
 
@@ -300,9 +318,10 @@ fn write_batch(c: &Connection, batch: &FindingBatch) -> Result<i64, StoreError> 
             None => c.prepare_cached("DELETE FROM rule_timer WHERE patient = ?1")?.execute([patient.as_i64()])?,
         };
     }
-    let sql = "INSERT INTO rules_position(one, position) VALUES(1, ?1)
-        ON CONFLICT(one) DO UPDATE SET position = max(position, excluded.position)";
-    c.prepare_cached(sql)?.execute([batch.position.cast_signed()])?;
+    let sql = "INSERT INTO rules_position(one, position, scheduled) VALUES(1, ?1, ?2)
+        ON CONFLICT(one) DO UPDATE SET position = max(position, excluded.position),
+            scheduled = coalesce(excluded.scheduled, scheduled)";
+    c.prepare_cached(sql)?.execute(params![batch.position.cast_signed(), batch.scheduled.map(Timestamp::as_micros)])?;
     last_event(c)
 }
 

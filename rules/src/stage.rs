@@ -1,0 +1,339 @@
+//! The stage: pulls the journal after its checkpoint, lets the engine judge, commits findings with the position.
+//!
+//! A missed wake-up loses nothing: every cycle asks the store. A crash anywhere loses nothing: findings, commands, timers
+//! and position are one transaction, and judging an entry again concludes the same.
+
+use crate::{Cards, Engine, Error, World};
+use runtime::{BoxFuture, Drain, Paced, crash};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+use store::{ReadingQuery, Store, StoreError};
+use tokio::sync::{mpsc, oneshot, watch};
+use vitals::{Finding, Patient, PatientId, Reading, ReadingId, Timestamp};
+
+/// Journal entries judged before a commit. More gain nothing: a commit is one fsync, wanted within a second.
+const PULL: usize = 2000;
+/// Pulls before timers get their turn while the journal runs ahead.
+const PULLS: usize = 8;
+/// The position alone is written no more often: judging a little again after a crash is cheaper than an fsync.
+const POSITION_EVERY: Duration = Duration::from_millis(250);
+/// After a fault of the store.
+const RETRY: Duration = Duration::from_secs(1);
+/// Waiting requests to settle. Full: the test clock waits.
+const SETTLES: usize = 16;
+/// Readings asked of the store at once.
+const PAGE: usize = 4096;
+
+/// The section `[rules]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// A folder of cards that replace built-in ones of the same id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+}
+
+/// The running stage. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    settles: mpsc::Sender<oneshot::Sender<bool>>,
+    due: watch::Receiver<Option<Timestamp>>,
+    findings: Arc<AtomicU64>,
+}
+
+/// Whether the cards can be loaded.
+///
+/// # Errors
+/// [`Error::Folder`] and [`Error::Card`], naming file, line and remedy.
+pub fn check(config: &Config) -> Result<(), Error> {
+    Cards::load(config.folder.as_deref()).map(drop)
+}
+
+/// Loads the cards and what was concluded so far, and begins to judge.
+///
+/// # Errors
+/// When a card is refused or the store cannot answer.
+pub async fn start(config: Config, store: Store, drain: &Drain) -> Result<Handle, Error> {
+    let findings = Arc::new(AtomicU64::new(0));
+    let counted = findings.clone();
+    let from = store.clone();
+    let worker = tokio::task::spawn_blocking(move || {
+        let cards = Cards::load(config.folder.as_deref())?;
+        from.put_cards_blocking(cards.records())?;
+        Worker::load(from, cards, counted)
+    });
+    let worker = worker.await.map_err(|_| Error::Ended)??;
+    let (settles, inbox) = mpsc::channel(SETTLES);
+    let (due_is, due) = watch::channel(worker.engine.next_due());
+    tokio::spawn(run(store, worker, inbox, due_is, drain.named("rules")));
+    Ok(Handle { settles, due, findings })
+}
+
+impl Handle {
+    /// Findings concluded since the start.
+    pub fn findings(&self) -> u64 {
+        self.findings.load(Relaxed)
+    }
+}
+
+impl Paced for Handle {
+    fn name(&self) -> &'static str {
+        "rules"
+    }
+
+    fn next_due(&self) -> BoxFuture<'_, Option<Timestamp>> {
+        Box::pin(async { *self.due.borrow() })
+    }
+
+    fn settle(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async {
+            let (answer, answered) = oneshot::channel();
+            // A stage that has ended has nothing left to do.
+            self.settles.send(answer).await.is_ok() && answered.await.unwrap_or(false)
+        })
+    }
+}
+
+async fn run(
+    store: Store,
+    mut worker: Worker,
+    mut inbox: mpsc::Receiver<oneshot::Sender<bool>>,
+    due_is: watch::Sender<Option<Timestamp>>,
+    drain: Drain,
+) {
+    let mut committed = store.readings().committed();
+    let mut directory = store.directory().changes();
+    let mut settling: Vec<oneshot::Sender<bool>> = Vec::new();
+    loop {
+        let last = drain.is_stopping();
+        let force = last || !settling.is_empty();
+        let Ok((returned, outcome)) = tokio::task::spawn_blocking(move || {
+            let outcome = worker.cycle(force);
+            (worker, outcome)
+        })
+        .await
+        else {
+            drain.fatal("rules", "the evaluator broke");
+            return;
+        };
+        worker = returned;
+        let mut pause = worker.behind().then_some(POSITION_EVERY);
+        let did = match outcome {
+            Ok(did) => did,
+            Err(e) => {
+                tracing::error!(error = %e, "judging stopped; it begins again at its checkpoint");
+                metrics::counter!("hearthbeat_rules_errors_total").increment(1);
+                if let Error::Store(fatal @ StoreError::Fatal(_)) = &e {
+                    drain.fatal("rules", fatal);
+                }
+                pause = Some(RETRY);
+                false
+            }
+        };
+        due_is.send_replace(worker.engine.next_due());
+        settling.drain(..).for_each(|answer| drop(answer.send(did)));
+        if last {
+            return;
+        }
+        if worker.more {
+            continue;
+        }
+        tokio::select! {
+            _ = committed.changed() => {}
+            _ = directory.changed() => {}
+            () = store.clock().sleep_until_some(worker.engine.next_due()), if pause != Some(RETRY) => {}
+            Some(answer) = inbox.recv() => settling.push(answer),
+            () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
+            () = drain.stopping() => {}
+        }
+        while let Ok(answer) = inbox.try_recv() {
+            settling.push(answer);
+        }
+    }
+}
+
+/// What runs on a blocking thread, one cycle at a time.
+struct Worker {
+    store: Store,
+    cards: Cards,
+    engine: Engine<Live>,
+    /// Judged, in memory.
+    position: u64,
+    /// Judged, durably.
+    written: u64,
+    written_at: Instant,
+    directory: watch::Receiver<u64>,
+    findings: Arc<AtomicU64>,
+    /// The journal has more than was pulled.
+    more: bool,
+    broken: bool,
+}
+
+impl Worker {
+    fn load(store: Store, cards: Cards, findings: Arc<AtomicU64>) -> Result<Self, Error> {
+        let state = store.rules_state_blocking()?;
+        let now = store.clock().now();
+        let mut directory = store.directory().changes();
+        directory.mark_unchanged();
+        let live = Live { store: store.clone(), bound: HashMap::new() };
+        let mut engine = Engine::new(live, cards.clone(), store.zone().clone(), now);
+        engine.world_mut().rebind(now);
+        for patient in store.directory().patients() {
+            engine.refresh(patient, now)?;
+        }
+        engine.recover(state.scheduled, &state.timers, now)?;
+        store.readings().set_consumed(state.position);
+        Ok(Self {
+            store,
+            cards,
+            engine,
+            position: state.position,
+            written: state.position,
+            written_at: Instant::now(),
+            directory,
+            findings,
+            more: false,
+            broken: false,
+        })
+    }
+
+    /// Takes in what the journal has, does what is due, commits. Returns whether anything was done.
+    fn cycle(&mut self, force: bool) -> Result<bool, Error> {
+        if self.broken {
+            // What was in memory and not committed is concluded again from the checkpoint.
+            *self = Self::load(self.store.clone(), self.cards.clone(), self.findings.clone())?;
+        }
+        let begun = Instant::now();
+        let outcome = self.pull(force);
+        self.broken = outcome.is_err();
+        metrics::histogram!("hearthbeat_rules_cycle_seconds").record(begun.elapsed().as_secs_f64());
+        outcome
+    }
+
+    fn pull(&mut self, force: bool) -> Result<bool, Error> {
+        let mut did = false;
+        self.more = true;
+        let mut pulls = 0;
+        while self.more && (force || pulls < PULLS) {
+            pulls += 1;
+            let entries = self.store.readings().entries_after(self.position, PULL)?;
+            self.follow_directory()?;
+            self.more = entries.len() >= PULL;
+            let Some(last) = entries.last() else { break };
+            let position = last.position;
+            did = true;
+            metrics::counter!("hearthbeat_rules_readings_total").increment(entries.len() as u64);
+            self.engine.take(entries.iter().map(|e| (e.message, &*e.entry)), self.store.clock().now())?;
+            self.position = position;
+            if self.more {
+                self.commit(false)?;
+            }
+        }
+        let now = self.store.clock().now();
+        if !self.more {
+            self.engine.clean(now)?;
+        }
+        did |= self.engine.run_due(now)?;
+        self.commit(force)?;
+        Ok(did)
+    }
+
+    fn follow_directory(&mut self) -> Result<(), Error> {
+        if !self.directory.has_changed().unwrap_or(false) {
+            return Ok(());
+        }
+        self.directory.mark_unchanged();
+        let now = self.store.clock().now();
+        self.engine.world_mut().rebind(now);
+        for patient in self.store.directory().patients() {
+            self.engine.refresh(patient, now)?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, force: bool) -> Result<(), Error> {
+        let concluded = self.engine.has_concluded();
+        // Weeks that wait to be judged again are known only in memory: the position must not pass the readings that
+        // made them wait.
+        let may_move = !self.engine.is_dirty();
+        let moved = may_move && self.position > self.written;
+        if concluded || (moved && (force || self.written_at.elapsed() >= POSITION_EVERY)) {
+            let mut batch = self.engine.concluded();
+            batch.position = if may_move { self.position } else { self.written };
+            let new = batch.new.len() as u64;
+            crash::point("rules.before_commit");
+            self.store.commit_findings_blocking(batch)?;
+            crash::point("rules.after_commit");
+            self.findings.fetch_add(new, Relaxed);
+            self.written = if may_move { self.position } else { self.written };
+            self.written_at = Instant::now();
+        }
+        if may_move {
+            self.store.readings().set_consumed(self.position);
+        }
+        Ok(())
+    }
+
+    /// Whether the written position is behind.
+    const fn behind(&self) -> bool {
+        self.written < self.position
+    }
+}
+
+/// The store as the engine sees it.
+#[derive(Debug)]
+struct Live {
+    store: Store,
+    /// When each patient's present binding was recorded.
+    bound: HashMap<PatientId, Timestamp>,
+}
+
+impl Live {
+    fn rebind(&mut self, now: Timestamp) {
+        let directory = self.store.directory();
+        self.bound.clear();
+        for device in directory.devices() {
+            for binding in directory.bindings(device.key).iter().filter(|b| b.to.is_none_or(|to| now < to)) {
+                let recorded = self.bound.entry(binding.patient).or_insert(binding.recorded_at);
+                *recorded = binding.recorded_at.max(*recorded);
+            }
+        }
+    }
+}
+
+impl World for Live {
+    fn patient(&self, id: PatientId) -> Option<Arc<Patient>> {
+        self.store.directory().patient(id)
+    }
+
+    fn bound(&self, id: PatientId) -> Option<Timestamp> {
+        self.bound.get(&id).copied()
+    }
+
+    fn readings(&self, id: PatientId, from: Timestamp, to: Timestamp) -> Result<Vec<Arc<Reading>>, Error> {
+        let mut all = Vec::new();
+        let mut after = None;
+        loop {
+            let query = ReadingQuery { patient: id, kind: None, from, to, after, limit: PAGE };
+            let page = self.store.readings().range_blocking(query)?;
+            after = page.last().map(|r| (r.measured_at, r.id));
+            let full = page.len() == PAGE;
+            all.extend(page);
+            if !full {
+                return Ok(all);
+            }
+        }
+    }
+
+    fn concluded(&self, id: PatientId, from: Timestamp) -> Result<Vec<(Finding, Vec<ReadingId>)>, Error> {
+        Ok(self.store.concluded_blocking(id, from)?)
+    }
+}
