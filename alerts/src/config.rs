@@ -146,7 +146,8 @@ pub(crate) fn minutes(n: u32) -> Duration {
 /// `08:00` as a time of day.
 pub(crate) fn time_of_day(text: &str) -> Option<Time> {
     let (hour, minute) = text.split_once(':')?;
-    let digits = |t: &str| (t.len() == 2 && t.bytes().all(|b| b.is_ascii_digit())).then(|| t.parse::<i8>().ok()).flatten();
+    let digits =
+        |t: &str| (t.len() == 2 && t.bytes().all(|b| b.is_ascii_digit())).then(|| t.parse::<i8>().ok()).flatten();
     Time::new(digits(hour)?, digits(minute)?, 0, 0).ok()
 }
 

@@ -124,9 +124,11 @@ impl<'a> Desk<'a> {
 
     /// An organisation's duty desk: whoever was put there, else whose shift it is, else whoever is named for it.
     fn duty(&self, organisation: OrganisationId, word: &str, at: Timestamp) -> Vec<(UserId, String)> {
-        let put = self.roster.overrides.iter().filter(|o| {
-            o.organisation_id == organisation && o.role == "duty" && o.from <= at && at < o.to
-        });
+        let put = self
+            .roster
+            .overrides
+            .iter()
+            .filter(|o| o.organisation_id == organisation && o.role == "duty" && o.from <= at && at < o.to);
         let put: Vec<(UserId, String)> = put.map(|o| (o.user_id, format!("{word} (override)"))).collect();
         if !put.is_empty() {
             return put;

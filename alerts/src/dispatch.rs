@@ -8,11 +8,7 @@ use crate::{
     config::Config,
 };
 use runtime::{Clock, Drain, crash};
-use std::{
-    collections::HashSet,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 use store::{Outcome, Outgoing, Store, StoreError};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -110,11 +106,7 @@ pub(crate) async fn run(mut this: Dispatcher, drain: Drain) {
 
 impl Dispatcher {
     /// Starts what is due and has a place. Returns whether anything was started, and when the next row is due.
-    async fn take(
-        &self,
-        under_way: &mut UnderWay,
-        now: Timestamp,
-    ) -> Result<(bool, Option<Timestamp>), StoreError> {
+    async fn take(&self, under_way: &mut UnderWay, now: Timestamp) -> Result<(bool, Option<Timestamp>), StoreError> {
         let mut started = false;
         for (critical, places) in LANES {
             let free = places.saturating_sub(*under_way.count(critical));
@@ -122,7 +114,9 @@ impl Dispatcher {
                 continue;
             }
             let due = self.store.outbox_due(now, critical, free + under_way.ids.len()).await?;
-            for message in due.into_iter().filter(|m| !under_way.ids.contains(&m.delivery.id)).take(free).collect::<Vec<_>>() {
+            for message in
+                due.into_iter().filter(|m| !under_way.ids.contains(&m.delivery.id)).take(free).collect::<Vec<_>>()
+            {
                 started = true;
                 under_way.ids.insert(message.delivery.id.clone());
                 *under_way.count(critical) += 1;

@@ -14,7 +14,7 @@ use store::{
     ChainFault, ChainWarning, Command, CommandError, Episode, Link, LinkError, OnCallLevel, Store, StoreError, Team,
 };
 use tokio::sync::{mpsc, oneshot, watch};
-use vitals::{TeamId, Timestamp, Zone};
+use vitals::{TeamId, Timestamp};
 
 /// Commands waiting for the book. Full: the HTTP request waits.
 const COMMANDS: usize = 64;
@@ -54,7 +54,7 @@ pub async fn start(config: Config, public_url: String, store: Store, drain: &Dra
     let channels = Channels::open(&config).map_err(|fault| Error::Config(vec![fault]))?;
     let link_key = store.link_key().await?;
     let public_url = public_url.trim_end_matches('/').to_owned();
-    let zone = Zone::default();
+    let zone = store.zone().clone();
     let config = Arc::new(config);
     let shared = Arc::new(Shared { store: store.clone(), config: config.clone(), public_url, link_key, zone });
     let mut stage = Stage::load(shared.clone()).await?;

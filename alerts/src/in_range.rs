@@ -66,3 +66,81 @@ fn in_range(reading: &Reading, targets: &Targets) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vitals::{
+        Context, DeviceKey, GlucoseValue, PatientId, Plan, ReadingId, Statuses, TimeQuality, Timestamp, Unit, Values,
+    };
+
+    fn patient() -> Patient {
+        Patient {
+            id: PatientId::new(1),
+            name: String::new(),
+            birth_date: None,
+            sex: None,
+            tags: Vec::new(),
+            conditions: Vec::new(),
+            team: None,
+            organisation: None,
+            phone: None,
+            time_zone: None,
+            enrolled_at: Timestamp::from_seconds(0),
+            plan: Plan::default(),
+        }
+    }
+
+    fn reading(values: Values, unit: Unit, disposition: Disposition) -> Arc<Reading> {
+        Arc::new(Reading {
+            id: ReadingId::new(1),
+            device: DeviceKey::new(1),
+            epoch: 0,
+            seq: 1,
+            user_slot: None,
+            patient: None,
+            measured_at: Timestamp::from_seconds(0),
+            received_at: Timestamp::from_seconds(0),
+            device_time: None,
+            time_quality: TimeQuality::Exact,
+            disposition,
+            values,
+            unit,
+            statuses: Statuses::default(),
+            flags: Vec::new(),
+            historical: false,
+            context: Context::default(),
+        })
+    }
+
+    fn bp(systolic: &str, diastolic: &str, disposition: Disposition) -> Arc<Reading> {
+        let (systolic, diastolic) = (systolic.parse().unwrap(), diastolic.parse().unwrap());
+        reading(Values::Pressure { systolic, diastolic, map: None, pulse: None }, Unit::MmHg, disposition)
+    }
+
+    fn glucose(value: &str) -> Arc<Reading> {
+        let values = Values::Glucose(GlucoseValue::Value(value.parse().unwrap()));
+        reading(values, Unit::MmolPerL, Disposition::Stored)
+    }
+
+    #[test]
+    fn three_in_a_row_and_flagged_ones_neither_count_nor_interrupt() {
+        use Disposition::{Flagged, Stored};
+        let (good, high, moved) = (bp("126", "78", Stored), bp("188", "112", Stored), bp("188", "112", Flagged));
+        let back =
+            |row: &[&Arc<Reading>]| is_back(&row.iter().map(|r| Arc::clone(r)).collect::<Vec<_>>(), &patient(), 3);
+        assert!(back(&[&good, &good, &good]));
+        assert!(back(&[&good, &moved, &good, &good]));
+        assert!(!back(&[&good, &good, &high, &good, &good]));
+        assert!(!back(&[&good, &good, &bp("126", "78", Flagged)]));
+        assert!(!back(&[&good, &good, &bp("135", "78", Stored)]), "the target itself is not below it");
+        assert!(!back(&[&good, &good, &bp("89", "50", Stored)]));
+    }
+
+    #[test]
+    fn glucose_has_two_ends() {
+        let back = |a: &str| is_back(&[glucose(a), glucose(a), glucose(a)], &patient(), 3);
+        assert!(back("3.9") && back("10.0"));
+        assert!(!back("3.8") && !back("10.1"));
+    }
+}

@@ -208,7 +208,9 @@ impl Words {
     fn text(self, level: u32) -> String {
         match self {
             Self::Chinese => format!("您团队的一位患者需要处理，请打开链接确认收到（第{level}级呼叫）。"),
-            Self::English => format!("A patient of your team needs you. Open the link to acknowledge (call level {level})."),
+            Self::English => {
+                format!("A patient of your team needs you. Open the link to acknowledge (call level {level}).")
+            }
         }
     }
 

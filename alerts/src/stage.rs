@@ -87,8 +87,7 @@ impl Stage {
     /// Everything there is to do now, one small transaction after another. Returns whether anything was done.
     pub(crate) async fn cycle(&mut self) -> Result<bool, StoreError> {
         // A stream of findings must not starve the timers; the ranges can wait for both.
-        let (new, due, failed) =
-            (self.take_findings().await?, self.fire_timers().await?, self.take_failures().await?);
+        let (new, due, failed) = (self.take_findings().await?, self.fire_timers().await?, self.take_failures().await?);
         Ok(new || due || failed || self.turn_roster().await? || self.look_at_ranges().await?)
     }
 
@@ -149,12 +148,17 @@ impl Stage {
             }
         }
         let calling = self.cases.values().filter(|c| c.is_calling()).count();
-        metrics::gauge!("hearthbeat_alerts_unacknowledged_criticals").set(f64::from(u32::try_from(calling).unwrap_or(u32::MAX)));
-        metrics::gauge!("hearthbeat_alerts_active_episodes").set(f64::from(u32::try_from(self.cases.len()).unwrap_or(u32::MAX)));
+        metrics::gauge!("hearthbeat_alerts_unacknowledged_criticals")
+            .set(f64::from(u32::try_from(calling).unwrap_or(u32::MAX)));
+        metrics::gauge!("hearthbeat_alerts_active_episodes")
+            .set(f64::from(u32::try_from(self.cases.len()).unwrap_or(u32::MAX)));
         Ok(())
     }
 
     async fn take_findings(&mut self) -> Result<bool, StoreError> {
+        if *self.shared.store.finding_changes().borrow() <= self.position {
+            return Ok(false);
+        }
         let events = self.shared.store.findings_after(self.position, BATCH).await?;
         let Some(last) = events.last().map(|e| e.sequence) else { return Ok(false) };
         let now = self.now();
@@ -215,7 +219,7 @@ impl Stage {
     async fn open(&self, work: &Work, finding: &Finding, sequence: i64) -> Result<Option<Case>, StoreError> {
         let (patient, concept) = (finding.draft.patient, finding.draft.concept);
         let closed_here = work.cases.values().filter(|c| c.episode.patient == patient && c.episode.concept == concept);
-        let previous = match closed_here.map(|c| c.episode.id).last() {
+        let previous = match closed_here.map(|c| c.episode.id).next_back() {
             Some(id) => Some(id),
             None => self.shared.store.last_closed(patient, concept).await?,
         };

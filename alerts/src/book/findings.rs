@@ -2,7 +2,7 @@
 
 use super::{Case, Context, Effect, Memo, event};
 use store::{AlertState, Episode};
-use vitals::{AlertId, Concept, Finding, Recipient, ReadingId, Severity, TeamId, Verdict};
+use vitals::{AlertId, Concept, Finding, ReadingId, Recipient, Severity, TeamId, Verdict};
 
 /// How a finding counts here, and whether it was found late. What was measured more than 24 h ago is for the digest;
 /// only a confirmed crisis or level-2 low found late is told, as an ordinary urgent, in opening hours.

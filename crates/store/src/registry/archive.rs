@@ -2,7 +2,7 @@
 
 use super::{
     directory::Directory,
-    episodes::{EPISODE, episode_row},
+    episode_rows::{EPISODE, episode_row},
     outbox::{DELIVERY, delivery},
 };
 use crate::{Delivery, Episode, StoreError};

@@ -4,16 +4,17 @@
 //! A write is a closure that runs in a savepoint of the shared transaction: if it fails, only it is undone.
 
 pub(crate) mod archive;
-pub mod audit;
-pub mod commands;
+pub(crate) mod audit;
+pub(crate) mod commands;
 pub mod directory;
-pub mod episodes;
-pub mod findings;
-pub mod outbox;
-pub mod people;
-pub mod roster;
+mod episode_rows;
+pub(crate) mod episodes;
+pub(crate) mod findings;
+pub(crate) mod outbox;
+pub(crate) mod people;
+pub(crate) mod roster;
 mod schema;
-pub mod sessions;
+pub(crate) mod sessions;
 
 use crate::StoreError;
 use directory::Directory;

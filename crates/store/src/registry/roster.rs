@@ -224,7 +224,7 @@ impl Live {
             roster: RwLock::new(Arc::new(roster)),
             dead: RwLock::new(Arc::new(outbox::dead(c)?)),
             roster_changes: watch::Sender::new(0),
-            alerts: watch::Sender::new(super::episodes::last_change(c)?),
+            alerts: watch::Sender::new(super::episode_rows::last_change(c)?),
             outbox: watch::Sender::new(0),
         })
     }

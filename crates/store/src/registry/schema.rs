@@ -11,7 +11,7 @@ const MODULES: &[&str] = &[
     super::commands::SCHEMA,
     super::sessions::SCHEMA,
     super::audit::SCHEMA,
-    super::episodes::SCHEMA,
+    super::episode_rows::SCHEMA,
     super::outbox::SCHEMA,
     super::roster::SCHEMA,
 ];
