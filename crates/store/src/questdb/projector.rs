@@ -1,0 +1,329 @@
+//! The projector's thread: what to do next, and what to do after something went wrong.
+//!
+//! The rule that makes it simple: every fault, whatever it was, ends the connections and begins again at the last
+//! position that was checked. Rows sent twice are one row by deduplication; rows that vanished are found by counting.
+
+use super::{
+    Config, Fault, ProjectorHealth, Source, State,
+    check::Outlet,
+    position::{Position, Quarantine},
+    row::week_of,
+};
+use runtime::Drain;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use vitals::Timestamp;
+
+/// So long new readings are gathered before they are sent: larger transactions, at a price that no analyst sees.
+const GATHER: Duration = Duration::from_millis(40);
+/// Commands that wait. The caller of one more waits for a place.
+const COMMANDS: usize = 16;
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+
+/// Answers a command: done, with the number of rows that are in the table now.
+type Answer = oneshot::Sender<Result<u64, Fault>>;
+
+enum Command {
+    /// These weeks hold a reading that got another patient or time.
+    Rewrite(BTreeSet<i64>, Answer),
+    /// Throw the table away and fill it from the series.
+    Rebuild(Answer),
+}
+
+/// The running projection. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    health: watch::Receiver<ProjectorHealth>,
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Rewrite(..) => "Rewrite",
+            Self::Rebuild(_) => "Rebuild",
+        })
+    }
+}
+
+impl Handle {
+    /// How it does, now.
+    pub fn health(&self) -> ProjectorHealth {
+        self.health.borrow().clone()
+    }
+
+    /// How it does, with a wake-up for every change.
+    pub fn changes(&self) -> watch::Receiver<ProjectorHealth> {
+        self.health.clone()
+    }
+
+    /// Readings measured in `[from, to)` got another patient or time: their weeks are sent again from the series.
+    /// Returns once that is durably noted; it is done as soon as QuestDB answers.
+    ///
+    /// # Errors
+    /// When it cannot be noted, or the service is ending.
+    pub async fn rewrite(&self, from: Timestamp, to: Timestamp) -> Result<(), Fault> {
+        let last = Timestamp::from_micros(to.as_micros().saturating_sub(1).max(from.as_micros()));
+        let weeks = (week_of(from)..=week_of(last)).collect();
+        self.ask(|answer| Command::Rewrite(weeks, answer)).await.map(|_| ())
+    }
+
+    /// Throws the table away, fills it from the series and compares counts. Returns the rows in it.
+    ///
+    /// # Errors
+    /// When QuestDB does not answer or the counts differ; the projector goes on trying by itself.
+    pub async fn rebuild(&self) -> Result<u64, Fault> {
+        self.ask(Command::Rebuild).await
+    }
+
+    async fn ask(&self, command: impl FnOnce(Answer) -> Command) -> Result<u64, Fault> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(command(answer)).await.map_err(|_| Fault::Stopping)?;
+        answered.await.map_err(|_| Fault::Stopping)?
+    }
+}
+
+/// Starts the projection of `source` on a thread of its own. QuestDB need not be there.
+///
+/// # Errors
+/// [`Fault::Config`] when the configuration cannot work; when `folder` cannot be read.
+pub fn start(config: Config, folder: &Path, source: Source, drain: &Drain) -> Result<Handle, Fault> {
+    let (commands, waiting) = mpsc::channel(COMMANDS);
+    let projector = Projector::new(config, folder, source, drain, waiting)?;
+    let health = projector.outlet.health.subscribe();
+    std::thread::Builder::new()
+        .name("questdb".into())
+        .spawn(move || projector.run())
+        .map_err(|e| Fault::Config(format!("no thread can be started: {e}")))?;
+    Ok(Handle { commands, health })
+}
+
+/// `hearthbeat store rebuild` on a stopped service: as [`Handle::rebuild`], on this thread.
+///
+/// # Errors
+/// When QuestDB does not answer or the counts differ. Running it again is safe.
+pub fn rebuild(config: Config, folder: &Path, source: Source, drain: &Drain) -> Result<u64, Fault> {
+    let (_commands, waiting) = mpsc::channel(1);
+    Projector::new(config, folder, source, drain, waiting)?.rebuild()
+}
+
+struct Projector {
+    folder: PathBuf,
+    source: Source,
+    commands: mpsc::Receiver<Command>,
+    outlet: Outlet,
+    /// What is on disk; none before the first fill.
+    position: Option<Position>,
+    last_check: Instant,
+}
+
+impl Projector {
+    fn new(
+        config: Config,
+        folder: &Path,
+        source: Source,
+        drain: &Drain,
+        commands: mpsc::Receiver<Command>,
+    ) -> Result<Self, Fault> {
+        config.validate()?;
+        let head = *source.committed.borrow();
+        // A position beyond the journal is that of another journal (a restored backup): everything is sent again.
+        let position = Position::load(folder)?.filter(|p| p.checked <= head);
+        let quarantine = Quarantine::load(folder)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|e| Fault::Config(format!("no runtime can be started: {e}")))?;
+        let mut outlet = Outlet::new(config, drain.named("questdb"), Arc::new(runtime), quarantine);
+        outlet.begin_at(position.as_ref());
+        Ok(Self { folder: folder.to_owned(), source, commands, outlet, position, last_check: Instant::now() })
+    }
+
+    fn run(mut self) {
+        loop {
+            let pause = match self.step() {
+                Ok(pause) => pause,
+                Err(Fault::Stopping) => break,
+                Err(fault) => Some(self.failed(&fault)),
+            };
+            if let Some(pause) = pause
+                && !self.rest(pause)
+            {
+                break;
+            }
+        }
+        self.outlet.health.send_modify(|h| h.state = State::Stopped);
+    }
+
+    /// One piece of work. Some: nothing to do for so long, unless something is committed.
+    fn step(&mut self) -> Result<Option<Duration>, Fault> {
+        if self.outlet.drain.is_stopping() {
+            return Err(Fault::Stopping);
+        }
+        self.outlet.connect()?;
+        self.outlet.look()?;
+        let head = *self.source.committed.borrow_and_update();
+        if self.position.is_none() {
+            self.outlet.refill(&mut self.source, None)?;
+            self.checked(true)?;
+        }
+        let config = &self.outlet.config;
+        let far = head.saturating_sub(self.outlet.sent) > config.catch_up_batch as u64;
+        let limit = if far { config.catch_up_batch } else { config.batch };
+        let page = (self.source.after)(self.outlet.sent, limit)?;
+        self.outlet.deliver(&page.rows)?;
+        self.outlet.sent = page.position.max(self.outlet.sent);
+        let at_the_end = self.outlet.sent >= head;
+        self.outlet.progress(head, State::CatchingUp);
+        self.tidy(at_the_end)?;
+        if at_the_end {
+            // Only now: what is due to be counted was counted.
+            self.outlet.progress(head, State::Live);
+        }
+        Ok(at_the_end.then(|| self.until_due()))
+    }
+
+    /// Counts what is due to be counted, sends again what is noted.
+    fn tidy(&mut self, at_the_end: bool) -> Result<(), Fault> {
+        let noted = self.position.as_ref().map(|p| p.rewrite.clone()).unwrap_or_default();
+        if at_the_end && !noted.is_empty() {
+            self.outlet.refill(&mut self.source, Some(&noted))?;
+            self.outlet.check(&mut self.source, noted, false)?;
+            if let Some(position) = &mut self.position {
+                position.rewrite.clear();
+            }
+            return self.checked(true);
+        }
+        if at_the_end && self.outlet.suspicious {
+            return self.checked(true);
+        }
+        let unchecked = self.position.as_ref().is_none_or(|p| p.checked < self.outlet.sent);
+        if unchecked && self.last_check.elapsed() >= Duration::from_secs(self.outlet.config.check_seconds) {
+            return self.checked(false);
+        }
+        Ok(())
+    }
+
+    /// Counts on the server; what agreed becomes the position on disk.
+    fn checked(&mut self, everything: bool) -> Result<(), Fault> {
+        let weeks = if everything { self.outlet.all_weeks()? } else { self.outlet.touched.clone() };
+        self.outlet.check(&mut self.source, weeks, everything)?;
+        let mut position = self.position.take().unwrap_or_default();
+        position.checked = self.outlet.sent;
+        position.weeks.clone_from(&self.outlet.tally);
+        self.outlet.touched.clear();
+        self.outlet.suspicious = self.outlet.suspicious && !everything;
+        let saved = position.save(&self.folder);
+        self.last_check = Instant::now();
+        self.outlet.health.send_modify(|h| h.checked = position.checked);
+        self.position = Some(position);
+        saved
+    }
+
+    fn rebuild(&mut self) -> Result<u64, Fault> {
+        // First the position goes: whatever happens now, the next start fills the table from the series.
+        self.position = None;
+        match std::fs::remove_file(self.folder.join("projector.json")) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Fault::Position(e.to_string())),
+            _ => {}
+        }
+        self.outlet.begin_at(None);
+        self.outlet.connect()?;
+        self.outlet.recreate()?;
+        self.outlet.refill(&mut self.source, None)?;
+        self.checked(true)?;
+        Ok(self.outlet.tally.values().sum())
+    }
+
+    /// Everything that is open is given up; what is sent next begins at the last checked position.
+    fn failed(&mut self, fault: &Fault) -> Duration {
+        self.outlet.begin_at(self.position.as_ref());
+        let health = &self.outlet.health;
+        let reason = fault.to_string();
+        if health.borrow().reason.as_ref() != Some(&reason) {
+            tracing::warn!(%reason, "the projection to QuestDB waits; devices and paging do not notice");
+        }
+        metrics::counter!("hearthbeat_questdb_failures_total").increment(1);
+        let committed = *self.source.committed.borrow();
+        health.send_modify(|h| {
+            h.committed = committed;
+            h.failures = h.failures.saturating_add(1);
+            h.state = match fault {
+                Fault::Suspended => State::Suspended,
+                Fault::DiskLow { .. } => State::DiskLow,
+                _ => State::Waiting,
+            };
+            h.reason = Some(reason);
+        });
+        health.borrow().publish();
+        let failures = health.borrow().failures.min(16);
+        let longest = Duration::from_secs(self.outlet.config.retry_max_seconds.max(1));
+        FIRST_RETRY.saturating_mul(1 << (failures - 1)).min(longest)
+    }
+
+    /// How long nothing is due, should nothing be committed.
+    fn until_due(&self) -> Duration {
+        let config = &self.outlet.config;
+        let unchecked = self.position.as_ref().is_none_or(|p| p.checked < self.outlet.sent);
+        let check = Duration::from_secs(config.check_seconds).saturating_sub(self.last_check.elapsed());
+        let watch = Duration::from_secs(config.watch_seconds);
+        if unchecked { check.min(watch) } else { watch }
+    }
+
+    /// Waits, does what is asked meanwhile. False: the service is ending.
+    fn rest(&mut self, pause: Duration) -> bool {
+        enum Woken {
+            Time,
+            Committed,
+            Asked(Option<Command>),
+            Stopping,
+        }
+        let runtime = self.outlet.runtime.clone();
+        let trouble = self.outlet.health.borrow().failures > 0;
+        let woken = runtime.block_on(async {
+            tokio::select! {
+                () = self.outlet.drain.stopping() => Woken::Stopping,
+                command = self.commands.recv() => Woken::Asked(command),
+                // After a fault the pause is kept: new readings make no server well.
+                done = self.source.committed.changed(), if !trouble => {
+                    if done.is_err() { Woken::Stopping } else { tokio::time::sleep(GATHER).await; Woken::Committed }
+                }
+                () = tokio::time::sleep(pause) => Woken::Time,
+            }
+        });
+        match woken {
+            Woken::Stopping | Woken::Asked(None) => false,
+            Woken::Time | Woken::Committed => true,
+            Woken::Asked(Some(command)) => {
+                self.obey(command);
+                true
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Rewrite(weeks, answer) => {
+                let noted = match &mut self.position {
+                    // Nothing was ever filled: the first fill will have it.
+                    None => Ok(0),
+                    Some(position) => {
+                        position.rewrite.extend(weeks);
+                        position.save(&self.folder).map(|()| 0)
+                    }
+                };
+                let _ = answer.send(noted);
+            }
+            Command::Rebuild(answer) => {
+                let done = self.rebuild();
+                if let Err(fault) = &done {
+                    self.failed(fault);
+                }
+                let _ = answer.send(done);
+            }
+        }
+    }
+}
