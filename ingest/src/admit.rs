@@ -7,9 +7,7 @@ use crate::{
     time::{Measured, TimeSense},
 };
 use store::{DeviceHistory, Known, fingerprint, number_without_counter};
-use vitals::{
-    Binding, DeviceKey, Disposition, PatientId, Reading, ReadingId, Reason, TimeQuality, Timestamp,
-};
+use vitals::{Binding, DeviceKey, Disposition, PatientId, Reading, ReadingId, Reason, TimeQuality, Timestamp};
 use wire::reading_v1::{ClockPair, Item};
 
 /// What the message says of a reading.

@@ -87,12 +87,8 @@ mod tests {
 
     fn pressure(sys: &str, dia: &str, pulse: Option<&str>, unit: Unit) -> bool {
         let number = |t: &str| t.parse().unwrap();
-        let values = Values::Pressure {
-            systolic: number(sys),
-            diastolic: number(dia),
-            map: None,
-            pulse: pulse.map(number),
-        };
+        let values =
+            Values::Pressure { systolic: number(sys), diastolic: number(dia), map: None, pulse: pulse.map(number) };
         is_plausible(&values, unit)
     }
 
@@ -109,7 +105,9 @@ mod tests {
         assert!(!pressure("2047", "2047", None, Unit::MmHg) && !pressure("120", "80", Some("0"), Unit::MmHg));
         assert!(!pressure("18.4", "11.7", None, Unit::MmHg), "kPa sent as mmHg");
         assert!(glucose("0.6", Unit::MmolPerL) && glucose("50", Unit::MmolPerL) && glucose("900", Unit::MgPerDl));
-        assert!(!glucose("0.59", Unit::MmolPerL) && !glucose("113.5", Unit::MmolPerL) && !glucose("6.2", Unit::MgPerDl));
+        assert!(
+            !glucose("0.59", Unit::MmolPerL) && !glucose("113.5", Unit::MmolPerL) && !glucose("6.2", Unit::MgPerDl)
+        );
     }
 
     #[test]

@@ -31,13 +31,7 @@ impl AddAssign for Counts {
 
 impl Counts {
     pub(super) const fn row(self, device: DeviceKey) -> BookRow {
-        BookRow {
-            device,
-            stored: self.stored,
-            duplicate: self.duplicate,
-            quarantined: self.quarantined,
-            rejected: 0,
-        }
+        BookRow { device, stored: self.stored, duplicate: self.duplicate, quarantined: self.quarantined, rejected: 0 }
     }
 }
 

@@ -176,9 +176,7 @@ impl<'a> Desk<'a> {
         let reading = Arc::new(reading);
         let entry = Arc::new(Entry::Reading(reading.clone()));
         let row = Row { id, message, day: self.day, told, trusted, entry };
-        self.changes
-            .identity
-            .insert(identity_key(reading.device, reading.seq, reading.epoch), row.known(&reading));
+        self.changes.identity.insert(identity_key(reading.device, reading.seq, reading.epoch), row.known(&reading));
         self.changes.rows.push(row);
         Ok(reading.id)
     }

@@ -66,9 +66,7 @@ impl Memtable {
     }
 
     pub(super) fn known(&self, device: DeviceKey, seq: i64) -> impl Iterator<Item = Known> + '_ {
-        self.identity
-            .range(identity_key(device, seq, 0)..=identity_key(device, seq, u32::MAX))
-            .map(|(_, k)| *k)
+        self.identity.range(identity_key(device, seq, 0)..=identity_key(device, seq, u32::MAX)).map(|(_, k)| *k)
     }
 
     /// Readings of `owner` with `from <= (measured, id)` and `measured < to`, ascending.
@@ -87,7 +85,10 @@ impl Memtable {
                     return;
                 }
             }
-            at = wk.checked_add(1).and_then(|n| self.series.range((n, i64::MIN, i64::MIN, 0)..).next()).map(|(k, _)| k.0);
+            at = wk
+                .checked_add(1)
+                .and_then(|n| self.series.range((n, i64::MIN, i64::MIN, 0)..).next())
+                .map(|(k, _)| k.0);
         }
     }
 

@@ -61,7 +61,10 @@ pub(crate) struct Shared {
     committed: watch::Sender<u64>,
     room: Arc<Semaphore>,
     consumed: AtomicU64,
+    /// Rows in memory at which they are frozen; tests make it small.
     freeze_at: AtomicUsize,
+    /// Rows merged at once while nobody waits; tests turn it off.
+    idle_merge: AtomicUsize,
     last_commit_micros: AtomicU64,
     disk_full: AtomicBool,
     dead: AtomicBool,
@@ -165,7 +168,8 @@ impl Readings {
             committed: watch::Sender::new(0),
             room: Arc::new(Semaphore::new(ROOM)),
             consumed: AtomicU64::new(0),
-            freeze_at: AtomicUsize::new(Writer::freeze_at()),
+            freeze_at: AtomicUsize::new(writer::FREEZE),
+            idle_merge: AtomicUsize::new(writer::IDLE_MERGE),
             last_commit_micros: AtomicU64::new(0),
             disk_full: AtomicBool::new(false),
             dead: AtomicBool::new(false),
@@ -260,3 +264,6 @@ impl Readings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -213,7 +213,9 @@ impl Shared {
         }
         self.readers.with(|c| {
             let mut statement = c
-                .prepare_cached("SELECT b FROM series WHERE wk = ?1 AND owner = ?2 ORDER BY measured DESC, id DESC LIMIT 1")
+                .prepare_cached(
+                    "SELECT b FROM series WHERE wk = ?1 AND owner = ?2 ORDER BY measured DESC, id DESC LIMIT 1",
+                )
                 .map_err(fault)?;
             for wk in weeks {
                 let found: Option<Vec<u8>> =
@@ -354,12 +356,7 @@ pub(super) fn merged_reading(c: &Connection, id: ReadingId) -> Result<Option<Arc
 }
 
 /// Merged entries between `position` and `before`, ascending, ending between two messages.
-fn merged_entries(
-    c: &Connection,
-    position: u64,
-    before: u64,
-    limit: usize,
-) -> Result<Vec<JournalEntry>, StoreError> {
+fn merged_entries(c: &Connection, position: u64, before: u64, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
     let most = limit.saturating_add(MESSAGE);
     let fetch = |sql: &str, entry: &dyn Fn(&[u8]) -> Result<Entry, StoreError>| {
         let mut statement = c.prepare_cached(sql).map_err(fault)?;
@@ -381,12 +378,12 @@ fn merged_entries(
          WHERE l.id > ?1 AND l.id < ?2 ORDER BY l.id LIMIT ?3",
         &|b| row::decode(b).map(|r| Entry::Reading(Arc::new(r))),
     )?;
-    let held = fetch(
-        "SELECT id, message, b FROM held WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3",
-        &|b| row::decode(b).map(|h| Entry::Held(Arc::new(h))),
-    )?;
+    let held = fetch("SELECT id, message, b FROM held WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3", &|b| {
+        row::decode(b).map(|h| Entry::Held(Arc::new(h)))
+    })?;
     // A list that was cut says nothing of what comes after its end.
-    let known = |list: &[JournalEntry]| if list.len() < most { u64::MAX } else { list.last().map_or(0, |e| e.position) };
+    let known =
+        |list: &[JournalEntry]| if list.len() < most { u64::MAX } else { list.last().map_or(0, |e| e.position) };
     let end = known(&readings).min(known(&held));
     let mut all: Vec<JournalEntry> = readings.into_iter().chain(held).filter(|e| e.position <= end).collect();
     all.sort_by_key(|e| e.position);

@@ -28,11 +28,11 @@ use vitals::DeviceKey;
 /// Readings in one transaction; bounds how long the first waits for the last. No timer: the fsync is the timer.
 const GROUP: usize = 2000;
 /// Rows in memory at which they are frozen and merged. More makes a merge cheaper a row, and a restart slower.
-const FREEZE: usize = 128 * 1024;
+pub(super) const FREEZE: usize = 128 * 1024;
 /// Rows merged for each fresh one, so that a merge always ends before the next begins.
 const MERGE_RATE: usize = 2;
 /// Rows merged at once while nobody waits.
-const IDLE_MERGE: usize = 500;
+pub(super) const IDLE_MERGE: usize = 500;
 /// Pages of write-ahead log (8 KiB each) at which it is copied into the file.
 const CHECKPOINT_PAGES: i64 = 2000;
 /// How often a full disk is tried again while nothing arrives.
@@ -146,7 +146,7 @@ impl Writer {
             Duration::from_secs(3600)
         } else if self.shared.disk_full.load(Relaxed) {
             PROBE
-        } else if self.merge.is_some() {
+        } else if self.merge.is_some() && self.shared.idle_merge.load(Relaxed) > 0 {
             Duration::ZERO
         } else {
             Duration::from_secs(3600)
@@ -163,7 +163,7 @@ impl Writer {
             self.judge_commit(probe.as_ref().err());
             return;
         }
-        self.merge_some(IDLE_MERGE);
+        self.merge_some(self.shared.idle_merge.load(Relaxed));
         self.checkpoint();
     }
 
@@ -391,11 +391,4 @@ fn load_marks(c: &Connection, memory: &mut Memory) -> Result<(), StoreError> {
         memory.assigned.insert(vitals::ReadingId::from_i64(id), vitals::PatientId::from_i64(patient));
     }
     Ok(())
-}
-
-impl Writer {
-    /// The built-in size at which memory is frozen.
-    pub(super) const fn freeze_at() -> usize {
-        FREEZE
-    }
 }

@@ -74,7 +74,10 @@ fn each_fault_is_named_and_the_rest_is_kept() {
         (r#"{"kind":"blood_pressure","diastolic":88,"unit":"mmHg"}"#.to_owned(), Reason::NoValue),
         (r#"{"kind":"blood_glucose","glucose":"MID","unit":"mmol/L"}"#.to_owned(), Reason::NoValue),
         (r#"{"kind":"blood_glucose","glucose":1e999,"unit":"mmol/L"}"#.to_owned(), Reason::Implausible),
-        (r#"{"kind":"blood_glucose","glucose":6,"unit":"mmol/L","time":"2026-02-30T07:00:00Z"}"#.to_owned(), Reason::TimeInvalid),
+        (
+            r#"{"kind":"blood_glucose","glucose":6,"unit":"mmol/L","time":"2026-02-30T07:00:00Z"}"#.to_owned(),
+            Reason::TimeInvalid,
+        ),
         (r#"{"kind":"blood_glucose","glucose":6,"unit":"mmol/L","time":1740000000}"#.to_owned(), Reason::TimeInvalid),
         (r#"{"seq":1,"seq":2}"#.to_owned(), Reason::BrokenMessage),
     ] {
@@ -111,7 +114,11 @@ fn depth_and_size_break_nothing() {
     assert!(item.faults.is_empty());
     assert!(decode(&Bytes::from(deep)).is_err());
     assert!(decode(&Bytes::from("{\"v\":".repeat(100_000))).is_err());
-    assert!(one(&format!(r#"{{"seq":1,"symptoms":{0},"status":{0}}}"#, "[".repeat(500) + &"]".repeat(500))).statuses.is_empty());
+    assert!(
+        one(&format!(r#"{{"seq":1,"symptoms":{0},"status":{0}}}"#, "[".repeat(500) + &"]".repeat(500)))
+            .statuses
+            .is_empty()
+    );
 }
 
 #[test]
@@ -119,7 +126,16 @@ fn times_have_an_offset_or_are_the_clock_on_the_wall() {
     assert!(matches!(SentTime::parse("2026-03-01T07:12:00Z"), Some(SentTime::Moment(_))));
     assert!(matches!(SentTime::parse("2026-03-01T07:12:00.5"), Some(SentTime::Wall(_))));
     assert!(matches!(SentTime::parse("1970-01-01T00:03:00"), Some(SentTime::Wall(_))));
-    for bad in ["2026-03-01", "2026-03-01 07:12:00", "yesterday", "", "0000-00-00T00:00:00", "2026-03-01T25:00:00", "T", "äöü-03-01T07:12:00"] {
+    for bad in [
+        "2026-03-01",
+        "2026-03-01 07:12:00",
+        "yesterday",
+        "",
+        "0000-00-00T00:00:00",
+        "2026-03-01T25:00:00",
+        "T",
+        "äöü-03-01T07:12:00",
+    ] {
         assert_eq!(SentTime::parse(bad), None, "{bad}");
     }
 }
