@@ -70,6 +70,7 @@ impl Session {
         if let Some(code) = end.code {
             encode::disconnect(&mut self.output, self.version, code);
         }
+        let bytes = self.in_flight_bytes;
         let Self { gate, stream, output, mut work, .. } = *self;
         let closing = async {
             match end.why {
@@ -86,6 +87,7 @@ impl Session {
             }
         };
         tokio::join!(closing, seen_through);
+        gate.done(bytes);
         gate.meters.in_flight.decrement(under_way);
     }
 }

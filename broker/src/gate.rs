@@ -2,10 +2,20 @@
 
 use crate::{Error, Sink, Uplink, config::Config, followers::Followers, meters::Meters, table::Table, tls::Tls};
 use parking_lot::Mutex;
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 use store::Store;
 use tokio::sync::{Semaphore, watch};
 use vitals::DeviceKey;
+
+/// Bytes of publishes under way in all connections. Full: each connection has one publish under way at most, and is read
+/// later; that one keeps everybody moving.
+const IN_FLIGHT_BYTES: usize = 256 << 20;
 
 /// One of these a gate.
 pub(crate) struct Gate {
@@ -17,6 +27,7 @@ pub(crate) struct Gate {
     pub(crate) followers: Followers,
     pub(crate) commanded: Commanded,
     pub(crate) meters: Meters,
+    in_flight_bytes: AtomicUsize,
     /// One permit a connection.
     pub(crate) permits: Arc<Semaphore>,
     /// The end has begun: who has not logged in yet may go.
@@ -37,6 +48,7 @@ impl Gate {
             followers: Followers::default(),
             commanded: Commanded::default(),
             meters: Meters::new(),
+            in_flight_bytes: AtomicUsize::new(0),
             stopping: watch::Sender::new(false),
         })
     }
@@ -46,6 +58,21 @@ impl Gate {
         up: Uplink,
     ) -> runtime::BoxFuture<'static, Result<crate::Accepted, crate::Unavailable>> {
         self.sink.commit(up)
+    }
+
+    /// A publish of `bytes` is under way.
+    pub(crate) fn begin(&self, bytes: usize) {
+        self.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Publishes of `bytes` are no longer under way.
+    pub(crate) fn done(&self, bytes: usize) {
+        self.in_flight_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Too much is under way in all connections together.
+    pub(crate) fn is_full(&self) -> bool {
+        self.in_flight_bytes.load(Ordering::Relaxed) >= IN_FLIGHT_BYTES
     }
 
     pub(crate) fn connections(&self) -> usize {

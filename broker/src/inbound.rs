@@ -82,6 +82,7 @@ impl Session {
         let bytes = packet.len();
         let result = self.gate.commit(Uplink { device, tree, route, payload });
         self.in_flight_bytes += bytes;
+        self.gate.begin(bytes);
         self.committing += 1;
         self.gate.meters.in_flight.increment(1.0);
         self.arrivals.push_back(now);

@@ -62,6 +62,7 @@ impl Session {
                     done += 1;
                     self.committing -= 1;
                     self.in_flight_bytes -= bytes;
+                    self.gate.done(bytes);
                     match (result, pid) {
                         (Ok(accepted), pid) => {
                             if let Some(pid) = pid {

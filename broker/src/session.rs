@@ -234,6 +234,7 @@ impl Session {
             && self.work.len() < usize::from(self.gate.config.limits.in_flight)
             && self.in_flight_bytes < IN_FLIGHT_BYTES
             && self.output.len() < OUTPUT
+            && (self.work.is_empty() || !self.gate.is_full())
     }
 
     /// Writes what waits; whether more may be taken on because of it.
