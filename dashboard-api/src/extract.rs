@@ -47,7 +47,11 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
         match inner.classify() {
             serde_json::error::Category::Data => {
                 let words = harmless(&inner.to_string());
-                if path == "." { Problem::bad(words) } else { Problem::bad(format!("{path}: {words}")).with("field", path) }
+                if path == "." {
+                    Problem::bad(words)
+                } else {
+                    Problem::bad(format!("{path}: {words}")).with("field", path)
+                }
             }
             _ => not_json(&inner),
         }
@@ -85,7 +89,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
         match Query::<T>::from_request_parts(parts, state).await {
             Ok(Query(params)) => Ok(Self(params)),
             Err(e) => {
-                let name = text.0.iter().map(|(name, _)| name.as_str()).find(|name| e.body_text().contains(&format!("{name}:")));
+                let name = text
+                    .0
+                    .iter()
+                    .map(|(name, _)| name.as_str())
+                    .find(|name| e.body_text().contains(&format!("{name}:")));
                 Err(Problem::bad(format!("{}: not acceptable", name.unwrap_or("a parameter"))))
             }
         }
@@ -99,9 +107,8 @@ impl<S: Send + Sync, T: FromStr> FromRequestParts<S> for Id<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
-        let Path(members) = Path::<Vec<(String, String)>>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| Problem::not_found())?;
+        let Path(members) =
+            Path::<Vec<(String, String)>>::from_request_parts(parts, state).await.map_err(|_| Problem::not_found())?;
         members.first().and_then(|(_, text)| text.parse().ok()).map(Self).ok_or_else(Problem::not_found)
     }
 }
@@ -120,7 +127,8 @@ impl<'de> Deserialize<'de> for Moment {
 /// A moment in a query.
 pub(crate) fn moment(name: &str, text: Option<&str>) -> Answer<Option<Timestamp>> {
     // A `+` that was not escaped arrives as a space.
-    text.map(|t| Timestamp::parse_rfc3339(&t.replace(' ', "+")).map_err(|e| Problem::bad(format!("{name}: {e}")))).transpose()
+    text.map(|t| Timestamp::parse_rfc3339(&t.replace(' ', "+")).map_err(|e| Problem::bad(format!("{name}: {e}"))))
+        .transpose()
 }
 
 /// An id in a query.
@@ -148,7 +156,8 @@ pub(crate) fn if_match(headers: &HeaderMap, current: i64, required: bool) -> Ans
         )),
         None => Ok(()),
         Some(value) => {
-            let fits = value.to_str().is_ok_and(|v| v.split(',').map(str::trim).any(|v| v == "*" || v == etag(current)));
+            let fits =
+                value.to_str().is_ok_and(|v| v.split(',').map(str::trim).any(|v| v == "*" || v == etag(current)));
             if fits { Ok(()) } else { Err(Problem::stale()) }
         }
     }

@@ -12,13 +12,23 @@ use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use store::{Store, StoreError, Team};
 use utoipa::ToSchema;
-use vitals::{Binding, BindingId, Device, DeviceKey, Patient, PatientId, Plan, Slot, Timestamp};
+use vitals::{Binding, BindingId, Device, DeviceKey, Patient, PatientId, Plan, Slot, Timestamp, Zone};
 
 /// Writes under way at a time; the registry takes them in groups.
 const AT_A_TIME: usize = 256;
 const COLUMNS: [&str; 12] = [
-    "patient_key", "name", "birth_date", "sex", "team", "tags", "conditions", "phone", "device_id", "device_kind",
-    "user_slot", "bound_from",
+    "patient_key",
+    "name",
+    "birth_date",
+    "sex",
+    "team",
+    "tags",
+    "conditions",
+    "phone",
+    "device_id",
+    "device_kind",
+    "user_slot",
+    "bound_from",
 ];
 
 /// What became of a file.
@@ -162,7 +172,10 @@ fn row<'a>(
             None => return Err(fault("team", "there is no such team")),
         },
     };
-    let birth_date = get("birth_date").map(str::parse).transpose().map_err(|_| fault("birth_date", "not a date such as 1958-05-02"))?;
+    let birth_date = get("birth_date")
+        .map(str::parse)
+        .transpose()
+        .map_err(|_| fault("birth_date", "not a date such as 1958-05-02"))?;
     let slot = match get("user_slot").map(str::parse) {
         None => Slot::Any,
         Some(Ok(n)) => Slot::User(n),
@@ -170,9 +183,12 @@ fn row<'a>(
     };
     let from = match get("bound_from") {
         None => now,
-        Some(text) => moment(text).ok_or_else(|| fault("bound_from", "not a date or an RFC 3339 time"))?,
+        Some(text) => {
+            moment(text, store.zone()).ok_or_else(|| fault("bound_from", "not a date or an RFC 3339 time"))?
+        }
     };
-    let list = |name: &str| get(name).map(|t| t.split(';').map(str::trim).filter(|w| !w.is_empty()).map(Into::into).collect());
+    let list =
+        |name: &str| get(name).map(|t| t.split(';').map(str::trim).filter(|w| !w.is_empty()).map(Into::into).collect());
     let patient = Patient {
         id: PatientId::new(0),
         name: name.to_owned(),
@@ -201,11 +217,9 @@ pub(crate) fn sex(text: Option<&str>) -> Result<Option<String>, &'static str> {
     }
 }
 
-/// A moment, or a day's midnight in the default zone.
-fn moment(text: &str) -> Option<Timestamp> {
-    Timestamp::parse_rfc3339(text)
-        .ok()
-        .or_else(|| text.parse().ok().map(|day| vitals::Zone::default().start_of(day)))
+/// A moment, or a day's midnight in the site's zone.
+fn moment(text: &str, zone: &Zone) -> Option<Timestamp> {
+    Timestamp::parse_rfc3339(text).ok().or_else(|| text.parse().ok().map(|day| zone.start_of(day)))
 }
 
 fn would_create(store: &Store, rows: &[Row]) -> Created {
@@ -296,14 +310,18 @@ async fn create_bindings(
 ) {
     let recorded_at = store.clock().now();
     let fresh: HashSet<&str> = report.secrets.iter().map(|s| s.device_id.as_str()).collect();
-    let known: HashSet<DeviceKey> = devices.iter().filter(|(id, _)| !fresh.contains(id.as_str())).map(|(_, d)| d.key).collect();
+    let known: HashSet<DeviceKey> =
+        devices.iter().filter(|(id, _)| !fresh.contains(id.as_str())).map(|(_, d)| d.key).collect();
     let wanted: Vec<(u64, Binding)> = rows
         .iter()
         .filter_map(|row| {
             let device = devices.get(&row.device.as_ref()?.0)?;
             let patient = *people.get(&row.key)?;
             let id = BindingId::new(0);
-            Some((row.line, Binding { id, device: device.key, slot: row.slot, from: row.from, to: None, patient, recorded_at }))
+            Some((
+                row.line,
+                Binding { id, device: device.key, slot: row.slot, from: row.from, to: None, patient, recorded_at },
+            ))
         })
         .collect();
     let made: Vec<(u64, DeviceKey, Result<Binding, StoreError>)> = stream::iter(wanted)

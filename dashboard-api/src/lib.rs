@@ -28,7 +28,7 @@ mod worklist;
 pub use import::{ImportReport, Rejected, import_csv};
 pub use links::{Ask, Check, Links, StageFigures, TestClockError};
 pub use openapi::openapi_json;
-pub use server::{Handle, Listener, start};
+pub use server::{Handle, Listener, router, start};
 
 use serde::{Deserialize, Serialize};
 

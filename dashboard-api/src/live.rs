@@ -88,7 +88,16 @@ impl Hub {
         if sequence + 1 < first || last.saturating_sub(sequence) > u64::try_from(most).unwrap_or(u64::MAX) {
             return Missed::TooMuch;
         }
-        Missed::Events(ring.iter().rev().take_while(|e| e.sequence > sequence).cloned().collect::<Vec<_>>().into_iter().rev().collect())
+        Missed::Events(
+            ring.iter()
+                .rev()
+                .take_while(|e| e.sequence > sequence)
+                .cloned()
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
+                .collect(),
+        )
     }
 
     fn push(&self, events: impl IntoIterator<Item = Event>) {

@@ -12,9 +12,12 @@ use serde::Serialize;
 use store::{AlertState, CommandError, StoreError};
 use utoipa::ToSchema;
 
-/// An answer that is not a success.
+/// An answer that is not a success. Boxed: it is rare, and every handler's result would carry its size.
 #[derive(Debug)]
-pub(crate) struct Problem {
+pub(crate) struct Problem(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     status: StatusCode,
     kind: &'static str,
     detail: String,
@@ -45,7 +48,8 @@ pub(crate) struct ProblemBody {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, kind, detail: detail.into(), extra: serde_json::Map::new(), headers: HeaderMap::new() }
+        let (extra, headers) = (serde_json::Map::new(), HeaderMap::new());
+        Self(Box::new(Parts { status, kind, detail: detail.into(), extra, headers }))
     }
 
     /// 400: the request cannot be read.
@@ -91,20 +95,20 @@ impl Problem {
 
     /// A further member.
     pub(crate) fn with(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
-        self.extra.insert(name.to_owned(), value.into());
+        self.0.extra.insert(name.to_owned(), value.into());
         self
     }
 
     /// A response header; a value that is none is left out.
     pub(crate) fn header(mut self, name: header::HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.insert(name, value);
+            self.0.headers.insert(name, value);
         }
         self
     }
 
     pub(crate) const fn status(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 }
 
@@ -145,19 +149,20 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let Parts { status, kind, detail, extra, headers } = *self.0;
         let trace_id = trace_id();
-        if self.status.is_server_error() {
-            tracing::warn!(status = self.status.as_u16(), kind = self.kind, trace_id, "answered with an error");
+        if status.is_server_error() {
+            tracing::warn!(status = status.as_u16(), kind, trace_id, "answered with an error");
         }
         let body = ProblemBody {
-            kind: format!("urn:hearthbeat:problem:{}", self.kind),
-            title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
-            status: self.status.as_u16(),
-            detail: self.detail,
+            kind: format!("urn:hearthbeat:problem:{kind}"),
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: status.as_u16(),
+            detail,
             trace_id,
-            extra: self.extra,
+            extra,
         };
-        let mut response = (self.status, self.headers, Json(body)).into_response();
+        let mut response = (status, headers, Json(body)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response
     }

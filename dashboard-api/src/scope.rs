@@ -63,7 +63,11 @@ impl Scope {
         let is = |role: Role| user.roles.contains(&role);
         let clinical = CLINICAL.into_iter().any(is);
         let member = |t: &Arc<Team>| t.members.iter().any(|m| m.user_id == user.id);
-        let teams = if clinical { directory.teams().iter().filter(|t| member(t)).map(|t| t.id).collect() } else { HashSet::new() };
+        let teams = if clinical {
+            directory.teams().iter().filter(|t| member(t)).map(|t| t.id).collect()
+        } else {
+            HashSet::new()
+        };
         let admin = is(Role::StationAdmin) || is(Role::RegionAdmin);
         Self {
             directory: directory.clone(),
@@ -156,7 +160,8 @@ impl Scope {
 
     /// Whether a colleague's name may be shown.
     pub(crate) fn knows_user(&self, user: &User) -> bool {
-        self.governs_user(user) || user.organisation.is_some_and(|o| self.knows(o) && Some(o) == self.home || self.governs(o))
+        self.governs_user(user)
+            || user.organisation.is_some_and(|o| self.knows(o) && Some(o) == self.home || self.governs(o))
     }
 
     /// Whether a device is theirs: owned by their place, or worn by somebody of theirs, or by nobody and owned by nobody.
@@ -164,7 +169,8 @@ impl Scope {
         if self.all {
             return true;
         }
-        let owned = |o: OrganisationId| self.governs(o) || self.home.is_some_and(|home| self.directory.is_within(o, home));
+        let owned =
+            |o: OrganisationId| self.governs(o) || self.home.is_some_and(|home| self.directory.is_within(o, home));
         if device.organisation.is_some_and(owned) {
             return true;
         }

@@ -80,7 +80,7 @@ impl Listener {
     /// When what was kept cannot be read.
     pub async fn serve(self, mut config: Config, store: Store, links: Links, drain: &Drain) -> Result<Handle, Error> {
         config.public_url = self.public_url;
-        let (router, api) = router(config, store, links, drain).await?;
+        let (router, api) = assemble(config, store, links, drain).await?;
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let share = drain.named("api");
         let listener = self.listener;
@@ -110,8 +110,16 @@ pub async fn start(config: Config, store: Store, links: Links, drain: &Drain) ->
     Listener::bind(&config).await?.serve(config, store, links, drain).await
 }
 
-/// Every route with its layers, and what they share. Tests call it without a socket.
-pub(crate) async fn router(config: Config, store: Store, links: Links, drain: &Drain) -> Result<(Router, Api), Error> {
+/// Every route with its layers, without a socket.
+///
+/// # Errors
+/// When what was kept cannot be read.
+pub async fn router(config: Config, store: Store, links: Links, drain: &Drain) -> Result<Router, Error> {
+    assemble(config, store, links, drain).await.map(|(router, _)| router)
+}
+
+/// Every route with its layers, and what they share.
+async fn assemble(config: Config, store: Store, links: Links, drain: &Drain) -> Result<(Router, Api), Error> {
     let stopping = watch_drain(drain);
     let api = Api(Arc::new(Inner {
         sessions: Sessions::load(store.clone(), &config).await?,

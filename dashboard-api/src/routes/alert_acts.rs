@@ -187,14 +187,7 @@ pub(super) async fn bulk(
     Ok(Json(BulkDone { items }))
 }
 
-async fn bulk_one(
-    api: &Inner,
-    caller: &Caller,
-    name: &str,
-    id: &str,
-    body: &str,
-    key: Option<String>,
-) -> Answer<()> {
+async fn bulk_one(api: &Inner, caller: &Caller, name: &str, id: &str, body: &str, key: Option<String>) -> Answer<()> {
     let id: AlertId = id.parse().map_err(|_| Problem::not_found())?;
     let (episode, _) = alerts::find(api, caller, id).await?;
     if name == "resolve" && episode.severity == Severity::Critical {

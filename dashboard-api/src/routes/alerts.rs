@@ -43,7 +43,11 @@ pub(super) struct Inbox {
 
 /// Un-acknowledged critical first.
 #[utoipa::path(get, path = "/api/v1/alerts", tag = "alerts", params(AlertQuery), responses((status = 200, body = Inbox)))]
-pub(super) async fn list(State(api): State<Api>, caller: Caller, Params(query): Params<AlertQuery>) -> Answer<Json<Inbox>> {
+pub(super) async fn list(
+    State(api): State<Api>,
+    caller: Caller,
+    Params(query): Params<AlertQuery>,
+) -> Answer<Json<Inbox>> {
     let limit = cursor::limit(query.limit)?;
     let state = match query.state.as_deref() {
         None | Some("active") => StateFilter::Active,
@@ -54,9 +58,9 @@ pub(super) async fn list(State(api): State<Api>, caller: Caller, Params(query): 
     };
     let severity = match query.severity.as_deref() {
         None => None,
-        Some(word) => Some(
-            Severity::parse(word).ok_or_else(|| Problem::bad("severity: critical, urgent, routine or info"))?,
-        ),
+        Some(word) => {
+            Some(Severity::parse(word).ok_or_else(|| Problem::bad("severity: critical, urgent, routine or info"))?)
+        }
     };
     let wanted = EpisodeQuery {
         patients: caller.scope.patient_ids(),
@@ -231,7 +235,9 @@ pub(super) async fn deliveries(
     let limit = cursor::limit(query.limit)?;
     let state = match query.state.as_deref() {
         None => None,
-        Some(word) => Some(DeliveryState::parse(word).ok_or_else(|| Problem::bad("state: one of the delivery states"))?),
+        Some(word) => {
+            Some(DeliveryState::parse(word).ok_or_else(|| Problem::bad("state: one of the delivery states"))?)
+        }
     };
     let after: Option<String> = cursor::read(query.cursor.as_deref())?;
     let rows = api.store.deliveries(state, after, limit + 1).await?;

@@ -87,7 +87,8 @@ pub(super) async fn list(
     Params(paging): Params<Paging>,
 ) -> Answer<Json<Page<BindingView>>> {
     let device = caller.scope.device(&id)?;
-    let rows = api.directory().bindings(device.key).iter().filter(|b| caller.scope.sees_id(b.patient)).copied().collect();
+    let rows =
+        api.directory().bindings(device.key).iter().filter(|b| caller.scope.sees_id(b.patient)).copied().collect();
     let page = paging.page(rows, |b: &Binding| (b.from.as_micros(), b.id.as_i64()))?;
     Ok(Json(Page { items: page.items.iter().map(|b| view(&api, b)).collect(), next_cursor: page.next_cursor }))
 }

@@ -53,7 +53,8 @@ pub(super) async fn list(
     caller: Caller,
     Params(paging): Params<Paging>,
 ) -> Answer<Json<Page<DeviceView>>> {
-    let rows = api.directory().devices().into_iter().filter(|d| caller.is(Role::Ops) || caller.scope.sees_device(d)).collect();
+    let rows =
+        api.directory().devices().into_iter().filter(|d| caller.is(Role::Ops) || caller.scope.sees_device(d)).collect();
     let page = paging.page(rows, |d| d.key.as_i64())?;
     Ok(Json(Page { items: page.items.iter().map(|d| DeviceView::new(d)).collect(), next_cursor: page.next_cursor }))
 }

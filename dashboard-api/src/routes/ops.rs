@@ -93,13 +93,16 @@ pub(super) async fn pipeline(State(api): State<Api>, Params(query): Params<Pipel
     };
     let device = match query.device.as_deref() {
         None => None,
-        Some(id) => Some(api.directory().device(id).ok_or_else(|| Problem::bad("device: there is no such device"))?.key),
+        Some(id) => {
+            Some(api.directory().device(id).ok_or_else(|| Problem::bad("device: there is no such device"))?.key)
+        }
     };
     let mut total = Books::default();
     let mut devices = Vec::new();
     for row in api.store.readings().books(day, device).await? {
         total.add(&row);
-        let mut books = Books { device: api.directory().device_by_key(row.device).map(|d| d.id.to_string()), ..Books::default() };
+        let mut books =
+            Books { device: api.directory().device_by_key(row.device).map(|d| d.id.to_string()), ..Books::default() };
         books.add(&row);
         devices.push(books);
     }
@@ -159,9 +162,16 @@ async fn alert_way(api: &Inner, finding: vitals::Finding) -> Answer<Value> {
     let mut way = json!({"id": finding.id, "ruleId": &*finding.draft.rule, "at": at(finding.draft.at),
         "retractedAt": finding.retracted_at.map(at), "alertId": finding.alert});
     if let Some(alert) = finding.alert {
-        let deliveries: Vec<Value> = api.store.deliveries_of(alert).await?.iter()
-            .map(|d| json!({"id": d.id, "channel": d.channel, "userId": d.user, "level": d.level, "cycle": d.cycle,
-                "state": d.state.as_str(), "attempts": d.attempts, "createdAt": at(d.created_at)})).collect();
+        let deliveries: Vec<Value> = api
+            .store
+            .deliveries_of(alert)
+            .await?
+            .iter()
+            .map(|d| {
+                json!({"id": d.id, "channel": d.channel, "userId": d.user, "level": d.level, "cycle": d.cycle,
+                "state": d.state.as_str(), "attempts": d.attempts, "createdAt": at(d.created_at)})
+            })
+            .collect();
         let acknowledged = api.store.timeline(alert).await?.into_iter().find(|e| e.event == "acknowledged");
         way["deliveries"] = deliveries.into();
         way["acknowledged"] = acknowledged.map_or(Value::Null, |e| json!({"at": at(e.at), "by": e.by}));

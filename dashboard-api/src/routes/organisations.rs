@@ -76,7 +76,12 @@ pub(super) struct OrganisationPatch {
 }
 
 fn shown(status: StatusCode, o: &Organisation) -> Response {
-    (status, [(header::ETAG, extract::etag(o.version))], Extension(Made(o.id.to_string())), Json(OrganisationView::new(o)))
+    (
+        status,
+        [(header::ETAG, extract::etag(o.version))],
+        Extension(Made(o.id.to_string())),
+        Json(OrganisationView::new(o)),
+    )
         .into_response()
 }
 
@@ -97,7 +102,11 @@ pub(super) async fn list(
 /// Makes one.
 #[utoipa::path(post, path = "/api/v1/organisations", tag = "organisation", request_body = NewOrganisation,
     responses((status = 201, body = OrganisationView)))]
-pub(super) async fn create(State(api): State<Api>, caller: Caller, Body(new): Body<NewOrganisation>) -> Answer<Response> {
+pub(super) async fn create(
+    State(api): State<Api>,
+    caller: Caller,
+    Body(new): Body<NewOrganisation>,
+) -> Answer<Response> {
     let organisation = Organisation {
         id: OrganisationId::new(0),
         name: new.name,
@@ -109,7 +118,9 @@ pub(super) async fn create(State(api): State<Api>, caller: Caller, Body(new): Bo
     };
     admin::check_organisation(&api.store, &organisation)?;
     match organisation.parent {
-        Some(parent) if !caller.scope.governs(parent) => return Err(Problem::invalid("parentId", "it is not within yours")),
+        Some(parent) if !caller.scope.governs(parent) => {
+            return Err(Problem::invalid("parentId", "it is not within yours"));
+        }
         None if !caller.scope.sees_all() => return Err(Problem::invalid("parentId", "give one that is within yours")),
         _ => {}
     }

@@ -57,7 +57,8 @@ async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
         Some("woff2") => "font/woff2",
         _ => "application/octet-stream",
     };
-    let own = [(header::CONTENT_TYPE, kind.to_owned()), (header::CACHE_CONTROL, FOREVER.to_owned()), (header::ETAG, etag)];
+    let own =
+        [(header::CONTENT_TYPE, kind.to_owned()), (header::CACHE_CONTROL, FOREVER.to_owned()), (header::ETAG, etag)];
     (own, file.data).into_response()
 }
 
@@ -85,7 +86,11 @@ pub(super) async fn docs(State(api): State<Api>) -> Html<String> {
     html.push_str("<h1>Schemas</h1>");
     for (name, schema) in document["components"]["schemas"].as_object().into_iter().flatten() {
         let text = serde_json::to_string_pretty(schema).unwrap_or_default();
-        html.push_str(&format!("<details id=\"{0}\"><summary>{0}</summary><pre>{1}</pre></details>", escape(name), escape(&text)));
+        html.push_str(&format!(
+            "<details id=\"{0}\"><summary>{0}</summary><pre>{1}</pre></details>",
+            escape(name),
+            escape(&text)
+        ));
     }
     html.push_str("</main></body></html>");
     Html(html)
@@ -108,8 +113,10 @@ fn section(path: &str, method: &str, operation: &Value) -> String {
         })
         .collect();
     let body = &operation["requestBody"]["content"];
-    let body = if body.is_null() { String::new() } else { format!("<p>Body: <code>{}</code></p>", escape(&body.to_string())) };
-    let answers: Vec<String> = operation["responses"].as_object().into_iter().flatten().map(|(status, _)| escape(status)).collect();
+    let body =
+        if body.is_null() { String::new() } else { format!("<p>Body: <code>{}</code></p>", escape(&body.to_string())) };
+    let answers: Vec<String> =
+        operation["responses"].as_object().into_iter().flatten().map(|(status, _)| escape(status)).collect();
     format!(
         "<section><h2><code>{} {}</code></h2><p>{}</p><p>For: {}</p><ul>{}</ul>{}<p>Answers: {}</p></section>",
         method.to_uppercase(),

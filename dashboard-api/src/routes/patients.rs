@@ -100,7 +100,11 @@ pub(super) struct Worklist {
 /// The worklist: risk first.
 #[utoipa::path(get, path = "/api/v1/patients", tag = "patients", params(ListQuery),
     responses((status = 200, body = Worklist)))]
-pub(super) async fn list(State(api): State<Api>, caller: Caller, Params(query): Params<ListQuery>) -> Answer<Json<Worklist>> {
+pub(super) async fn list(
+    State(api): State<Api>,
+    caller: Caller,
+    Params(query): Params<ListQuery>,
+) -> Answer<Json<Worklist>> {
     let limit = cursor::limit(query.limit)?;
     let after: Option<Place> = cursor::read(query.cursor.as_deref())?;
     let by_name = match query.sort.as_deref() {
@@ -246,7 +250,8 @@ pub(super) struct PatientPatch {
 
 fn shown(api: &Inner, status: StatusCode, patient: &Patient, version: i64) -> Response {
     let made = Made(patient.id.to_string());
-    (status, [(header::ETAG, extract::etag(version))], Extension(made), Json(PatientView::new(api, patient))).into_response()
+    (status, [(header::ETAG, extract::etag(version))], Extension(made), Json(PatientView::new(api, patient)))
+        .into_response()
 }
 
 fn check(patient: &Patient) -> Answer<()> {

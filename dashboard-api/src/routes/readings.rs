@@ -67,7 +67,8 @@ pub(super) async fn list(
     if readings.len() == SUMMED {
         return Err(Problem::bad("from, to: too many readings for one summary; ask for a shorter span"));
     }
-    let zone = patient.time_zone.as_deref().and_then(|z| vitals::Zone::named(z).ok()).unwrap_or_else(|| api.zone().clone());
+    let zone =
+        patient.time_zone.as_deref().and_then(|z| vitals::Zone::named(z).ok()).unwrap_or_else(|| api.zone().clone());
     let mut buckets = resolution::buckets(&readings, resolution, &zone);
     buckets.retain(|b| after.as_ref().is_none_or(|after| b.key() > *after));
     Ok(Json(cursor::page(buckets, limit, resolution::Bucket::key)).into_response())

@@ -63,13 +63,24 @@ fn somebody(api: &Inner, caller: &Caller, field: &str, user: UserId) -> Answer<(
 }
 
 fn somewhere(caller: &Caller, organisation: OrganisationId) -> Answer<()> {
-    caller.scope.governed(organisation).map(drop).map_err(|_| Problem::invalid("organisationId", "it is not within yours"))
+    caller
+        .scope
+        .governed(organisation)
+        .map(drop)
+        .map_err(|_| Problem::invalid("organisationId", "it is not within yours"))
 }
 
-fn listed<T: Serialize>(rows: impl Iterator<Item = T>, id: impl Fn(&T) -> String, paging: &Paging) -> Answer<Json<Page<RosterRow>>> {
+fn listed<T: Serialize>(
+    rows: impl Iterator<Item = T>,
+    id: impl Fn(&T) -> String,
+    paging: &Paging,
+) -> Answer<Json<Page<RosterRow>>> {
     let rows = rows.filter_map(|row| Some((id(&row), serde_json::to_value(row).ok()?))).collect();
     let page = paging.page(rows, |(id, _): &(String, Value)| id.clone())?;
-    Ok(Json(Page { items: page.items.into_iter().map(|(_, row)| RosterRow(row)).collect(), next_cursor: page.next_cursor }))
+    Ok(Json(Page {
+        items: page.items.into_iter().map(|(_, row)| RosterRow(row)).collect(),
+        next_cursor: page.next_cursor,
+    }))
 }
 
 fn made<T: Serialize>(row: &T) -> Response {
@@ -78,7 +89,11 @@ fn made<T: Serialize>(row: &T) -> Response {
 
 /// Who is away.
 #[utoipa::path(get, path = "/api/v1/leave", tag = "roster", params(Paging), responses((status = 200, body = Page<RosterRow>)))]
-pub(super) async fn leaves(State(api): State<Api>, caller: Caller, Params(paging): Params<Paging>) -> Answer<Json<Page<RosterRow>>> {
+pub(super) async fn leaves(
+    State(api): State<Api>,
+    caller: Caller,
+    Params(paging): Params<Paging>,
+) -> Answer<Json<Page<RosterRow>>> {
     let roster = api.store.roster();
     let mine = |l: &&Leave| api.directory().user(l.user_id).is_some_and(|u| caller.scope.knows_user(&u));
     listed(roster.leaves.iter().filter(mine), |l| l.id.clone(), &paging)
@@ -104,14 +119,22 @@ pub(super) async fn create_leave(State(api): State<Api>, caller: Caller, Body(le
 
 /// Who has the duty whatever the rota says.
 #[utoipa::path(get, path = "/api/v1/overrides", tag = "roster", params(Paging), responses((status = 200, body = Page<RosterRow>)))]
-pub(super) async fn overrides(State(api): State<Api>, caller: Caller, Params(paging): Params<Paging>) -> Answer<Json<Page<RosterRow>>> {
+pub(super) async fn overrides(
+    State(api): State<Api>,
+    caller: Caller,
+    Params(paging): Params<Paging>,
+) -> Answer<Json<Page<RosterRow>>> {
     let roster = api.store.roster();
     listed(roster.overrides.iter().filter(|o| caller.scope.knows(o.organisation_id)), |o| o.id.clone(), &paging)
 }
 
 /// Writes down an override.
 #[utoipa::path(post, path = "/api/v1/overrides", tag = "roster", request_body = Object, responses((status = 201), (status = 422)))]
-pub(super) async fn create_override(State(api): State<Api>, caller: Caller, Body(new): Body<Override>) -> Answer<Response> {
+pub(super) async fn create_override(
+    State(api): State<Api>,
+    caller: Caller,
+    Body(new): Body<Override>,
+) -> Answer<Response> {
     period(new.from, new.to)?;
     duty(&new.role)?;
     somewhere(&caller, new.organisation_id)?;
@@ -121,7 +144,11 @@ pub(super) async fn create_override(State(api): State<Api>, caller: Caller, Body
 
 /// Who has the duty when.
 #[utoipa::path(get, path = "/api/v1/rotas", tag = "roster", params(Paging), responses((status = 200, body = Page<RosterRow>)))]
-pub(super) async fn rotas(State(api): State<Api>, caller: Caller, Params(paging): Params<Paging>) -> Answer<Json<Page<RosterRow>>> {
+pub(super) async fn rotas(
+    State(api): State<Api>,
+    caller: Caller,
+    Params(paging): Params<Paging>,
+) -> Answer<Json<Page<RosterRow>>> {
     let roster = api.store.roster();
     listed(roster.rotas.iter().filter(|r| caller.scope.knows(r.organisation_id)), |r| r.id.clone(), &paging)
 }
@@ -140,14 +167,22 @@ pub(super) async fn create_rota(State(api): State<Api>, caller: Caller, Body(rot
 
 /// Days of rest and days of work against the week's habit.
 #[utoipa::path(get, path = "/api/v1/calendars", tag = "roster", params(Paging), responses((status = 200, body = Page<RosterRow>)))]
-pub(super) async fn calendars(State(api): State<Api>, caller: Caller, Params(paging): Params<Paging>) -> Answer<Json<Page<RosterRow>>> {
+pub(super) async fn calendars(
+    State(api): State<Api>,
+    caller: Caller,
+    Params(paging): Params<Paging>,
+) -> Answer<Json<Page<RosterRow>>> {
     let roster = api.store.roster();
     listed(roster.calendars.iter().filter(|c| caller.scope.knows(c.organisation_id)), |c| c.id.clone(), &paging)
 }
 
 /// Writes down a calendar.
 #[utoipa::path(post, path = "/api/v1/calendars", tag = "roster", request_body = Object, responses((status = 201), (status = 422)))]
-pub(super) async fn create_calendar(State(api): State<Api>, caller: Caller, Body(calendar): Body<Calendar>) -> Answer<Response> {
+pub(super) async fn create_calendar(
+    State(api): State<Api>,
+    caller: Caller,
+    Body(calendar): Body<Calendar>,
+) -> Answer<Response> {
     somewhere(&caller, calendar.organisation_id)?;
     Ok(made(&api.store.create_calendar(calendar).await?))
 }

@@ -37,7 +37,8 @@ pub(super) async fn advance(State(api): State<Api>, Body(to): Body<Move>) -> Ans
     let Some(clock) = &api.links.test_clock else { return Err(Problem::not_found()) };
     let target = match (to.advance, to.to) {
         (Some(text), None) => {
-            let by = duration(&text).ok_or_else(|| Problem::invalid("advance", "an ISO 8601 duration such as PT10M"))?;
+            let by =
+                duration(&text).ok_or_else(|| Problem::invalid("advance", "an ISO 8601 duration such as PT10M"))?;
             api.now().plus(by)
         }
         (None, Some(Moment(at))) => at,
@@ -88,7 +89,14 @@ mod tests {
 
     #[test]
     fn durations_are_iso_8601() {
-        for (text, seconds) in [("PT10M", 600), ("PT0S", 0), ("PT9M59S", 599), ("P1DT2H", 93_600), ("PT86400S", 86_400), ("P2W", 1_209_600)] {
+        for (text, seconds) in [
+            ("PT10M", 600),
+            ("PT0S", 0),
+            ("PT9M59S", 599),
+            ("P1DT2H", 93_600),
+            ("PT86400S", 86_400),
+            ("P2W", 1_209_600),
+        ] {
             assert_eq!(duration(text), Some(Duration::from_secs(seconds)), "{text}");
         }
         for bad in ["", "P", "PT", "10M", "PT5", "PT5M3H", "P1Y", "PT-5M", "PTM"] {

@@ -98,7 +98,8 @@ pub(super) async fn list(
 ) -> Answer<Json<Page<UserView>>> {
     let rows = api.directory().users().into_iter().filter(|u| caller.scope.knows_user(u)).collect();
     let page = paging.page(rows, |u| u.id.as_i64())?;
-    let items = page.items.iter().map(|u| UserView::new(u, caller.is_admin() && caller.scope.governs_user(u))).collect();
+    let items =
+        page.items.iter().map(|u| UserView::new(u, caller.is_admin() && caller.scope.governs_user(u))).collect();
     Ok(Json(Page { items, next_cursor: page.next_cursor }))
 }
 
@@ -108,7 +109,9 @@ pub(super) async fn list(
 pub(super) async fn create(State(api): State<Api>, caller: Caller, Body(new): Body<UserInput>) -> Answer<Response> {
     may_grant(&caller, &new.roles)?;
     match new.organisation_id {
-        Some(o) if !caller.scope.governs(o) => return Err(Problem::invalid("organisationId", "it is not within yours")),
+        Some(o) if !caller.scope.governs(o) => {
+            return Err(Problem::invalid("organisationId", "it is not within yours"));
+        }
         None if !caller.scope.sees_all() && new.patient_id.is_none() => {
             return Err(Problem::invalid("organisationId", "give one that is within yours"));
         }
@@ -133,7 +136,8 @@ pub(super) async fn create(State(api): State<Api>, caller: Caller, Body(new): Bo
     .await?;
     let id = Made(made.user.id.to_string());
     let view = UserMade { user: UserView::new(&made.user, true), password: made.password };
-    Ok((StatusCode::CREATED, [(header::ETAG, extract::etag(made.user.version))], Extension(id), Json(view)).into_response())
+    Ok((StatusCode::CREATED, [(header::ETAG, extract::etag(made.user.version))], Extension(id), Json(view))
+        .into_response())
 }
 
 /// One.
@@ -141,7 +145,8 @@ pub(super) async fn create(State(api): State<Api>, caller: Caller, Body(new): Bo
 pub(super) async fn read(State(api): State<Api>, caller: Caller, Id(id): Id<UserId>) -> Answer<Response> {
     let user = api.directory().user(id).filter(|u| caller.scope.knows_user(u)).ok_or_else(Problem::not_found)?;
     let all = (caller.is_admin() && caller.scope.governs_user(&user)) || user.id == caller.user.id;
-    Ok(([(header::ETAG, extract::etag(user.version))], Json(UserView::new(&user, all).with_teams(&api))).into_response())
+    Ok(([(header::ETAG, extract::etag(user.version))], Json(UserView::new(&user, all).with_teams(&api)))
+        .into_response())
 }
 
 /// Changes one (`If-Match`); disabling, other roles or a new password end the sessions.

@@ -1,0 +1,228 @@
+//! A small installation on a clock that stands still, and the API in front of it, without a socket.
+
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, Method, Request, StatusCode},
+};
+use dashboard_api::{Check, Config, Links};
+use runtime::{Clock, Drain, DrainHandle};
+use serde_json::{Value, json};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use store::{CommandError, LinkError, NewReading, Store};
+use tempfile::TempDir;
+use tower::ServiceExt;
+use vitals::{
+    Context, Decimal, Disposition, GlucoseValue, PatientId, Reading, ReadingId, Statuses, TimeQuality, Timestamp, Unit,
+    Values, Zone,
+};
+
+pub(crate) const PASSWORD: &str = "correct horse battery";
+
+/// What came back.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or(Value::Null)
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+    }
+
+    #[track_caller]
+    pub(crate) fn must(self, status: u16) -> Self {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn id(self) -> String {
+        self.must(201).json()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// A problem document with all its members.
+    #[track_caller]
+    pub(crate) fn problem(self, status: u16) -> Value {
+        let answer = self.must(status);
+        assert!(answer.header("content-type").starts_with("application/problem+json"), "{}", answer.text);
+        let body = answer.json();
+        for member in ["type", "title", "status", "detail", "traceId"] {
+            assert!(!body[member].is_null(), "{member} is missing: {body}");
+        }
+        body
+    }
+}
+
+/// An installation.
+pub(crate) struct World {
+    pub(crate) router: Router,
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    pub(crate) admin: String,
+    pub(crate) folder: TempDir,
+    drain: Drain,
+    end: DrainHandle,
+}
+
+/// No stage stands beside this API: what it asks of them is answered with what a quiet stage would say.
+fn links() -> Links {
+    Links {
+        zone: Zone::default(),
+        act: Arc::new(|_| Box::pin(async { Err(CommandError::NotFound) })),
+        on_call: Arc::new(|_| Box::pin(async { Ok(Vec::new()) })),
+        check_team: Arc::new(|_| Box::pin(async { Ok(Vec::new()) })),
+        read_link: Arc::new(|_| Box::pin(async { Err(LinkError::Tampered) })),
+        pipeline: Arc::new(Vec::new),
+        checks: Arc::new(|()| Box::pin(async { vec![Check { name: "journal", ok: true, reason: None }] })),
+        metrics: Arc::new(String::new),
+        test_clock: None,
+    }
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(Timestamp::parse_rfc3339("2026-03-02T08:00:00+08:00").unwrap());
+        let (end, drain) = Drain::new();
+        let store = Store::open(folder.path(), clock.clone(), &drain).unwrap();
+        let (username, password) = dashboard_api::admin::bootstrap(&store).await.unwrap();
+        let router = dashboard_api::router(Config::default(), store.clone(), links(), &drain).await.unwrap();
+        let mut world = Self { router, store, clock, admin: String::new(), folder, drain, end };
+        world.admin = world.login(&username, &password).await;
+        world
+    }
+
+    /// The same folder after a restart of the API.
+    pub(crate) async fn restarted(&self) -> Router {
+        dashboard_api::router(Config::default(), self.store.clone(), links(), &self.drain).await.unwrap()
+    }
+
+    pub(crate) fn later(&self, by: Duration) {
+        self.clock.move_to(self.clock.now().plus(by)).unwrap();
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        Answer { status: parts.status, headers: parts.headers, text: String::from_utf8_lossy(&bytes).into_owned() }
+    }
+
+    pub(crate) async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        body: Value,
+        token: &str,
+        more: &[(&str, &str)],
+    ) -> Answer {
+        let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(path);
+        if !token.is_empty() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        for (name, value) in more {
+            request = request.header(*name, *value);
+        }
+        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+        self.send(request.header("content-type", "application/json").body(body).unwrap()).await
+    }
+
+    pub(crate) async fn get(&self, path: &str, token: &str) -> Answer {
+        self.call("GET", path, Value::Null, token, &[]).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value, token: &str) -> Answer {
+        self.call("POST", path, body, token, &[]).await
+    }
+
+    pub(crate) async fn login(&self, username: &str, password: &str) -> String {
+        let answer = self.post("/api/v1/session", json!({"username": username, "password": password}), "").await;
+        answer.must(201).json()["token"].as_str().unwrap().to_owned()
+    }
+
+    /// A region with a station, a team and one user of each role; ids by name.
+    pub(crate) async fn district(&self, tag: &str) -> HashMap<String, String> {
+        let mut ids = HashMap::new();
+        let admin = self.admin.clone();
+        let region = self.post("/api/v1/organisations", json!({"name": "Region", "kind": "region"}), &admin).await.id();
+        let station = json!({"name": "Station", "kind": "station", "parentId": region});
+        let station = self.post("/api/v1/organisations", station, &admin).await.id();
+        for role in
+            ["gp", "specialist", "health_manager", "assistant", "station_admin", "region_admin", "ops", "auditor"]
+        {
+            let at = if role == "region_admin" { &region } else { &station };
+            let user = json!({"username": format!("{role}-{tag}"), "name": role, "roles": [role], "organisationId": at,
+                "password": PASSWORD, "contacts": [{"channel": "log", "address": "x"}]});
+            ids.insert(role.to_owned(), self.post("/api/v1/users", user, &admin).await.id());
+        }
+        let members: Vec<Value> = ["gp", "specialist", "health_manager", "assistant"]
+            .iter()
+            .map(|role| json!({"userId": ids[*role], "role": role}))
+            .collect();
+        let team = json!({"name": format!("Team {tag}"), "organisationId": station, "members": members});
+        ids.insert("team".into(), self.post("/api/v1/teams", team, &admin).await.id());
+        ids.insert("region".into(), region);
+        ids.insert("station".into(), station);
+        let patient = json!({"name": "Li Test", "teamId": ids["team"], "tags": ["hypertension"]});
+        ids.insert("patient-record".into(), self.post("/api/v1/patients", patient, &admin).await.id());
+        let user = json!({"username": format!("patient-{tag}"), "name": "Li Test", "roles": ["patient"],
+            "password": PASSWORD, "patientId": ids["patient-record"]});
+        ids.insert("patient".into(), self.post("/api/v1/users", user, &admin).await.id());
+        let device = json!({"id": format!("d-{tag}"), "organisationId": ids["station"]});
+        self.post("/api/v1/devices", device, &admin).await.must(201);
+        ids
+    }
+
+    /// Stores a reading as ingest would.
+    pub(crate) async fn keep(
+        &self,
+        device: &str,
+        patient: Option<&str>,
+        seq: i64,
+        values: Values,
+        unit: Unit,
+    ) -> ReadingId {
+        let device = self.store.directory().device(device).unwrap().key;
+        let measured_at =
+            self.clock.now().minus(Duration::from_secs(3600)).plus(Duration::from_secs(seq.unsigned_abs()));
+        let reading = Reading {
+            id: ReadingId::new(0),
+            device,
+            epoch: 0,
+            seq,
+            user_slot: None,
+            patient: patient.map(|p| p.parse::<PatientId>().unwrap()),
+            measured_at,
+            received_at: self.clock.now(),
+            device_time: None,
+            time_quality: TimeQuality::Exact,
+            disposition: Disposition::Stored,
+            values,
+            unit,
+            statuses: Statuses::default(),
+            flags: Vec::new(),
+            historical: false,
+            context: Context::default(),
+        };
+        let day = self.clock.now().day(&Zone::default());
+        let new = NewReading { reading, told: Some(measured_at), trusted: true };
+        self.store.readings().submit(day, 1, move |desk| desk.keep(new)).await.unwrap()
+    }
+}
+
+pub(crate) fn pressure(systolic: &str, diastolic: &str) -> Values {
+    let number = |text: &str| text.parse::<Decimal>().unwrap();
+    Values::Pressure { systolic: number(systolic), diastolic: number(diastolic), map: None, pulse: Some(number("70")) }
+}
+
+pub(crate) fn glucose(text: &str) -> Values {
+    Values::Glucose(GlucoseValue::Value(text.parse().unwrap()))
+}

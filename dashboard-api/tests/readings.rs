@@ -1,0 +1,150 @@
+//! Readings as the API shows them: every one once, with the digits that were sent.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::{World, glucose, pressure};
+use serde_json::{Value, json};
+use vitals::{GlucoseValue, Unit, Values};
+
+#[tokio::test]
+async fn pages_hold_every_item_once_in_order() {
+    let world = World::new().await;
+    let ids = world.district("1").await;
+    let patient = &ids["patient-record"];
+    for seq in 1..=11 {
+        world.keep("d-1", Some(patient), seq, pressure(&(110 + seq).to_string(), "80"), Unit::MmHg).await;
+    }
+    for limit in [1, 4, 11, 200] {
+        let (mut got, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/api/v1/patients/{patient}/readings?limit={limit}{cursor}");
+            let page = world.get(&path, &world.admin).await.must(200).json();
+            got.extend(page["items"].as_array().unwrap().iter().map(|r| r["systolic"].as_i64().unwrap()));
+            match page["nextCursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(got, (111..=121).collect::<Vec<_>>(), "limit {limit}");
+    }
+}
+
+#[tokio::test]
+async fn digits_are_kept_exactly() {
+    let world = World::new().await;
+    let ids = world.district("1").await;
+    let patient = &ids["patient-record"];
+    world.keep("d-1", Some(patient), 1, glucose("6.20"), Unit::MmolPerL).await;
+    world.keep("d-1", Some(patient), 2, glucose("17.931746"), Unit::MmolPerL).await;
+    world.keep("d-1", Some(patient), 3, Values::Glucose(GlucoseValue::High), Unit::MmolPerL).await;
+    world.keep("d-1", Some(patient), 4, pressure("18.0", "11.5"), Unit::KPa).await;
+    let path = format!("/api/v1/patients/{patient}/readings");
+    let text = world.get(&path, &world.admin).await.must(200).text;
+    for digits in [
+        "\"glucose\":6.20,",
+        "\"glucose\":17.931746,",
+        "\"glucose\":\"HI\"",
+        "\"systolic\":18.0,",
+        "\"diastolic\":11.5",
+    ] {
+        assert!(text.contains(digits), "{digits} is not in {text}");
+    }
+    let sugar = world.get(&format!("{path}?kind=blood_glucose"), &world.admin).await.json();
+    assert_eq!(sugar["items"].as_array().unwrap().len(), 3);
+    world.get(&format!("{path}?kind=horoscope"), &world.admin).await.problem(400);
+    let days = world.get(&format!("{path}?resolution=day"), &world.admin).await.must(200).json();
+    assert_eq!(days["items"][0]["aboveRange"], 1, "{days}");
+    assert_eq!(days["items"][1]["count"], 1, "{days}");
+}
+
+#[tokio::test]
+async fn the_worklist_has_a_row_for_each_patient_with_the_latest_reading() {
+    let world = World::new().await;
+    let ids = world.district("1").await;
+    let patient = &ids["patient-record"];
+    for i in 0..5 {
+        let other = json!({"name": format!("Other {i}"), "teamId": ids["team"]});
+        world.post("/api/v1/patients", other, &world.admin).await.must(201);
+    }
+    world.keep("d-1", Some(patient), 1, pressure("141", "91"), Unit::MmHg).await;
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page =
+            world.get(&format!("/api/v1/patients?sort=risk&limit=2{cursor}"), &world.admin).await.must(200).json();
+        seen.extend(page["items"].as_array().unwrap().clone());
+        match page["nextCursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen.len(), 6);
+    let row = seen.iter().find(|r| r["id"] == **patient).unwrap();
+    assert_eq!((&row["latest"]["systolic"], &row["openAlerts"]), (&json!(141), &json!(0)));
+    assert_eq!(row["spark"].as_array().unwrap().len(), 1);
+    let found = world.get("/api/v1/patients?q=li%20test", &world.admin).await.json();
+    assert_eq!(found["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_belongs_to_nobody_is_listed_assigned_and_follows_a_binding() {
+    let world = World::new().await;
+    let ids = world.district("1").await;
+    let (patient, admin) = (&ids["patient-record"], &world.admin);
+    let id = world.keep("d-1", None, 1, pressure("141", "91"), Unit::MmHg).await;
+    world.keep("d-1", None, 2, pressure("142", "92"), Unit::MmHg).await;
+    let open =
+        || async { world.get("/api/v1/unassigned", admin).await.must(200).json()["items"].as_array().unwrap().len() };
+    assert_eq!(open().await, 2);
+    let path = format!("/api/v1/unassigned/{id}/assign");
+    world.post(&path, json!({"patientId": patient}), admin).await.must(204);
+    world.post(&path, json!({"patientId": patient}), admin).await.problem(409);
+    assert_eq!(open().await, 1);
+    let binding = json!({"patientId": patient, "from": "2026-01-01T00:00:00+08:00", "to": "2026-06-01T00:00:00+08:00"});
+    world.post("/api/v1/devices/d-1/bindings", binding.clone(), admin).await.must(201);
+    world.post("/api/v1/devices/d-1/bindings", binding, admin).await.problem(409);
+    assert_eq!(open().await, 0);
+    let readings = world.get(&format!("/api/v1/patients/{patient}/readings"), admin).await.json();
+    assert_eq!(readings["items"].as_array().unwrap().len(), 2);
+    let books = world.get("/api/v1/ops/pipeline?device=d-1", admin).await.must(200).json();
+    assert_eq!(books["accounting"]["total"]["stored"], 2);
+    assert_eq!(books["accounting"]["devices"][0]["device"], "d-1");
+    let list = world.get("/api/v1/devices/d-1/bindings", admin).await.json();
+    let bid = list["items"][0]["id"].as_str().unwrap();
+    let shorter = json!({"to": "2026-03-01T00:00:00+08:00"});
+    world.call("PATCH", &format!("/api/v1/devices/d-1/bindings/{bid}"), shorter, admin, &[]).await.must(200);
+    assert_eq!(open().await, 1, "the reading that was assigned by hand stays, the other lost its binding");
+}
+
+#[tokio::test]
+async fn a_file_of_contracts_goes_in_and_its_bad_rows_are_named() {
+    let world = World::new().await;
+    let ids = world.district("1").await;
+    let file = format!(
+        "patient_key,name,birth_date,sex,team,tags,conditions,phone,device_id,device_kind,user_slot,bound_from\n\
+         1,Wang,1950-01-02,female,Team 1,a;b,hypertension,139,imp-1,blood_pressure,,2026-01-01\n\
+         1,Wang,1950-01-02,female,Team 1,a;b,hypertension,139,imp-2,blood_glucose,,2026-01-01\n\
+         2,Chen,1950-13-02,male,{},,,,imp-3,,,\n\
+         3,Zhao,,,No such team,,,,,,,\n",
+        ids["team"]
+    );
+    let post = |query: &'static str| {
+        let request = axum::http::Request::post(format!("/api/v1/import{query}"))
+            .header("authorization", format!("Bearer {}", world.admin))
+            .header("content-type", "text/csv");
+        world.send(request.body(axum::body::Body::from(file.clone())).unwrap())
+    };
+    let dry = post("?dryRun=true").await.must(200).json();
+    assert_eq!(dry["created"], json!({"patients": 1, "devices": 2, "bindings": 2}));
+    let done: Value = post("").await.must(200).json();
+    assert_eq!(done["created"], json!({"patients": 1, "devices": 2, "bindings": 2}));
+    assert_eq!(done["secrets"].as_array().unwrap().len(), 2);
+    let rejected: Vec<(u64, &str)> = done["rejected"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| (r["line"].as_u64().unwrap(), r["column"].as_str().unwrap()))
+        .collect();
+    assert_eq!(rejected, [(4, "birth_date"), (5, "team")]);
+}
