@@ -109,8 +109,11 @@ fn outside(id: ReadingId) -> String {
     id.to_string().replacen("r_", "q_", 1)
 }
 
-/// Held readings are the caller's by patient, or by device where it is nobody's.
+/// Held readings are the caller's by patient, or by device where it is nobody's; operations own none.
 fn owns(api: &Inner, caller: &Caller, held: &Held) -> bool {
+    if !(caller.is_admin() || caller.is(Role::Gp) || caller.is(Role::HealthManager)) {
+        return false;
+    }
     match held.patient {
         Some(patient) => caller.scope.sees_id(patient),
         None => sees(api, caller, held.device),

@@ -73,7 +73,7 @@ pub(crate) struct World {
 }
 
 /// No stage stands beside this API: what it asks of them is answered with what a quiet stage would say.
-fn links() -> Links {
+pub(crate) fn links() -> Links {
     Links {
         zone: Zone::default(),
         act: Arc::new(|_| Box::pin(async { Err(CommandError::NotFound) })),

@@ -1,0 +1,251 @@
+//! Who may do what, and who sees whom: every route with every role, and records on either side of a border.
+//!
+//! The table below is written from the contract's rows, not from the code's table; a route that is missing here fails.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::{PASSWORD, World, pressure};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use vitals::Unit;
+
+const ROLES: [&str; 9] =
+    ["gp", "health_manager", "specialist", "assistant", "station_admin", "region_admin", "ops", "auditor", "patient"];
+
+/// Letters of a row: g gp, h health_manager, s specialist, a assistant, S station_admin, R region_admin, o ops,
+/// u auditor, p patient; `*` no login needed.
+fn allowed(method: &str, path: &str) -> &'static str {
+    match (method, path) {
+        ("get", "/livez" | "/readyz" | "/metrics" | "/api/openapi.json" | "/api/docs") => "*",
+        (_, "/test/clock" | "/api/v1/a/{token}") | ("post", "/api/v1/session") => "*",
+        (_, "/api/v1/session" | "/api/v1/session/password") => "ghsaSRoup",
+        (
+            "get",
+            "/api/v1/organisations"
+            | "/api/v1/organisations/{id}"
+            | "/api/v1/users"
+            | "/api/v1/users/{id}"
+            | "/api/v1/teams"
+            | "/api/v1/teams/{id}"
+            | "/api/v1/on-call"
+            | "/api/v1/leave"
+            | "/api/v1/overrides"
+            | "/api/v1/rotas"
+            | "/api/v1/calendars",
+        ) => "ghsaSR",
+        (
+            _,
+            "/api/v1/organisations"
+            | "/api/v1/organisations/{id}"
+            | "/api/v1/users"
+            | "/api/v1/users/{id}"
+            | "/api/v1/teams"
+            | "/api/v1/teams/{id}"
+            | "/api/v1/leave"
+            | "/api/v1/overrides"
+            | "/api/v1/rotas"
+            | "/api/v1/calendars"
+            | "/api/v1/import",
+        ) => "SR",
+        (
+            "get",
+            "/api/v1/patients"
+            | "/api/v1/patients/{id}"
+            | "/api/v1/patients/{id}/plan"
+            | "/api/v1/patients/{id}/readings"
+            | "/api/v1/patients/{id}/findings",
+        ) => "ghsaSRp",
+        (_, "/api/v1/patients" | "/api/v1/patients/{id}" | "/api/v1/patients/{id}/plan") => "ghSR",
+        ("get", "/api/v1/devices") => "ghsaSRo",
+        (_, "/api/v1/devices" | "/api/v1/devices/{id}/credential") => "aSRo",
+        ("get", "/api/v1/devices/{id}/bindings") => "ghsaSR",
+        (_, "/api/v1/devices/{id}/bindings" | "/api/v1/devices/{id}/bindings/{bid}") => "ghaSR",
+        (_, "/api/v1/unassigned" | "/api/v1/unassigned/{id}/assign") => "ghSR",
+        (_, "/api/v1/quarantine" | "/api/v1/quarantine/{id}/discard") => "ghSRo",
+        (_, "/api/v1/alerts" | "/api/v1/alerts/{id}" | "/api/v1/alerts/{id}/{action}" | "/api/v1/alerts:bulk") => {
+            "ghsaSR"
+        }
+        ("get", "/api/v1/deliveries" | "/api/v1/ops/pipeline") => "o",
+        ("get", "/api/v1/rules" | "/api/v1/rules/{id}" | "/api/v1/ops/trail/{id}") => "ghsaSRo",
+        ("get", "/api/v1/stream") => "ghsaSRop",
+        ("get", "/api/v1/audit") => "u", // and the installation's first administrator
+        other => panic!("no row for {other:?}"),
+    }
+}
+
+const fn letter(role: &str) -> char {
+    match role.as_bytes() {
+        b"gp" => 'g',
+        b"health_manager" => 'h',
+        b"specialist" => 's',
+        b"assistant" => 'a',
+        b"station_admin" => 'S',
+        b"region_admin" => 'R',
+        b"ops" => 'o',
+        b"auditor" => 'u',
+        _ => 'p',
+    }
+}
+
+async fn tokens(world: &World, tag: &str) -> HashMap<&'static str, String> {
+    let mut tokens = HashMap::new();
+    for role in ROLES {
+        tokens.insert(role, world.login(&format!("{role}-{tag}"), PASSWORD).await);
+    }
+    tokens
+}
+
+#[tokio::test]
+async fn every_route_is_for_exactly_the_roles_of_the_contract() {
+    let world = World::new().await;
+    world.district("1").await;
+    let tokens = tokens(&world, "1").await;
+    let document: Value = serde_json::from_str(&dashboard_api::openapi_json()).unwrap();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys() {
+            let row = allowed(method, path);
+            // Records that do not exist: whoever may call the route hears 404 or 4xx, nobody else gets that far.
+            let real = path.replace("{id}", "x").replace("{bid}", "x").replace("{action}", "x").replace("{token}", "x");
+            let verb = method.to_uppercase();
+            let nobody = world.call(&verb, &real, Value::Null, "", &[]).await.status.as_u16();
+            assert_eq!(
+                nobody == 401,
+                !row.contains('*') || path == "/api/v1/session" && method == "post" && nobody == 401,
+                "{verb} {path}: {nobody}"
+            );
+            if row.contains('*') || path == "/api/v1/session" || path == "/api/v1/stream" {
+                continue; // the stream never ends; its roles are below
+            }
+            for role in ROLES {
+                let status = world.call(&verb, &real, Value::Null, &tokens[role], &[]).await.status.as_u16();
+                assert_eq!(status != 403, row.contains(letter(role)), "{verb} {path} as {role}: {status}");
+            }
+        }
+    }
+    world.get("/api/v1/stream", &tokens["auditor"]).await.problem(403);
+    world.get("/api/v1/audit", &world.admin).await.must(200);
+}
+
+#[tokio::test]
+async fn another_teams_patient_does_not_exist() {
+    let world = World::new().await;
+    let (one, two) = (world.district("1").await, world.district("2").await);
+    let patient = &one["patient-record"];
+    world.keep("d-1", Some(patient), 1, pressure("141", "91"), Unit::MmHg).await;
+    let (mine, others) = (tokens(&world, "1").await, tokens(&world, "2").await);
+    for tail in ["", "/plan", "/readings", "/findings"] {
+        let path = format!("/api/v1/patients/{patient}{tail}");
+        for role in ["gp", "health_manager", "specialist", "assistant", "station_admin", "region_admin", "patient"] {
+            world.get(&path, &mine[role]).await.must(200);
+            world.get(&path, &others[role]).await.problem(404);
+        }
+        world.get(&path, &world.admin).await.must(200);
+        world.get(&path, &mine["ops"]).await.problem(403);
+    }
+    for role in ["gp", "station_admin", "region_admin", "patient"] {
+        let list = world.get("/api/v1/patients", &others[role]).await.must(200).json();
+        let ids: Vec<&str> = list["items"].as_array().unwrap().iter().map(|p| p["id"].as_str().unwrap()).collect();
+        assert_eq!(ids, [two["patient-record"].as_str()], "{role}");
+    }
+    let rename = json!({"name": "Taken"});
+    world.call("PATCH", &format!("/api/v1/patients/{patient}"), rename, &others["gp"], &[]).await.problem(404);
+    let binding = json!({"patientId": patient});
+    world.post("/api/v1/devices/d-1/bindings", binding.clone(), &others["gp"]).await.problem(404);
+    world.post("/api/v1/devices/d-2/bindings", binding, &others["gp"]).await.problem(404);
+    world
+        .call("DELETE", "/api/v1/devices/d-1/credential", Value::Null, &others["station_admin"], &[])
+        .await
+        .problem(404);
+    let steal = json!({"name": "X", "teamId": one["team"]});
+    world.post("/api/v1/patients", steal, &others["gp"]).await.problem(422);
+}
+
+#[tokio::test]
+async fn nobody_gives_rights_beyond_their_own() {
+    let world = World::new().await;
+    let ids = world.district("1").await;
+    let tokens = tokens(&world, "1").await;
+    let user = |name: &str, role: &str, at: &str| json!({"username": name, "name": name, "roles": [role], "organisationId": at, "password": PASSWORD});
+    let station_admin = &tokens["station_admin"];
+    world.post("/api/v1/users", user("a", "region_admin", &ids["station"]), station_admin).await.problem(422);
+    world.post("/api/v1/users", user("a", "ops", &ids["station"]), station_admin).await.problem(422);
+    world.post("/api/v1/users", user("a", "gp", &ids["region"]), station_admin).await.problem(422);
+    world.post("/api/v1/users", user("a", "gp", &ids["station"]), station_admin).await.must(201);
+    let everything = json!({"username": "b", "name": "b", "roles": ["region_admin"], "password": PASSWORD});
+    world.post("/api/v1/users", everything, &tokens["region_admin"]).await.problem(422);
+    let path = format!("/api/v1/users/{}", ids["region_admin"]);
+    let promote = json!({"roles": ["gp"]});
+    world.call("PATCH", &path, promote, station_admin, &[("if-match", "*")]).await.problem(404);
+}
+
+#[tokio::test]
+async fn operations_see_what_is_held_without_its_bytes() {
+    let world = World::new().await;
+    world.district("1").await;
+    let device = world.store.directory().device("d-1").unwrap().key;
+    let held = vitals::Held {
+        id: vitals::ReadingId::new(0),
+        device,
+        epoch: 0,
+        seq: Some(4),
+        patient: None,
+        measured_at: None,
+        received_at: world.clock.now(),
+        reasons: vec![vitals::Reason::Implausible],
+        bytes: b"{\"systolic\":2047}".to_vec(),
+        route: "readings".into(),
+    };
+    let day = world.clock.now().day(&vitals::Zone::default());
+    let new = store::NewHeld { held, told: None, trusted: false };
+    world.store.readings().submit(day, 1, move |desk| desk.hold(new)).await.unwrap();
+    let ops = world.login("ops-1", PASSWORD).await;
+    let seen = world.get("/api/v1/quarantine", &ops).await.must(200).json();
+    assert_eq!((&seen["items"][0]["deviceId"], &seen["items"][0]["raw"]), (&json!("d-1"), &Value::Null));
+    let gp = world.login("gp-1", PASSWORD).await;
+    let seen = world.get("/api/v1/quarantine?reason=implausible", &gp).await.must(200).json();
+    let item = &seen["items"][0];
+    assert_eq!(item["reasons"], json!(["implausible"]));
+    assert_eq!(item["raw"], hex::encode(b"{\"systolic\":2047}"));
+    let path = format!("/api/v1/quarantine/{}/discard", item["id"].as_str().unwrap());
+    world.post(&path, Value::Null, &gp).await.must(204);
+    world.post(&path, Value::Null, &gp).await.problem(404);
+    assert_eq!(world.get("/api/v1/quarantine?reason=clock", &gp).await.json()["items"], json!([]));
+}
+
+#[tokio::test]
+async fn what_was_seen_and_refused_is_written_down_in_a_chain() {
+    let world = World::new().await;
+    let (one, _) = (world.district("1").await, world.district("2").await);
+    let (mine, other) = (world.login("gp-1", PASSWORD).await, world.login("gp-2", PASSWORD).await);
+    let path = format!("/api/v1/patients/{}", one["patient-record"]);
+    world.get(&path, &mine).await.must(200);
+    world.get(&path, &other).await.must(404);
+    world.get("/api/v1/ops/pipeline", &mine).await.must(403);
+    let auditor = world.login("auditor-1", PASSWORD).await;
+    let (mut rows, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = world.get(&format!("/api/v1/audit?limit=20{cursor}"), &auditor).await.must(200).json();
+        rows.extend(page["items"].as_array().unwrap().clone());
+        match page["nextCursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    let has = |user: &str, action: &str, result: &str| {
+        rows.iter().any(|r| r["actor"]["username"] == user && r["action"] == action && r["result"] == result)
+    };
+    assert!(has("gp-1", "session.open", "ok") && has("gp-1", "patient.read", "ok"));
+    assert!(has("gp-2", "patient.read", "not_found") && has("gp-1", "access", "denied"));
+    let read = rows.iter().find(|r| r["action"] == "patient.read" && r["result"] == "ok").unwrap();
+    assert_eq!((&read["ref"], &read["actor"]["role"]), (&json!(one["patient-record"]), &json!("gp")));
+    let created = rows.iter().find(|r| r["action"] == "patient.create").unwrap();
+    assert_eq!(created["ref"], json!(one["patient-record"]));
+    for pair in rows.windows(2) {
+        assert_eq!(pair[1]["previousHash"], pair[0]["hash"]);
+        assert_eq!(pair[1]["seq"].as_i64(), pair[0]["seq"].as_i64().map(|n| n + 1));
+    }
+    let verdict = store::verify_audit(world.folder.path()).unwrap();
+    assert!(matches!(verdict, store::AuditVerdict::Whole { rows } if rows >= 20), "{verdict:?}");
+}
