@@ -45,7 +45,7 @@ impl Transport {
         };
         if timeout(LINGER, said).await.is_ok_and(|r| r.is_ok()) {
             let mut left = LINGER_BYTES;
-            let mut scrap = [0_u8; 4096];
+            let mut scrap = vec![0_u8; 4096]; // on the heap, or every idle connection would carry it
             let drain = async {
                 while let Ok(n @ 1..) = self.read(&mut scrap).await {
                     left = left.saturating_sub(n);
@@ -112,7 +112,7 @@ pub(crate) async fn serve(gate: &Arc<Gate>, mut stream: Transport, names: &[Stri
         first = timeout_at(deadline, read_connect(gate, &mut stream, &mut input)) => first,
     };
     let opening = match first.unwrap_or(Err(Refused::silent("timeout"))) {
-        Ok(body) => open(gate, &body, names).await,
+        Ok(body) => Box::pin(open(gate, &body, names)).await,
         Err(refused) => Err(refused),
     };
     match opening {
@@ -123,7 +123,7 @@ pub(crate) async fn serve(gate: &Arc<Gate>, mut stream: Transport, names: &[Stri
             if let Some((version, code)) = answer {
                 encode::refused(&mut last, version, code);
             }
-            stream.close(&last).await;
+            Box::pin(stream.close(&last)).await;
         }
     }
 }

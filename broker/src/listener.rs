@@ -93,7 +93,7 @@ async fn open(stream: TcpStream, door: Door, gate: Arc<Gate>, permit: OwnedSemap
     let deadline = Instant::now() + gate.config.connect_timeout();
     let _ = stream.set_nodelay(true);
     let mut stopping = gate.stopping.subscribe();
-    let handshake = tokio::time::timeout_at(deadline, handshake(&gate, stream, door));
+    let handshake = tokio::time::timeout_at(deadline, Box::pin(handshake(&gate, stream, door)));
     let opened = tokio::select! {
         _ = stopping.wait_for(|s| *s) => None,
         opened = handshake => Some(opened),

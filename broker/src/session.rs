@@ -109,7 +109,8 @@ pub(crate) async fn run(gate: &Arc<Gate>, stream: Transport, input: BytesMut, op
     gate.meters.accepted.increment(1);
     let mut session = Box::new(Session::new(gate.clone(), stream, input, opening));
     let end = poll_fn(|cx| session.poll(cx)).await;
-    session.finish(end).await;
+    // Boxed, so that an idle connection does not carry the room that its end will need.
+    Box::pin(session.finish(end)).await;
 }
 
 impl Session {
