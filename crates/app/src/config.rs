@@ -19,6 +19,7 @@ pub(crate) struct Config {
     pub(crate) site: Site,
     pub(crate) logging: Logging,
     pub(crate) broker: broker::Config,
+    pub(crate) ingest: Ingest,
     pub(crate) store: StoreConfig,
     pub(crate) journal: Journal,
     pub(crate) registry: Registry,
@@ -37,6 +38,13 @@ impl Default for Site {
     fn default() -> Self {
         Self { time_zone: "Asia/Shanghai".into() }
     }
+}
+
+/// What ingest knows of meters' models; the zone is the site's.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Ingest {
+    pub(crate) reset_days: BTreeMap<String, jiff::civil::Date>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

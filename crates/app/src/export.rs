@@ -39,8 +39,8 @@ pub(crate) fn export(options: &ExportOptions) -> Done {
     let mut sheet = Sheet::new(out, options.format, columns)?;
     let device = |key| archive.directory().device_by_key(key).map_or(Cell::Nothing, |d| Cell::text(&d.id));
     let done = match options.table {
-        Table::Readings => snapshot.export_readings(&mut |r| sheet.row(reading(r, device(r.device), &zone))),
-        Table::Quarantine => snapshot.export_held(&mut |h| sheet.row(held(h, device(h.device), &zone))),
+        Table::Readings => snapshot.readings(&mut |r| sheet.row(reading(r, device(r.device), &zone))),
+        Table::Quarantine => snapshot.held(&mut |h| sheet.row(held(h, device(h.device), &zone))),
         Table::Alerts => archive.episodes(&mut |e| sheet.row(episode(e, &zone))),
         Table::Deliveries => archive.deliveries(&mut |d| sheet.row(delivery(d, &zone))),
     };

@@ -26,8 +26,8 @@ pub(crate) struct Owned {
 /// Makes the folder ready for `init`: missing or empty, anything else is refused and left as it is.
 pub(crate) fn claim_new(folder: &Path) -> Done {
     let refused = |why: &str| Failure::failed(format!("{} is left as it is", folder.display()), why);
-    match fs::read_dir(folder) {
-        Ok(mut entries) if entries.next().is_none() => {}
+    match fs::read_dir(folder).map(Iterator::count) {
+        Ok(0) => {}
         Ok(_) if folder.join(REGISTRY).exists() => return Err(refused("it is initialised already")),
         Ok(_) => return Err(refused("something else is in it; name a missing or an empty folder")),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {

@@ -31,11 +31,11 @@ pub(crate) fn links(stages: &Stages, zone: Zone, pace: Option<Pace>) -> Links {
         }),
         on_call: Arc::new(move |(team, at)| {
             let alerts = on_call.clone();
-            Box::pin(async move { alerts.on_call(team, at).await })
+            Box::pin(async move { Ok(alerts.on_call(team, at)) })
         }),
         check_team: Arc::new(move |team| {
             let alerts = check.clone();
-            Box::pin(async move { alerts.check_team(&team).await })
+            Box::pin(async move { alerts.check_team(&team) })
         }),
         read_link: Arc::new(move |token| {
             let alerts = link.clone();
@@ -81,21 +81,54 @@ async fn checks(stages: &Stages) -> Vec<Check> {
         .collect()
 }
 
+/// Each stage's own counters, as `/metrics` shows them: one source of figures.
 fn pipeline(stages: &Stages) -> Vec<StageFigures> {
+    let text = stages.metrics.render();
+    let total = |name: &str| total(&text, name);
     let journal = stages.store.readings().health();
     let queued = u64::try_from(journal.queued).unwrap_or(u64::MAX);
-    let edge = stages.broker.figures();
-    let alerts = stages.alerts.figures();
+    let figures = |stage, taken, given, lag, errors| StageFigures { stage, taken, given, lag, errors };
+    let (publishes, acknowledged) = (total("hearthbeat_broker_publishes_total"), total("hearthbeat_broker_pubacks_total"));
+    let refused = total("hearthbeat_broker_refused_total") + total("hearthbeat_broker_forbidden_total");
+    let rules_lag = journal.position.saturating_sub(journal.consumed);
     vec![
-        StageFigures { stage: "broker", taken: edge.publishes, given: edge.acknowledged, lag: queued, errors: edge.refused },
-        StageFigures { stage: "journal", taken: journal.position, given: journal.position, lag: 0, errors: u64::from(journal.disk_full) },
-        StageFigures {
-            stage: "rules",
-            taken: journal.consumed,
-            given: stages.rules.findings(),
-            lag: journal.position.saturating_sub(journal.consumed),
-            errors: 0,
-        },
-        StageFigures { stage: "alerts", taken: alerts.findings, given: alerts.sent, lag: alerts.waiting, errors: alerts.failed },
+        figures("broker", publishes, acknowledged, total("hearthbeat_broker_in_flight"), refused),
+        figures(
+            "ingest",
+            total("hearthbeat_ingest_messages_total"),
+            total("hearthbeat_ingest_readings_total"),
+            queued,
+            total("hearthbeat_ingest_unavailable_total"),
+        ),
+        figures("journal", journal.position, journal.position, 0, total("hearthbeat_journal_errors_total")),
+        figures("rules", journal.consumed, total("hearthbeat_rules_findings_total"), rules_lag, total("hearthbeat_rules_errors_total")),
+        figures(
+            "alerts",
+            total("hearthbeat_alerts_findings_total"),
+            total("hearthbeat_alerts_deliveries_total"),
+            total("hearthbeat_alerts_unacknowledged_criticals"),
+            total("hearthbeat_alerts_errors_total"),
+        ),
     ]
+}
+
+/// The sum of a metric over its labels.
+fn total(text: &str, name: &str) -> u64 {
+    let value = |line: &str| {
+        let rest = line.strip_prefix(name)?;
+        let number = if rest.starts_with('{') { rest.rsplit(' ').next()? } else { rest.strip_prefix(' ')? };
+        number.trim().split('.').next()?.parse::<u64>().ok()
+    };
+    text.lines().filter_map(value).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::total;
+
+    #[test]
+    fn a_metric_is_summed_over_its_labels() {
+        let text = "# TYPE a_total counter\na_total{reason=\"x y\"} 3\na_total{reason=\"z\"} 4\na_total_more 9\nb 5\n";
+        assert_eq!((total(text, "a_total"), total(text, "b"), total(text, "c")), (7, 5, 0));
+    }
 }

@@ -24,7 +24,7 @@ pub(crate) fn copy(store: Store, edge: broker::Handle, zone: Zone, drain: &Drain
                 () = drain.stopping() => return,
             }
             // Nobody listens: skip, at no cost.
-            if !edge.has_listeners() {
+            if !edge.has_followers() {
                 position = *committed.borrow();
                 continue;
             }

@@ -86,7 +86,6 @@ async fn serve(
 fn reload_now(options: &RunOptions, service: &Service, level: &telemetry::LevelHandle) {
     let reloaded = config::load(options.config.as_deref()).and_then(|(config, _)| {
         level.set(&config.logging.level).map_err(|e| Failure::Configuration(e.to_string()))?;
-        service.rules.reload(&config.rules).map_err(|e| Failure::Configuration(e.to_string()))?;
         service.broker.reload_tls().map_err(|e| Failure::Configuration(e.to_string()))
     });
     match reloaded {

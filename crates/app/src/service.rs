@@ -1,6 +1,6 @@
 //! All stages, wired and running: what `run` keeps alive and `demo` builds on.
 
-use crate::{Failure, config::Config, folder::Owned, pace::Pace};
+use crate::{Failure, config::Config, links::Stages, pace::Pace};
 use futures_util::future::BoxFuture;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use runtime::{Clock, Drain, DrainHandle, Fatal, Paced};
@@ -42,9 +42,10 @@ impl Service {
     pub(crate) async fn start(folder: &Path, config: Config, clock: Clock) -> Result<Self, Failure> {
         let metrics = recorder()?;
         let (drain, root) = Drain::new();
-        let zone = Zone::named(&config.site.time_zone).map_err(|e| Failure::failed("site.time_zone", e))?;
-        let store = Store::open(folder, clock.clone(), zone, &root)?;
-        let ingest = ingest::start(config.ingest, store.clone(), &root).await.map_err(|e| Failure::failed("ingest", e))?;
+        let time_zone = config.site.time_zone;
+        let zone = Zone::named(&time_zone).map_err(|e| Failure::failed("site.time_zone", e))?;
+        let store = Store::open(folder, clock.clone(), &root)?.in_zone(zone.clone());
+        let ingest = ingest::start(ingest::Config { time_zone, reset_days: config.ingest.reset_days }, store.clone(), &root).await.map_err(|e| Failure::failed("ingest", e))?;
         let rules = rules::start(config.rules, store.clone(), &root).await.map_err(|e| Failure::failed("rules", e))?;
         let http = dashboard_api::Listener::bind(&config.api).await.map_err(|e| Failure::failed("api", e))?;
         let public_url = http.public_url();
@@ -54,11 +55,12 @@ impl Service {
         let edge = broker::start(config.broker, store.clone(), Arc::new(ToIngest(ingest)), &root)
             .await
             .map_err(|e| Failure::failed("broker", e))?;
-        let stages: Vec<Arc<dyn Paced>> = vec![Arc::new(rules.clone()), Arc::new(alerts.clone())];
-        let pace = clock.is_manual().then(|| Pace::new(clock, stages, folder.to_owned()));
-        let links = crate::links::links(&store, &edge, &alerts, metrics, pace);
+        let paced: Vec<Arc<dyn Paced>> = vec![Arc::new(rules.clone()), Arc::new(alerts.clone())];
+        let pace = clock.is_manual().then(|| Pace::new(clock, paced, folder.to_owned()));
+        let stages = Stages { store: store.clone(), broker: edge.clone(), rules: rules.clone(), alerts, metrics };
+        let links = crate::links::links(&stages, zone.clone(), pace);
         let http = http.serve(config.api, store.clone(), links, &root).await.map_err(|e| Failure::failed("api", e))?;
-        crate::links::live_copies(&store, &edge, &root);
+        crate::live::copy(store.clone(), edge.clone(), zone, &root);
         Ok(Self { store, broker: edge, rules, http: http.address(), drain })
     }
 
