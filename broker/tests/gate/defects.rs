@@ -1,5 +1,5 @@
-//! Inputs that are known to have killed or wedged brokers (`reference` names D1 to D12 of the design notes);
-//! here each leaves a neighbour and the router unharmed.
+//! Inputs that are known to have killed or wedged MQTT brokers, D1 to D12 (D8, D10 and D2's full house are told in
+//! `down.rs`, `doors.rs` and `entry.rs`); here each leaves a neighbour and the router unharmed.
 
 use crate::{client::*, undisturbed, world::*};
 use std::time::Duration;
