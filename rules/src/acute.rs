@@ -109,6 +109,11 @@ impl Limits {
     }
 }
 
+/// A conclusion this severe silences the rule; further readings are evidence.
+pub(crate) const fn top(rule: Rule) -> Severity {
+    if matches!(rule, Rule::BpC2 | Rule::GluC2) { Severity::Urgent } else { Severity::Critical }
+}
+
 /// How long a question of this rule stays open, and how long its conclusion silences.
 pub(crate) fn spans(rule: Rule, numbers: &Numbers<'_>) -> (Duration, Duration) {
     let seconds = |value: f64| Duration::try_from_secs_f64(value).unwrap_or(Duration::ZERO);
@@ -126,14 +131,12 @@ pub(crate) fn judge<'p>(
     now: Timestamp,
 ) -> Outcome {
     let (window, hold) = spans(rule, numbers);
-    let (confirmed, second, expired, top) = match rule {
-        Rule::BpC1 => (Severity::Critical, Severity::Critical, Some(Severity::Urgent), Severity::Critical),
-        Rule::BpC2 => (Severity::Urgent, Severity::Urgent, None, Severity::Urgent),
-        Rule::GluC1 => (Severity::Critical, Severity::Critical, None, Severity::Critical),
-        Rule::GluC2 => {
-            (Severity::Urgent, Severity::Urgent, limits.fragile.then_some(Severity::Urgent), Severity::Urgent)
-        }
-        _ => (Severity::Urgent, Severity::Critical, Some(Severity::Urgent), Severity::Critical),
+    let (confirmed, second, expired) = match rule {
+        Rule::BpC1 => (Severity::Critical, Severity::Critical, Some(Severity::Urgent)),
+        Rule::BpC2 => (Severity::Urgent, Severity::Urgent, None),
+        Rule::GluC1 => (Severity::Critical, Severity::Critical, None),
+        Rule::GluC2 => (Severity::Urgent, Severity::Urgent, limits.fragile.then_some(Severity::Urgent)),
+        _ => (Severity::Urgent, Severity::Critical, Some(Severity::Urgent)),
     };
     let spec = Spec {
         over: &|p| limits.over(rule, p),
@@ -142,7 +145,7 @@ pub(crate) fn judge<'p>(
         confirmed,
         second,
         expired,
-        top,
+        top: top(rule),
         window,
         normals: if numbers.value("normals") < 2.0 || rule == Rule::GluC1 { 1 } else { 2 },
         hold,

@@ -6,14 +6,14 @@ use crate::{
     Error, Point, Rule,
     acute::{self, Limits},
     adherence,
-    conclusion::Conclusion,
+    conclusion::{Concluded, Conclusion},
     person::{Person, Scene, World},
     quality,
     question::{self, Held, Kind as Step},
     schedule,
 };
 use std::time::Duration;
-use vitals::{Excluded, Kind, Severity, Timestamp};
+use vitals::{Excluded, Kind, Timestamp};
 
 /// A repeat of a pressure: two, a minute apart.
 const PRESSURE_REPEAT: (u32, u32) = (2, 60);
@@ -25,7 +25,14 @@ impl Person {
     pub(crate) fn judge<W: World>(&mut self, scene: &mut Scene<'_, W>, points: &[Point]) -> Result<(), Error> {
         for rule in acute::RULES {
             let mut stretch: Option<(Timestamp, Timestamp)> = None;
-            for p in points.iter().filter(|p| p.valid && acute::kind(rule) == p.kind() && self.concerns(scene, rule, p)) {
+            for p in points.iter().filter(|p| p.valid && acute::kind(rule) == p.kind()) {
+                if self.limits.over(rule, p) {
+                    let last = &mut self.last_over[rule as usize];
+                    *last = Some(last.map_or(p.at, |at| at.max(p.at)));
+                }
+                if !self.concerns(scene, rule, p)? {
+                    continue;
+                }
                 let (from, to) = stretch.unwrap_or((p.at, p.at));
                 stretch = Some((from.min(p.at), to.max(p.at)));
             }
@@ -49,22 +56,35 @@ impl Person {
     }
 
     /// Whether a valid reading can change what holds of a rule. The common answer, no, must be cheap.
-    fn concerns<W: World>(&self, scene: &Scene<'_, W>, rule: Rule, p: &Point) -> bool {
-        if self.limits.over(rule, p) {
-            return true;
+    fn concerns<W: World>(&self, scene: &Scene<'_, W>, rule: Rule, p: &Point) -> Result<bool, Error> {
+        if self.limits.over(rule, p)
+            || self.open.iter().any(|(r, o)| *r == rule && o.first.at <= p.at)
+            || (rule == Rule::GluC1 && self.recovers(scene, p))
+        {
+            return Ok(true);
         }
-        if self.open.iter().any(|(r, o)| *r == rule && o.first.at <= p.at) {
-            return true;
+        if p.at >= self.newest() && self.last_over[rule as usize].is_none() {
+            return Ok(false);
         }
-        if rule == Rule::GluC1 && self.recovers(scene, p) {
-            return true;
+        let Some(numbers) = scene.cards.numbers(rule, &self.patient) else { return Ok(false) };
+        let (window, hold) = acute::spans(rule, &numbers);
+        if p.at < self.newest() {
+            // Late: it may be the repeat of a reading that came before it or long ago.
+            let before = self.points(scene.world, p.at.minus(window), p.at)?;
+            return Ok(before.iter().any(|q| q.valid && q.kind() == p.kind() && self.limits.over(rule, q)));
         }
-        if p.at >= self.newest() && !self.concluded.iter().any(|c| c.rule == rule && c.effective_at > p.at) {
-            return false;
-        }
-        let Some(numbers) = scene.cards.numbers(rule, &self.patient) else { return false };
-        let (window, _) = acute::spans(rule, &numbers);
-        self.stands(rule, p.at.minus(window), p.at.plus(window * 2))
+        let Some(over) = self.last_over[rule as usize].filter(|over| p.at <= over.plus(window)) else {
+            return Ok(false);
+        };
+        let decided = |c: &Concluded| {
+            // A repeat at the very last moment still counts, although the silence was said at that moment.
+            let before = c.effective_at < p.at || (c.effective_at == p.at && &*c.step != "expired");
+            c.rule == rule && before && &*c.step != "asked" && {
+                let silenced = !c.is_info() && c.severity >= acute::top(rule) && over < c.effective_at.plus(hold);
+                c.effective_at >= over || silenced
+            }
+        };
+        Ok(!self.concluded.iter().any(decided))
     }
 
     fn recovers<W: World>(&self, scene: &Scene<'_, W>, p: &Point) -> bool {
@@ -74,7 +94,7 @@ impl Person {
         let Some(low) = self.held_before(Rule::GluC1, p.at) else { return false };
         let Some(numbers) = scene.cards.numbers(Rule::GluC1, &self.patient) else { return false };
         let (_, hold) = acute::spans(Rule::GluC1, &numbers);
-        let known = |c: &&crate::conclusion::Concluded| {
+        let known = |c: &&Concluded| {
             c.rule == Rule::GluC1 && c.is_info() && c.effective_at > low.effective_at && c.effective_at <= p.at
         };
         p.at <= low.effective_at.plus(hold) && !self.concluded.iter().any(|c| known(&c))
@@ -125,7 +145,7 @@ impl Person {
         let present: Vec<Point> = all.iter().copied().collect();
         drop(all);
         // A finding whose readings no longer reach the limit was concluded under another plan: it stands.
-        let still = |c: &crate::conclusion::Concluded| {
+        let still = |c: &Concluded| {
             c.is_info()
                 || c.readings.iter().all(|id| present.iter().any(|p| p.id == *id && limits.over(rule, p)))
         };
@@ -150,7 +170,7 @@ impl Person {
         prior: Option<Held>,
         (hold, margin): (Duration, Option<f64>),
     ) -> Result<Timestamp, Error> {
-        let top = if rule == Rule::BpC2 || rule == Rule::GluC2 { Severity::Urgent } else { Severity::Critical };
+        let top = acute::top(rule);
         let counts = |p: &Point| {
             let silenced = prior.filter(|h| h.severity >= top && p.at < h.at.plus(hold));
             self.limits.over(rule, p) && silenced.is_none_or(|h| question::is_worse(margin, p, &h))
@@ -208,7 +228,7 @@ impl Person {
     ) -> Vec<Conclusion> {
         let mut out: Vec<Conclusion> = Vec::new();
         for low in lows {
-            let known = |c: &crate::conclusion::Concluded| {
+            let known = |c: &Concluded| {
                 c.rule == Rule::GluC1 && c.is_info() && c.effective_at > *low && c.effective_at < start
             };
             if self.concluded.iter().any(known) {
@@ -368,7 +388,9 @@ impl Person {
         };
         // What the schedule already said of this silence stands, whatever the plan is now.
         let live = next.is_none()
-            && self.concluded.iter().any(|c| c.rule == Rule::Adh1 && !c.is_info() && c.since == since);
+            && self.concluded.iter().any(|c| {
+                c.rule == Rule::Adh1 && !c.is_info() && c.since == since && c.effective_at <= p.at
+            });
         let mut expected = said(self, since, p.at);
         if live {
             expected.retain(|e| self.concluded.iter().any(|c| c.is(e)));

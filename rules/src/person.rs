@@ -5,7 +5,7 @@
 
 use crate::{
     Cards, Error, Point, Rule,
-    acute::Limits,
+    acute::{self, Limits},
     adherence,
     conclusion::{Concluded, Conclusion},
     question::Open,
@@ -62,6 +62,8 @@ pub(crate) struct Person {
     pub concluded: Vec<Concluded>,
     remembered_from: Timestamp,
     pub open: Vec<(Rule, Open)>,
+    /// The newest reading over the limit of each rule of single readings, by [`Rule`] as a number.
+    pub last_over: [Option<Timestamp>; Rule::ALL.len()],
     /// Silence has been looked at up to here.
     pub silence_done: Timestamp,
     /// The first Monday evaluation that a late reading may have changed.
@@ -85,7 +87,7 @@ impl Person {
         let from = now.minus(RETENTION);
         let recent = world.readings(id, from, Timestamp::MAX)?;
         let window = Window::new(recent.iter().map(|r| Point::of(r)).collect(), from);
-        let last_valid = match window.last_valid() {
+        let last_valid = match window.newest_that(|p| p.valid) {
             Some(p) => Some((p.at, p.id)),
             None => {
                 let all = world.readings(id, Timestamp::MIN, from)?;
@@ -111,12 +113,17 @@ impl Person {
             concluded,
             remembered_from,
             open: Vec::new(),
+            last_over: [None; Rule::ALL.len()],
             silence_done: Timestamp::MIN,
             dirty: None,
             open_week: Timestamp::MIN,
             queued: None,
         };
         this.update(world, cards, patient, site, now);
+        for rule in acute::RULES {
+            let over = |p: &Point| p.valid && this.limits.over(rule, p);
+            this.last_over[rule as usize] = this.window.newest_that(over).map(|p| p.at);
+        }
         Ok(this)
     }
 

@@ -139,7 +139,9 @@ async fn run(
             }
         };
         due_is.send_replace(worker.engine.next_due());
-        settling.drain(..).for_each(|answer| drop(answer.send(did)));
+        for answer in settling.drain(..) {
+            let _ = answer.send(did); // who asked may have gone
+        }
         if last {
             return;
         }

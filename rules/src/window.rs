@@ -70,8 +70,8 @@ impl Window {
         self.points.last().map(|p| p.at)
     }
 
-    /// The newest reading that counts.
-    pub(crate) fn last_valid(&self) -> Option<&Point> {
-        self.points.iter().rev().find(|p| p.valid)
+    /// The newest reading that is `wanted`.
+    pub(crate) fn newest_that(&self, wanted: impl Fn(&Point) -> bool) -> Option<&Point> {
+        self.points.iter().rev().find(|p| wanted(p))
     }
 }

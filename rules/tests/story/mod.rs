@@ -9,16 +9,16 @@ use vitals::{
     Reading, ReadingId, Reason, Statuses, TimeQuality, Timestamp, Unit, Values, Verdict, Zone,
 };
 
-pub fn at(text: &str) -> Timestamp {
+pub(crate) fn at(text: &str) -> Timestamp {
     Timestamp::parse_rfc3339(text).unwrap()
 }
 
-pub fn minutes(n: u64) -> Duration {
+pub(crate) fn minutes(n: u64) -> Duration {
     Duration::from_secs(60 * n)
 }
 
 #[derive(Debug, Default, Clone)]
-pub struct Memory {
+pub(crate) struct Memory {
     pub patient: Option<Arc<Patient>>,
     pub bound: Option<Timestamp>,
     pub readings: Vec<Arc<Reading>>,
@@ -48,7 +48,7 @@ impl World for Memory {
     }
 }
 
-pub fn patient(plan: Plan, enrolled: Timestamp) -> Patient {
+pub(crate) fn patient(plan: Plan, enrolled: Timestamp) -> Patient {
     Patient {
         id: PatientId::new(7),
         name: "Nobody".into(),
@@ -87,21 +87,21 @@ fn blank(seq: i64, time: Timestamp, values: Values, unit: Unit) -> Reading {
     }
 }
 
-pub fn bp(seq: i64, time: Timestamp, systolic: i64, diastolic: i64) -> Reading {
+pub(crate) fn bp(seq: i64, time: Timestamp, systolic: i64, diastolic: i64) -> Reading {
     let (systolic, diastolic) = (Decimal::new(systolic, 0), Decimal::new(diastolic, 0));
     blank(seq, time, Values::Pressure { systolic, diastolic, map: None, pulse: None }, Unit::MmHg)
 }
 
 /// `tenths` of mmol/L.
-pub fn bg(seq: i64, time: Timestamp, tenths: i64) -> Reading {
+pub(crate) fn bg(seq: i64, time: Timestamp, tenths: i64) -> Reading {
     blank(seq, time, Values::Glucose(GlucoseValue::Value(Decimal::new(tenths, -1))), Unit::MmolPerL)
 }
 
-pub fn beyond(seq: i64, time: Timestamp, value: GlucoseValue) -> Reading {
+pub(crate) fn beyond(seq: i64, time: Timestamp, value: GlucoseValue) -> Reading {
     Reading { disposition: Disposition::Flagged, ..blank(seq, time, Values::Glucose(value), Unit::MmolPerL) }
 }
 
-pub fn implausible(seq: i64, time: Timestamp) -> Held {
+pub(crate) fn implausible(seq: i64, time: Timestamp) -> Held {
     Held {
         id: ReadingId::new(seq.unsigned_abs()),
         device: DeviceKey::new(1),
@@ -116,19 +116,19 @@ pub fn implausible(seq: i64, time: Timestamp) -> Held {
     }
 }
 
-pub struct Story {
+pub(crate) struct Story {
     pub engine: Engine<Memory>,
     pub now: Timestamp,
     message: u64,
 }
 
 impl Story {
-    pub fn new(patient: Patient, start: Timestamp) -> Self {
+    pub(crate) fn new(patient: Patient, start: Timestamp) -> Self {
         let memory = Memory { patient: Some(Arc::new(patient)), bound: Some(start), ..Memory::default() };
         Self::on(memory, start)
     }
 
-    pub fn on(memory: Memory, start: Timestamp) -> Self {
+    pub(crate) fn on(memory: Memory, start: Timestamp) -> Self {
         let patient = memory.patient.clone().unwrap();
         let timers: Vec<_> = memory.timers.iter().map(|(p, d)| (*p, *d)).collect();
         let mut engine = Engine::new(memory, Cards::built_in().unwrap(), Zone::default(), start);
@@ -141,11 +141,11 @@ impl Story {
     }
 
     /// The process dies and comes back at `self.now`; what was committed is there.
-    pub fn restart(self) -> Self {
+    pub(crate) fn restart(self) -> Self {
         Self::on(self.engine.world().clone(), self.now)
     }
 
-    pub fn goto(&mut self, to: Timestamp) {
+    pub(crate) fn goto(&mut self, to: Timestamp) {
         while let Some(due) = self.engine.next_due().filter(|due| *due <= to) {
             self.now = self.now.max(due);
             self.engine.run_due(self.now).unwrap();
@@ -155,11 +155,11 @@ impl Story {
     }
 
     /// One message arrives at `self.now`.
-    pub fn message(&mut self, readings: Vec<Reading>) {
+    pub(crate) fn message(&mut self, readings: Vec<Reading>) {
         self.entries(readings.into_iter().map(|r| Entry::Reading(r.into())).collect());
     }
 
-    pub fn entries(&mut self, entries: Vec<Entry>) {
+    pub(crate) fn entries(&mut self, entries: Vec<Entry>) {
         self.message += 1;
         let mut fresh = Vec::new();
         for mut entry in entries {
@@ -216,23 +216,23 @@ impl Story {
     }
 
     /// Findings that stand, in order of effect.
-    pub fn standing(&self) -> Vec<&Finding> {
+    pub(crate) fn standing(&self) -> Vec<&Finding> {
         let mut all: Vec<_> =
             self.engine.world().ledger.values().map(|(f, _)| f).filter(|f| f.retracted_at.is_none()).collect();
         all.sort_by_key(|f| (f.draft.effective_at, f.draft.severity, f.draft.rule.clone()));
         all
     }
 
-    pub fn of(&self, rule: &str) -> Vec<&Finding> {
+    pub(crate) fn of(&self, rule: &str) -> Vec<&Finding> {
         self.standing().into_iter().filter(|f| &*f.draft.rule == rule).collect()
     }
 
-    pub fn attached(&self, id: FindingId) -> usize {
+    pub(crate) fn attached(&self, id: FindingId) -> usize {
         self.engine.world().ledger[&id].1.len()
     }
 }
 
-pub fn brief(f: &Finding) -> (String, &'static str, Timestamp, bool) {
+pub(crate) fn brief(f: &Finding) -> (String, &'static str, Timestamp, bool) {
     let d = &f.draft;
     (d.rule.to_string(), d.severity.as_str(), d.effective_at, d.verdict == Verdict::Note)
 }
