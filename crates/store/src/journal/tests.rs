@@ -30,7 +30,7 @@ fn reading(device: u64, seq: i64) -> Reading {
         epoch: 0,
         seq,
         user_slot: None,
-        patient: (device % 5 != 0).then(|| PatientId::new(device % 5)),
+        patient: (!device.is_multiple_of(5)).then(|| PatientId::new(device % 5)),
         measured_at: Timestamp::from_seconds(START + seq * 7_000 + i64::try_from(device).unwrap()),
         received_at: Timestamp::from_seconds(START),
         device_time: None,

@@ -13,7 +13,10 @@ use jiff::civil::Date;
 use runtime::Drain;
 use rusqlite::Connection;
 use std::{
-    collections::HashMap,
+    collections::{
+        HashMap,
+        hash_map::Entry::{Occupied, Vacant},
+    },
     path::Path,
     sync::{
         Arc,
@@ -331,7 +334,6 @@ impl Writer {
 
     /// A device's history, for those who are not at a desk.
     pub(super) fn history(&mut self, device: DeviceKey) -> Result<&mut DeviceHistory, StoreError> {
-        use std::collections::hash_map::Entry::{Occupied, Vacant};
         match self.histories.entry(device) {
             Occupied(found) => Ok(found.into_mut()),
             Vacant(empty) => Ok(empty.insert(stored_history(&self.connection, device)?)),
@@ -348,16 +350,15 @@ fn replay(
     let mut table = Memtable::default();
     tables::each_row(c, half, &mut |row: Row| {
         let device = row.device();
-        if !histories.contains_key(&device) {
-            histories.insert(device, stored_history(c, device)?);
-        }
-        if let Some(history) = histories.get_mut(&device) {
-            match &*row.entry {
-                vitals::Entry::Reading(r) => note(history, r, row.ordering()),
-                vitals::Entry::Held(h) => {
-                    if let Some(seq) = h.seq.filter(|s| *s >= 0) {
-                        history.record(h.epoch, seq, row.ordering());
-                    }
+        let history = match histories.entry(device) {
+            Occupied(found) => found.into_mut(),
+            Vacant(empty) => empty.insert(stored_history(c, device)?),
+        };
+        match &*row.entry {
+            vitals::Entry::Reading(r) => note(history, r, row.ordering()),
+            vitals::Entry::Held(h) => {
+                if let Some(seq) = h.seq.filter(|s| *s >= 0) {
+                    history.record(h.epoch, seq, row.ordering());
                 }
             }
         }
