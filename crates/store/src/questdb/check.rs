@@ -24,7 +24,7 @@ use tokio::{runtime::Runtime, sync::watch as channel};
 use vitals::Timestamp;
 
 /// Between two looks while waiting for the server to apply what it took.
-const APPLY_LOOK: Duration = Duration::from_millis(5);
+const APPLY_LOOK: Duration = Duration::from_millis(20);
 
 /// Both connections and the table that they were opened for.
 struct Link {

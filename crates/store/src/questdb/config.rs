@@ -28,7 +28,8 @@ pub struct Config {
     pub batch: usize,
     /// Readings a transaction while catching up. 1 to 50,000.
     pub catch_up_batch: usize,
-    /// How often the rows sent are counted on the server, in seconds; a restart begins at the last count that agreed.
+    /// How often the rows sent are counted on the server, in seconds (ten times that while catching up); a restart
+    /// begins at the last count that agreed.
     pub check_seconds: u64,
     /// How often suspension, lag and free space are looked at, in seconds.
     pub watch_seconds: u64,

@@ -23,6 +23,8 @@ use vitals::Timestamp;
 const GATHER: Duration = Duration::from_millis(40);
 /// Commands that wait. The caller of one more waits for a place.
 const COMMANDS: usize = 16;
+/// So many times more seldom the rows are counted while catching up.
+const CATCH_UP_CHECKS: u64 = 10;
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 
 /// Answers a command: done, with the number of rows that are in the table now.
@@ -201,7 +203,9 @@ impl Projector {
             return self.checked(true);
         }
         let unchecked = self.position.as_ref().is_none_or(|p| p.checked < self.outlet.sent);
-        if unchecked && self.last_check.elapsed() >= Duration::from_secs(self.outlet.config.check_seconds) {
+        // A count waits until all is applied, which the server does best in large blocks: seldom while far behind.
+        let every = self.outlet.config.check_seconds * if at_the_end { 1 } else { CATCH_UP_CHECKS };
+        if unchecked && self.last_check.elapsed() >= Duration::from_secs(every) {
             return self.checked(false);
         }
         Ok(())

@@ -64,6 +64,11 @@ impl Server {
         self.keeper.wait().unwrap();
     }
 
+    /// Processor time that the server used so far, in seconds.
+    pub fn cpu_seconds(&self) -> f64 {
+        cpu_seconds(&self.pid.to_string())
+    }
+
     /// Up again on the same data and ports.
     pub fn restart(&mut self) {
         let mut extra = self.extra.clone();
@@ -136,6 +141,14 @@ impl Server {
     }
 }
 
+/// Processor time of a process (`self` for this one), from /proc, in hundredths.
+pub fn cpu_seconds(pid: &str) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect::<Vec<_>>()).unwrap_or_default();
+    let ticks = |i: usize| fields.get(i).and_then(|t| t.parse::<f64>().ok()).unwrap_or_default();
+    (ticks(11) + ticks(12)) / 100.0
+}
+
 fn double(v: f64) -> String {
     format!("{:016x}", v.to_bits())
 }
@@ -150,7 +163,7 @@ impl Drop for Server {
 fn launch(data: &Path, extra: &[String]) -> Result<Server, String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/questdb/server");
     let mut keeper = Command::new(script)
-        .args(["run", "--heap", "256m", "--data"])
+        .args(["run", "--heap", if cfg!(debug_assertions) { "256m" } else { "512m" }, "--data"])
         .arg(data)
         .args(extra)
         .stdin(Stdio::piped())
