@@ -20,6 +20,7 @@ export const stream = signal<"off" | "live" | "lost">("off");
 const listeners = new Set<Listener>();
 const RETRY_FIRST = 1000;
 const RETRY_MOST = 30_000;
+const BURST = 60;
 let source: EventSource | null = null;
 let retry: ReturnType<typeof setTimeout> | undefined;
 let wait = RETRY_FIRST;
@@ -97,20 +98,20 @@ export function useLive(handler: Listener): void {
   }, []);
 }
 
-/** A function that runs `work` once, shortly after the last of many calls, but not later than `most` ms after the first. */
-export function useGathered(work: () => void, pause = 250, most = 1000): () => void {
+/** Runs `work` shortly after a call, so that a burst counts as one, and at least `apart` ms after the last time. */
+export function useGathered(work: () => void, apart = 1000): () => void {
   const latest = useRef(work);
   latest.current = work;
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
-  const first = useRef(0);
+  const last = useRef(Number.NEGATIVE_INFINITY);
   useEffect(() => () => clearTimeout(timer.current), []);
   return () => {
-    const at = performance.now();
-    if (timer.current === undefined) first.current = at;
-    clearTimeout(timer.current);
+    if (timer.current !== undefined) return;
+    const wait = Math.max(BURST, last.current + apart - performance.now());
     timer.current = setTimeout(() => {
       timer.current = undefined;
+      last.current = performance.now();
       latest.current();
-    }, Math.max(0, Math.min(pause, first.current + most - at)));
+    }, wait);
   };
 }

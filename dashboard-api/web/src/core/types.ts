@@ -128,6 +128,7 @@ export interface TimelineEvent {
 
 export interface Delivery {
   id: string;
+  type?: string;
   channel: string;
   userId?: string | null;
   userName?: string | null;

@@ -30,7 +30,7 @@ export const en: Messages = {
   worklist: {
     title: "Patients", severity: "Severity", name: "Name", who: "Sex, age", why: "Why", last: "Last reading", trend: "14 days", open: "Open alerts", search: "Search by name",
     tag: "Tag", allTags: "All tags", noData: "No data for 7 days or more", empty: "No patient fits.", never: "never measured", count: (n, more) => `${n} shown${more ? ", there are more" : ""}`,
-    alerts: (n) => String(n), silent: (d) => `no reading for ${d} days`, spark: (n) => `Trend of 14 days, ${n} points`, noWhy: "Nothing to do", sort: "sorted by risk",
+    weekMean: (v) => `week mean ${v}`, alerts: (n) => String(n), silent: (d) => `no reading for ${d} days`, spark: (n) => `Trend of 14 days, ${n} points`, noWhy: "Nothing to do", sort: "sorted by risk",
   },
   inbox: {
     title: "Alerts", scope: "Whose", mine: "Mine", team: "My team", all: "All", state: "State", active: "Active", allStates: "Any state", severity: "Severity", anySeverity: "Any severity",
@@ -47,14 +47,16 @@ export const en: Messages = {
     done: { ack: "Acknowledged.", followUp: "The contact is logged.", resolve: "The outcome is saved.", snooze: "Snoozed.", comment: "Comment added." },
     conflict: (s) => `Cannot be done: the alert is “${s}”.`, why: "Why not", disabledAck: "Acknowledged or ended", disabledContact: "Ended", disabledResolve: "Acknowledge first",
     evidence: "Evidence", used: "Readings used", excluded: "Readings left out", usedMark: "used", rule: "Rule", version: (v) => `version ${v}`, parameters: "Parameters", numbers: "Computed", limits: "Limits", name: "Name", value: "Value", source: "From",
-    guideline: "Guideline", clears: "What would clear it", noEvidence: "No evidence came with it.", timeline: "Timeline", deliveries: "Messages", noDeliveries: "No message was sent yet.", channel: "Channel", to: "To", attempts: "Attempts", result: "Result", bySystem: "system", reason: "Reason", you: "you",
+    guideline: "Guideline", clears: "What would clear it", noEvidence: "No evidence came with it.", timeline: "Timeline", deliveries: "Messages", noDeliveries: "No message was sent yet.", channel: "Channel", to: "To", attempts: "Attempts", message: "Message", result: "Result", bySystem: "system", reason: "Reason", you: "you",
     listOpen: "Back to the alerts",
   },
   timeline: {
     raised: "Raised", attached: "Reading attached", severity_raised: "Severity raised", notified: "Notified", escalated: "Escalated", step_skipped: "Step skipped (nobody to call)", held: "Held until opening", woken: "Woken", snoozed: "Snoozed",
     acknowledged: "Acknowledged", unacknowledged: "Acknowledgement withdrawn", assigned: "Assigned", follow_up: "Contact logged", comment: "Comment", resolved: "Resolved", auto_resolved: "Resolved by itself", retracted: "Finding retracted",
   },
+  attachedMore: (n) => `${n} more`,
   details: {},
+  messages: { "alert.notification": "notification", "alert.acknowledged": "told: acknowledged", "alert.resolved": "told: resolved", "alert.digest": "digest", "service.warning": "service warning" },
   delivery: { pending: "pending", accepted: "accepted by the channel", delivered: "delivered", read: "read", failed_temp: "failed, will be retried", failed: "failed", cancelled: "cancelled", expired: "expired" },
   sources: { default: "default", platform: "platform", centre: "centre", region: "region", station: "station", patient: "patient", plan: "patient's plan", card: "rule card" },
   patient: {

@@ -50,7 +50,7 @@ export const zh = {
   worklist: {
     title: "患者", severity: "级别", name: "姓名", who: "性别/年龄", why: "原因", last: "最近读数", trend: "近 14 天", open: "未结告警", search: "姓名搜索",
     tag: "标签", allTags: "全部标签", noData: "7 天以上无数据", empty: "没有符合条件的患者。", never: "从未测量", count: (n: number, more: boolean) => `已显示 ${n} 人${more ? "，还有更多" : ""}`,
-    alerts: (n: number) => `${n} 个`, silent: (d: number) => `${d} 天未测量`, spark: (n: number) => `近 14 天趋势，${n} 个点`, noWhy: "无待处理事项", sort: "按风险排序",
+    weekMean: (v: string) => `上周平均 ${v}`, alerts: (n: number) => `${n} 个`, silent: (d: number) => `${d} 天未测量`, spark: (n: number) => `近 14 天趋势，${n} 个点`, noWhy: "无待处理事项", sort: "按风险排序",
   },
   inbox: {
     title: "告警", scope: "范围", mine: "我的", team: "本团队", all: "全部", state: "状态", active: "未结", allStates: "所有状态", severity: "级别", anySeverity: "所有级别",
@@ -67,17 +67,19 @@ export const zh = {
     done: { ack: "已确认收到。", followUp: "已记录与患者的联系。", resolve: "处置结果已保存。", snooze: "已暂缓。", comment: "备注已添加。" },
     conflict: (s: string) => `不能执行：告警目前为“${s}”。`, why: "为什么不可用", disabledAck: "已确认或已结束", disabledContact: "已结束", disabledResolve: "请先确认收到",
     evidence: "依据", used: "采用的读数", excluded: "未采用的读数", usedMark: "采用", rule: "规则", version: (v: string) => `版本 ${v}`, parameters: "参数", numbers: "计算结果", limits: "界值", name: "名称", value: "数值", source: "来源",
-    guideline: "依据指南", clears: "何时解除", noEvidence: "没有附带依据。", timeline: "经过", deliveries: "通知记录", noDeliveries: "还没有发出通知。", channel: "渠道", to: "对象", attempts: "次数", result: "结果", bySystem: "系统", reason: "原因", you: "您",
+    guideline: "依据指南", clears: "何时解除", noEvidence: "没有附带依据。", timeline: "经过", deliveries: "通知记录", noDeliveries: "还没有发出通知。", channel: "渠道", to: "对象", attempts: "次数", message: "消息", result: "结果", bySystem: "系统", reason: "原因", you: "您",
     listOpen: "返回告警列表",
   },
   timeline: {
     raised: "触发", attached: "新读数加入", severity_raised: "级别升高", notified: "已通知", escalated: "升级", step_skipped: "跳过一级（无人可通知）", held: "暂留至开放时间", woken: "恢复提醒", snoozed: "暂缓",
     acknowledged: "确认收到", unacknowledged: "撤回确认", assigned: "指派", follow_up: "已联系患者", comment: "备注", resolved: "处置完成", auto_resolved: "自动解除", retracted: "依据撤回",
   } as Words,
+  attachedMore: (n: string) => `又有 ${n} 条读数`,
   details: {
     "nobody can be reached": "无人可联系", "nobody of the whole chain can be reached": "整条通知链均无人可联系", "no contact was logged in time": "未按时记录联系", overdue: "已超时", digest: "每日汇总", "nobody can be reached for the digest": "无人可接收汇总",
     "every channel has failed": "所有渠道均失败", cleared: "已解除",
   } as Words,
+  messages: { "alert.notification": "通知", "alert.acknowledged": "告知已确认", "alert.resolved": "告知已处置", "alert.digest": "每日汇总", "service.warning": "服务提醒" } as Words,
   delivery: { pending: "待发送", accepted: "渠道已接收", delivered: "已送达", read: "已读", failed_temp: "暂时失败，将重试", failed: "失败", cancelled: "已取消", expired: "已过期" } as Words,
   sources: { default: "默认", platform: "平台", centre: "中心", region: "区域", station: "站点", patient: "患者个人", plan: "患者计划", card: "规则卡" } as Words,
   patient: {

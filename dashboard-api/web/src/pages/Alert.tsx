@@ -62,6 +62,8 @@ function detailOf(e: TimelineEvent): string {
   const level = /^level (\d+)$/.exec(head);
   const people = () => tail.split(", ").map((id) => userName(id) ?? id).join(m.comma);
   if (level) return [m.inbox.level(Number(level[1])), e.event === "notified" ? people() : word(m.details, tail)].filter(Boolean).join(" · ");
+  const more = /^(\d+) more$/.exec(e.detail);
+  if (more) return m.attachedMore(more[1] ?? "");
   if (tail) return `${head} · ${word(m.details, tail)}`;
   return head in m.details ? word(m.details, head) : e.detail.split(" ").map((w) => (m.severity as Record<string, string>)[w] ?? w).join(" ");
 }
@@ -90,11 +92,12 @@ function Deliveries({ all }: { all: Delivery[] }): JSX.Element {
       {all.length === 0 ? <p class="quiet">{m.noDeliveries}</p> : (
         <div class="scroll">
           <table class="rows plain" aria-labelledby="deliveries">
-            <thead><tr>{[m.to, m.channel, m.level, m.attempts, m.result].map((h) => <th key={h} scope="col">{h}</th>)}</tr></thead>
+            <thead><tr>{[m.to, m.message, m.channel, m.level, m.attempts, m.result].map((h) => <th key={h} scope="col">{h}</th>)}</tr></thead>
             <tbody>
               {all.map((d) => (
                 <tr key={d.id}>
                   <td>{userName(d.userId, d.userName) ?? (d.address ? (/^\+?\d{7,}$/.test(d.address) ? masked(d.address) : d.address) : "–")}</td>
+                  <td>{word(t.value.messages, d.type) || "–"}</td>
                   <td>{d.channel}</td><td class="num">{d.level ?? "–"}</td><td class="num">{d.attempts ?? 0}</td><td>{word(t.value.delivery, d.state)}</td>
                 </tr>
               ))}

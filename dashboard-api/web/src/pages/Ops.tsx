@@ -96,7 +96,7 @@ export function Ops(): JSX.Element {
     if (!found.asOf) noteRead();
     return found;
   });
-  const refresh = useGathered(pipeline.reload, 500, 1000);
+  const refresh = useGathered(pipeline.reload);
   useLive((event) => (event.kind === "pipeline" || event.kind === "resync") && refresh());
   useEffect(() => {
     const timer = setInterval(() => !document.hidden && refresh(), EVERY);

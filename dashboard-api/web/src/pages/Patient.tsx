@@ -47,7 +47,7 @@ function spanOf(range: string, readings: readonly Reading[]): Span {
 export function usePatientReadings(id: string, range: string) {
   const days = range === "all" ? null : Number(range);
   const loaded = useLoad(`readings ${id} ${range}`, (signal) => fetchReadings(id, days, signal));
-  const refresh = useGathered(loaded.reload, 300, 1500);
+  const refresh = useGathered(loaded.reload, 1500);
   useLive((event) => {
     const mine = event.kind === "reading" && (!event.patientId || event.patientId === id);
     if (mine || event.kind === "resync") refresh();

@@ -45,7 +45,18 @@ function whyText(row: WorklistRow): string {
   if (typeof why === "string") return word(t.value.concepts, why);
   const code = why.concept ?? why["code"];
   const text = typeof code === "string" ? word(t.value.concepts, code) : (why.text ?? "");
-  return [text, why.ruleId].filter(Boolean).join(" · ");
+  return [text, numbersText(why.numbers), why.ruleId].filter(Boolean).join(" · ");
+}
+
+/** The numbers that a finding rests on, in a few characters. */
+function numbersText(numbers: Record<string, unknown> | undefined): string {
+  const n = (key: string) => (typeof numbers?.[key] === "number" ? (numbers[key] as number) : null);
+  const pair = (s: number | null, d: number | null) => (s === null ? "" : `${Math.round(s)}${d === null ? "" : `/${Math.round(d)}`} mmHg`);
+  const [glucose, hours] = [n("glucose"), n("hours")];
+  if (n("week2Systolic") !== null) return t.value.worklist.weekMean(pair(n("week2Systolic"), n("week2Diastolic")));
+  if (n("systolic") !== null) return pair(n("systolic"), n("diastolic"));
+  if (glucose !== null) return `${glucose.toFixed(1)} mmol/L`;
+  return hours === null ? "" : t.value.worklist.silent(Math.floor(hours / 24));
 }
 
 function Row({ row }: { row: WorklistRow }): JSX.Element {
@@ -120,7 +131,7 @@ export function Worklist(): JSX.Element {
     return all;
   });
   const [busy, setBusy] = useState(false);
-  const refresh = useGathered(list.reload, 300, 2000);
+  const refresh = useGathered(list.reload, 2000);
   useLive((event) => event.kind !== "pipeline" && refresh());
 
   const seen = useRef(new Set<string>());

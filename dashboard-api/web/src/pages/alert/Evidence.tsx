@@ -84,7 +84,7 @@ function Facts({ title, all, id }: { title: string; all: Fact[]; id: string }): 
 
 /** One limit as a line, several as a table. */
 function Limits({ value }: { value: unknown }): JSX.Element | null {
-  if (typeof value === "string") return value ? <p><strong>{t.value.alert.limits}</strong> {value}</p> : null;
+  if (typeof value === "string") return value ? <p class="after-table"><strong>{t.value.alert.limits}</strong> {value}</p> : null;
   return <Facts title={t.value.alert.limits} all={facts(value)} id="evidence-limits" />;
 }
 

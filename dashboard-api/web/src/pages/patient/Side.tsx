@@ -81,7 +81,7 @@ export function FindingsCard({ id }: { id: string }): JSX.Element {
     const all = await getAll<Finding>(`/patients/${encodeURIComponent(id)}/findings?limit=200&from=${from}`, 2000, signal);
     return all.sort((a, b) => ms(b.at) - ms(a.at)).slice(0, 12);
   });
-  const refresh = useGathered(list.reload, 600, 2000);
+  const refresh = useGathered(list.reload, 2000);
   useLive((e) => (e.kind === "resync" || (e.kind !== "pipeline" && (!e.patientId || e.patientId === id))) && refresh());
   const items = list.data ?? [];
   return (
