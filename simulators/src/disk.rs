@@ -33,7 +33,7 @@ pub fn measure(folder: &Path, time: Duration) -> Result<Fsync, Error> {
 #[allow(clippy::cast_precision_loss, reason = "counts below 2^53")]
 fn run(path: &Path, time: Duration) -> std::io::Result<Fsync> {
     let mut file = fs::File::create(path)?;
-    let mut taken = Histogram::<u64>::new(3).map_err(std::io::Error::other)?;
+    let mut taken = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).map_err(std::io::Error::other)?;
     let begun = Instant::now();
     while begun.elapsed() < time {
         let before = Instant::now();
