@@ -29,3 +29,15 @@ crash KILLS="50" SEED="1":
 # Rebuild the pages that are committed under dashboard-api/web/dist
 web:
     cd dashboard-api/web && npm ci && npm run check && npm run build
+
+# A real QuestDB on loopback with its console, on free ports; data in target/questdb/data
+questdb:
+    tests/questdb/server console
+
+# Ends it
+questdb-stop:
+    tests/questdb/server stop
+
+# Rows a second to a real QuestDB, and how late they are visible
+questdb-bench:
+    cargo run --release -p store --example questdb_bench
