@@ -49,7 +49,8 @@ impl Limits {
         let drugs: Vec<MedicationClass> =
             patient.plan.medications.iter().filter(|m| taking(m)).map(|m| m.class).collect();
         use MedicationClass::{AceInhibitor, BetaBlocker, CalciumChannelBlocker, Diuretic, Insulin, Sulfonylurea};
-        let pressure = |c: &&MedicationClass| matches!(c, AceInhibitor | BetaBlocker | CalciumChannelBlocker | Diuretic);
+        let pressure =
+            |c: &&MedicationClass| matches!(c, AceInhibitor | BetaBlocker | CalciumChannelBlocker | Diuretic);
         let age = patient.birth_date.map_or(0, |born| {
             let years = today.year() - born.year();
             if (today.month(), today.day()) < (born.month(), born.day()) { years - 1 } else { years }

@@ -31,9 +31,8 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule, in the order in which their findings of one moment are written.
-    pub const ALL: [Self; 9] = [
-        Self::BpC1, Self::BpC2, Self::GluC1, Self::GluC2, Self::GluC3, Self::BpS1, Self::Adh1, Self::Dq1, Self::Dq2,
-    ];
+    pub const ALL: [Self; 9] =
+        [Self::BpC1, Self::BpC2, Self::GluC1, Self::GluC2, Self::GluC3, Self::BpS1, Self::Adh1, Self::Dq1, Self::Dq2];
 
     /// The catalogue's id.
     pub const fn id(self) -> &'static str {
@@ -71,22 +70,33 @@ impl Rule {
         use Unit::{Count, Days, Hours, Minutes, MmHg, MmolPerL, PerWeek, Ratio, Years};
         match self {
             Self::BpC1 => &[
-                ("systolic", MmHg), ("diastolic", MmHg), ("window", Minutes), ("normals", Count), ("hold", Hours),
+                ("systolic", MmHg),
+                ("diastolic", MmHg),
+                ("window", Minutes),
+                ("normals", Count),
+                ("hold", Hours),
                 ("worse", MmHg),
             ],
-            Self::BpC2 => &[
-                ("systolic", MmHg), ("dizzy", MmHg), ("window", Minutes), ("normals", Count), ("hold", Hours),
-            ],
+            Self::BpC2 => {
+                &[("systolic", MmHg), ("dizzy", MmHg), ("window", Minutes), ("normals", Count), ("hold", Hours)]
+            }
             Self::GluC1 => &[("limit", MmolPerL), ("recovered", MmolPerL), ("hold", Hours)],
-            Self::GluC2 => &[
-                ("limit", MmolPerL), ("window", Minutes), ("normals", Count), ("age", Years), ("hold", Hours),
-            ],
-            Self::GluC3 => &[
-                ("limit", MmolPerL), ("critical", MmolPerL), ("window", Minutes), ("normals", Count), ("hold", Hours),
-            ],
+            Self::GluC2 => {
+                &[("limit", MmolPerL), ("window", Minutes), ("normals", Count), ("age", Years), ("hold", Hours)]
+            }
+            Self::GluC3 => {
+                &[("limit", MmolPerL), ("critical", MmolPerL), ("window", Minutes), ("normals", Count), ("hold", Hours)]
+            }
             Self::BpS1 => &[
-                ("homeSystolic", MmHg), ("homeDiastolic", MmHg), ("share", Ratio), ("days", Days), ("gap", Minutes),
-                ("urgentSystolic", MmHg), ("urgentDiastolic", MmHg), ("margin", MmHg), ("hold", Days),
+                ("homeSystolic", MmHg),
+                ("homeDiastolic", MmHg),
+                ("share", Ratio),
+                ("days", Days),
+                ("gap", Minutes),
+                ("urgentSystolic", MmHg),
+                ("urgentDiastolic", MmHg),
+                ("margin", MmHg),
+                ("hold", Days),
             ],
             Self::Adh1 => &[("remind", Hours), ("call", Hours), ("inform", Hours), ("perWeek", PerWeek)],
             Self::Dq1 => &[],

@@ -67,10 +67,8 @@ impl Cards {
     pub fn load(folder: Option<&Path>) -> Result<Self, Error> {
         let built_in = Self::built_in()?;
         let Some(folder) = folder else { return Ok(built_in) };
-        let unreadable = |reason: std::io::Error| Error::Folder {
-            folder: folder.display().to_string(),
-            reason: reason.to_string(),
-        };
+        let unreadable =
+            |reason: std::io::Error| Error::Folder { folder: folder.display().to_string(), reason: reason.to_string() };
         let mut all = (*built_in.0).clone();
         let mut files: Vec<_> = std::fs::read_dir(folder)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)

@@ -3,7 +3,9 @@
 use crate::{Rule, cards::Numbers};
 use serde_json::{Value as Json, json};
 use std::time::Duration;
-use vitals::{Excluded, Finding, FindingDraft, FindingId, PatientId, ReadingId, Recipient, Severity, Timestamp, Verdict, Zone};
+use vitals::{
+    Excluded, Finding, FindingDraft, FindingId, PatientId, ReadingId, Recipient, Severity, Timestamp, Verdict, Zone,
+};
 
 /// Measured longer ago than this when it is concluded: written down, not told (rules contract).
 pub(crate) const HORIZON: Duration = Duration::from_secs(24 * 3600);

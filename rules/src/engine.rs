@@ -129,11 +129,7 @@ impl<W: World> Engine<W> {
     ///
     /// # Errors
     /// When the store cannot answer.
-    pub fn take<'e>(
-        &mut self,
-        entries: impl Iterator<Item = (u64, &'e Entry)>,
-        now: Timestamp,
-    ) -> Result<(), Error> {
+    pub fn take<'e>(&mut self, entries: impl Iterator<Item = (u64, &'e Entry)>, now: Timestamp) -> Result<(), Error> {
         let mut message = None;
         for (number, entry) in entries {
             if message != Some(number) {

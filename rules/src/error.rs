@@ -18,7 +18,9 @@ pub enum Error {
         remedy: &'static str,
     },
     /// A folder of cards cannot be read.
-    #[error("{folder}: {reason}. Give a readable folder of .toml cards, or leave `folder` out to use the built-in ones")]
+    #[error(
+        "{folder}: {reason}. Give a readable folder of .toml cards, or leave `folder` out to use the built-in ones"
+    )]
     Folder {
         /// Which.
         folder: String,

@@ -123,31 +123,25 @@ impl Person {
         let prior = prior.filter(|(_, held)| start < held.at.plus(hold));
         let all = self.points(scene.world, start, end.max(last))?;
         let mine = |p: &&Point| p.valid && p.kind() == acute::kind(rule);
-        let outcome =
-            acute::judge(rule, &limits, &numbers, all.iter().filter(mine), prior.map(|p| p.1), scene.now);
+        let outcome = acute::judge(rule, &limits, &numbers, all.iter().filter(mine), prior.map(|p| p.1), scene.now);
         let mut expected: Vec<Conclusion> = Vec::new();
         for step in &outcome.steps {
             let from = step.readings.first().map_or(step.at, |p| p.at);
-            let flagged = all.iter().filter(|p| {
-                !p.valid && p.kind() == acute::kind(rule) && p.at >= from && p.at <= step.at
-            });
-            let flagged = flagged.map(|p| Excluded {
-                reading_id: p.id,
-                reason: p.reason.unwrap_or("flagged").to_owned(),
-            });
+            let flagged =
+                all.iter().filter(|p| !p.valid && p.kind() == acute::kind(rule) && p.at >= from && p.at <= step.at);
+            let flagged =
+                flagged.map(|p| Excluded { reading_id: p.id, reason: p.reason.unwrap_or("flagged").to_owned() });
             expected.push(acute::conclusion(rule, &limits, step, flagged));
         }
         if rule == Rule::GluC1 {
-            let lows: Vec<Timestamp> =
-                prior.iter().map(|p| p.1.at).chain(outcome.steps.iter().map(|s| s.at)).collect();
+            let lows: Vec<Timestamp> = prior.iter().map(|p| p.1.at).chain(outcome.steps.iter().map(|s| s.at)).collect();
             expected.extend(self.recoveries(&limits, &lows, hold, start, &all));
         }
         let present: Vec<Point> = all.iter().copied().collect();
         drop(all);
         // A finding whose readings no longer reach the limit was concluded under another plan: it stands.
         let still = |c: &Concluded| {
-            c.is_info()
-                || c.readings.iter().all(|id| present.iter().any(|p| p.id == *id && limits.over(rule, p)))
+            c.is_info() || c.readings.iter().all(|id| present.iter().any(|p| p.id == *id && limits.over(rule, p)))
         };
         self.settle(scene, rule, (start, end), &expected, still);
         if let Some((id, _)) = prior {
@@ -183,7 +177,11 @@ impl Person {
             let floor = start.minus(window).max(prior.map_or(Timestamp::MIN, |h| h.at));
             let before = self.points(scene.world, floor, start)?;
             let earlier = before.iter().find(|p| {
-                p.valid && p.at < start && prior.is_none_or(|h| p.at > h.at) && p.kind() == acute::kind(rule) && counts(p)
+                p.valid
+                    && p.at < start
+                    && prior.is_none_or(|h| p.at > h.at)
+                    && p.kind() == acute::kind(rule)
+                    && counts(p)
             });
             match earlier {
                 Some(p) => start = p.at,
@@ -205,9 +203,10 @@ impl Person {
         let mut last = at;
         while last < self.newest() || last < scene.now.minus(crate::window::RETENTION) {
             let after = self.points(scene.world, last, last.plus(window + hold))?;
-            let later = after.iter().rev().find(|p| {
-                p.valid && p.at > last && p.kind() == acute::kind(rule) && self.limits.over(rule, p)
-            });
+            let later = after
+                .iter()
+                .rev()
+                .find(|p| p.valid && p.at > last && p.kind() == acute::kind(rule) && self.limits.over(rule, p));
             match later {
                 Some(p) => last = p.at,
                 None => break,
@@ -228,9 +227,8 @@ impl Person {
     ) -> Vec<Conclusion> {
         let mut out: Vec<Conclusion> = Vec::new();
         for low in lows {
-            let known = |c: &Concluded| {
-                c.rule == Rule::GluC1 && c.is_info() && c.effective_at > *low && c.effective_at < start
-            };
+            let known =
+                |c: &Concluded| c.rule == Rule::GluC1 && c.is_info() && c.effective_at > *low && c.effective_at < start;
             if self.concluded.iter().any(known) {
                 continue;
             }
@@ -286,7 +284,8 @@ impl Person {
 
     /// Closes questions whose time is over at `now`.
     pub(crate) fn expire<W: World>(&mut self, scene: &mut Scene<'_, W>) -> Result<(), Error> {
-        let over: Vec<_> = self.open.iter().filter(|(_, o)| o.deadline <= scene.now).map(|(r, o)| (*r, o.first.at)).collect();
+        let over: Vec<_> =
+            self.open.iter().filter(|(_, o)| o.deadline <= scene.now).map(|(r, o)| (*r, o.first.at)).collect();
         over.into_iter().try_for_each(|(rule, at)| self.judge_acute(scene, rule, (at, at)))
     }
 
@@ -388,9 +387,10 @@ impl Person {
         };
         // What the schedule already said of this silence stands, whatever the plan is now.
         let live = next.is_none()
-            && self.concluded.iter().any(|c| {
-                c.rule == Rule::Adh1 && !c.is_info() && c.since == since && c.effective_at <= p.at
-            });
+            && self
+                .concluded
+                .iter()
+                .any(|c| c.rule == Rule::Adh1 && !c.is_info() && c.since == since && c.effective_at <= p.at);
         let mut expected = said(self, since, p.at);
         if live {
             expected.retain(|e| self.concluded.iter().any(|c| c.is(e)));

@@ -9,8 +9,7 @@ use crate::{
     adherence,
     conclusion::{Concluded, Conclusion},
     question::Open,
-    schedule,
-    sustained,
+    schedule, sustained,
     window::{RETENTION, Window},
 };
 use std::{borrow::Cow, sync::Arc, time::Duration};
@@ -184,8 +183,7 @@ impl Person {
             return Ok(Cow::Borrowed(points));
         }
         let after = Timestamp::from_micros(to.as_micros() + 1);
-        let mut points: Vec<Point> =
-            world.readings(self.id(), from, after)?.iter().map(|r| Point::of(r)).collect();
+        let mut points: Vec<Point> = world.readings(self.id(), from, after)?.iter().map(|r| Point::of(r)).collect();
         points.sort_unstable_by(Point::before);
         Ok(Cow::Owned(points))
     }

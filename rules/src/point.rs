@@ -1,6 +1,6 @@
 //! A reading as the rules see it: small, in mmHg and mmol/L, with what decides whether it counts.
 
-use vitals::{Disposition, GlucoseLevel, Kind, Meal, Reading, ReadingId, DeviceKey, Status, Timestamp};
+use vitals::{DeviceKey, Disposition, GlucoseLevel, Kind, Meal, Reading, ReadingId, Status, Timestamp};
 
 /// What was measured.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,4 +1,5 @@
 //! A card that says too little, too much or something else is refused, naming file, line and remedy.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may break a test")]
 
 use rules::{Card, Cards, Rule};
 

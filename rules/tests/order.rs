@@ -1,4 +1,5 @@
 //! Order, repeats and batches decide nothing but how soon something is known.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may break a test")]
 
 mod story;
 

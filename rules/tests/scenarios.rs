@@ -1,15 +1,14 @@
 //! The event sequences of the clinical reference, told to the pure evaluator: same rule, severity, recipients and time,
 //! and nothing that is forbidden. A sequence about a rule that is not built yet is named and passed over.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may break a test")]
 
 mod story;
 
 use rules::Rule;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use story::{Story, at, bg, beyond, bp, implausible, minutes, patient};
-use vitals::{
-    Disposition, Entry, GlucoseValue, Medication, MedicationClass, Plan, Status, Targets, Timestamp,
-};
+use story::{Story, at, beyond, bg, bp, implausible, minutes, patient};
+use vitals::{Disposition, Entry, GlucoseValue, Medication, MedicationClass, Plan, Status, Targets, Timestamp};
 
 fn plan(profile: &Value) -> Plan {
     let mut plan = Plan::default();
@@ -138,9 +137,12 @@ fn complaints(scenario: &Value, story: &Story) -> Vec<String> {
     }
     for bad in scenario["must_not"].as_array().unwrap() {
         let (rule, severity) = bad.as_str().unwrap().split_once(':').unwrap();
-        let there = story.engine.world().told.iter().filter(|f| {
-            &*f.draft.rule == rule && f.draft.severity.as_str() == severity
-        });
+        let there = story
+            .engine
+            .world()
+            .told
+            .iter()
+            .filter(|f| &*f.draft.rule == rule && f.draft.severity.as_str() == severity);
         out.extend(there.map(|f| format!("forbidden {bad} at {:?}", f.draft.at)));
     }
     out

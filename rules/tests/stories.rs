@@ -1,4 +1,5 @@
 //! What patients and their meters do, and what is concluded of it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may break a test")]
 
 mod story;
 
@@ -156,7 +157,11 @@ fn a_buffered_crisis_is_one_finding_and_an_old_one_is_the_managers() {
     let mut story = quiet();
     story.message(vec![bp(1, ago(3000), 186, 112)]);
     let found = story.of("BP-C1");
-    assert_eq!((found.len(), found[0].draft.severity), (1, Severity::Routine), "an old unconfirmed one is for the digest");
+    assert_eq!(
+        (found.len(), found[0].draft.severity),
+        (1, Severity::Routine),
+        "an old unconfirmed one is for the digest"
+    );
 }
 
 #[test]
@@ -188,7 +193,8 @@ fn silence_reminds_the_patient_then_the_manager_then_is_noted_and_a_reading_ends
     let mut story = Story::new(patient(planned(14.0), at(START)), at(START));
     story.message(vec![bp(1, story.now, 128, 78)]);
     story.goto(story.now.plus(Duration::from_secs(15 * 86_400)));
-    let said: Vec<_> = story.of("ADH-1").iter().map(|f| (f.draft.at.since(at(START)).as_secs() / 3600, f.draft.verdict)).collect();
+    let said: Vec<_> =
+        story.of("ADH-1").iter().map(|f| (f.draft.at.since(at(START)).as_secs() / 3600, f.draft.verdict)).collect();
     assert_eq!(said, [(72, Verdict::Page), (168, Verdict::Page), (336, Verdict::Note)]);
     story.message(vec![bp(2, story.now, 128, 78)]);
     let after = story.of("ADH-1");
@@ -244,10 +250,7 @@ fn two_high_weeks_tell_the_gp_once_in_four_weeks_and_two_low_ones_clear_it() {
     let said: Vec<_> = story.of("BP-S1").iter().map(|f| (brief(f).1, brief(f).2, f.draft.closes)).collect();
     assert_eq!(
         said,
-        [
-            ("routine", at("2026-03-16T06:00:00+08:00"), false),
-            ("info", at("2026-04-06T06:00:00+08:00"), true)
-        ]
+        [("routine", at("2026-03-16T06:00:00+08:00"), false), ("info", at("2026-04-06T06:00:00+08:00"), true)]
     );
 }
 

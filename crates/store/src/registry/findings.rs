@@ -220,8 +220,8 @@ impl Store {
     pub fn rules_state_blocking(&self) -> Result<RulesState, StoreError> {
         self.registry.read_blocking(|c| {
             let mut statement = c.prepare("SELECT patient, due FROM rule_timer")?;
-            let rows = statement
-                .query_map([], |r| Ok((PatientId::from_i64(r.get(0)?), Timestamp::from_micros(r.get(1)?))))?;
+            let rows =
+                statement.query_map([], |r| Ok((PatientId::from_i64(r.get(0)?), Timestamp::from_micros(r.get(1)?))))?;
             let timers = rows.collect::<Result<_, _>>()?;
             let scheduled: Option<Option<i64>> =
                 c.query_row("SELECT scheduled FROM rules_position", [], |r| r.get(0)).optional()?;

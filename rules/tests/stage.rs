@@ -1,0 +1,192 @@
+//! The stage on a real store in a folder: what it concludes is durable together with the position it stands on.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may break a test")]
+
+mod story;
+
+use runtime::{Clock, Drain, DrainHandle, Paced};
+use std::{path::Path, time::Duration};
+use store::{FindingChange, NewReading, Store};
+use story::{at, bp, minutes};
+use vitals::{Binding, BindingId, Device, DeviceKey, DeviceKind, PatientId, Plan, Reading, Severity, Slot, Timestamp};
+
+const START: &str = "2026-03-02T08:00:00+08:00";
+
+struct Service {
+    store: Store,
+    rules: rules::Handle,
+    clock: Clock,
+    drain: DrainHandle,
+}
+
+impl Service {
+    async fn open(folder: &Path, now: Timestamp) -> Self {
+        let clock = Clock::manual(now);
+        let (drain, root) = Drain::new();
+        let store = Store::open(folder, clock.clone(), &root).unwrap();
+        let rules = rules::start(rules::Config::default(), store.clone(), &root).await.unwrap();
+        Self { store, rules, clock, drain }
+    }
+
+    /// A patient with a meter.
+    async fn person(&self) -> (PatientId, DeviceKey) {
+        let mut plan = Plan::default();
+        plan.measuring.blood_pressure_per_week = Some(14.0);
+        let patient = self.store.create_patient(story::patient(plan, self.clock.now())).await.unwrap().id;
+        let device = Device {
+            key: DeviceKey::new(0),
+            id: "bp-1".parse().unwrap(),
+            kind: DeviceKind::Meter,
+            label: None,
+            model: None,
+            organisation: None,
+            secret_hash: None,
+            revoked: false,
+        };
+        let device = self.store.create_device(device).await.unwrap().key;
+        let (from, recorded_at) = (at("2020-01-01T00:00:00+08:00"), self.clock.now());
+        let id = BindingId::new(0);
+        let binding = Binding { id, device, slot: Slot::Any, from, to: None, patient, recorded_at };
+        self.store.create_binding(binding).await.unwrap();
+        (patient, device)
+    }
+
+    /// One message, as ingest would store it.
+    async fn message(&self, (patient, device): (PatientId, DeviceKey), readings: Vec<Reading>) {
+        let day = self.clock.now().day(self.store.zone());
+        let now = self.clock.now();
+        let work = move |desk: &mut store::Desk<'_>| {
+            for mut reading in readings {
+                reading.patient = Some(patient);
+                reading.device = device;
+                reading.received_at = now;
+                let told = Some(reading.measured_at);
+                desk.keep(NewReading { reading, told, trusted: true })?;
+            }
+            Ok(())
+        };
+        self.store.readings().submit(day, 1, work).await.unwrap();
+    }
+
+    async fn goto(&self, to: Timestamp) {
+        self.rules.settle().await;
+        while let Some(due) = self.rules.next_due().await.filter(|due| *due <= to) {
+            self.clock.move_to(due.max(self.clock.now())).unwrap();
+            self.rules.settle().await;
+        }
+        self.clock.move_to(to).unwrap();
+        self.rules.settle().await;
+    }
+
+    async fn severities(&self, patient: PatientId) -> Vec<&'static str> {
+        let all = self.store.findings_of(patient, None, None, None, None, 100).await.unwrap();
+        all.iter().filter(|f| f.retracted_at.is_none()).map(|f| f.draft.severity.as_str()).collect()
+    }
+
+    async fn close(self) {
+        self.drain.stop();
+        drop((self.rules, self.store));
+        assert_eq!(self.drain.drained(Duration::from_secs(10)).await, Vec::<&str>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_crisis_is_a_finding_with_its_command_and_the_position_moves_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::open(folder.path(), at(START)).await;
+    let person = service.person().await;
+    service.message(person, vec![bp(1, service.clock.now(), 188, 114)]).await;
+    service.goto(at(START).plus(minutes(5))).await;
+    assert_eq!(service.severities(person.0).await, ["info"]);
+    let waiting = service.store.pending_commands(person.1, service.clock.now()).await.unwrap();
+    assert_eq!(waiting.len(), 1);
+    service.message(person, vec![bp(2, service.clock.now(), 190, 115)]).await;
+    service.message(person, vec![bp(3, service.clock.now().plus(minutes(1)), 190, 115)]).await;
+    assert!(service.rules.settle().await);
+    assert!(!service.rules.settle().await, "nothing is left to do");
+    assert_eq!(service.severities(person.0).await, ["info", "critical"]);
+    assert_eq!(service.store.rules_position().await.unwrap(), *service.store.readings().committed().borrow());
+    let events = service.store.findings_after(0, 10).await.unwrap();
+    assert_eq!(events.iter().map(|e| e.sequence).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(events[1].finding.draft.severity, Severity::Critical);
+    assert_eq!(events[1].finding.decided_at, at("2026-03-02T08:05:00+08:00"));
+    assert!(matches!(&events[2].kind, FindingChange::Attached(more) if more.len() == 1));
+    assert_eq!(*service.store.finding_changes().borrow(), 3);
+    assert_eq!(service.store.cards().await.unwrap().len(), rules::Rule::ALL.len());
+    service.close().await;
+}
+
+#[tokio::test]
+async fn what_was_asked_before_a_restart_is_asked_on_and_said_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::open(folder.path(), at(START)).await;
+    let person = service.person().await;
+    service.message(person, vec![bp(1, service.clock.now(), 188, 114)]).await;
+    service.goto(at(START).plus(minutes(10))).await;
+    service.close().await;
+
+    let service = Service::open(folder.path(), at(START).plus(minutes(12))).await;
+    assert_eq!(service.rules.next_due().await, Some(at("2026-03-02T08:30:00+08:00")));
+    service.goto(at(START).plus(minutes(31))).await;
+    assert_eq!(service.severities(person.0).await, ["info", "urgent"]);
+    service.close().await;
+
+    let service = Service::open(folder.path(), at(START).plus(minutes(60))).await;
+    service.goto(at(START).plus(minutes(90))).await;
+    assert_eq!(service.severities(person.0).await, ["info", "urgent"]);
+    service.close().await;
+}
+
+#[tokio::test]
+async fn silence_and_mondays_that_passed_while_nobody_ran_are_made_up_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::open(folder.path(), at(START)).await;
+    let person = service.person().await;
+    for day in 0..13_i64 {
+        let morning = at(START).plus(Duration::from_secs(86_400 * day.unsigned_abs()));
+        service.goto(morning).await;
+        let evening = morning.plus(minutes(10 * 60));
+        service.message(person, vec![bp(2 * day + 1, morning, 141, 80)]).await;
+        service.goto(evening).await;
+        service.message(person, vec![bp(2 * day + 2, evening, 141, 80)]).await;
+    }
+    service.rules.settle().await;
+    assert!(service.severities(person.0).await.is_empty());
+    service.close().await;
+
+    // Down from Saturday the 14th to Thursday the 19th.
+    let service = Service::open(folder.path(), at("2026-03-19T09:00:00+08:00")).await;
+    service.goto(at("2026-03-19T09:01:00+08:00")).await;
+    let all = service.store.findings_of(person.0, None, None, None, None, 100).await.unwrap();
+    let said: Vec<_> = all.iter().map(|f| (&*f.draft.rule, f.draft.effective_at)).collect();
+    assert!(said.contains(&("BP-S1", at("2026-03-16T06:00:00+08:00"))), "{said:?}");
+    assert!(said.contains(&("ADH-1", at("2026-03-17T18:00:00+08:00"))), "{said:?}");
+    assert_eq!(said.len(), 2);
+    service.close().await;
+}
+
+#[tokio::test]
+async fn the_same_batch_twice_changes_nothing_and_a_retraction_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::open(folder.path(), at(START)).await;
+    let person = service.person().await;
+    service.message(person, vec![bp(1, service.clock.now(), 188, 114)]).await;
+    service.goto(at(START).plus(minutes(45))).await;
+    assert_eq!(service.severities(person.0).await, ["info", "urgent"]);
+    let urgent = service.store.findings_after(0, 10).await.unwrap().remove(1).finding;
+    let batch = store::FindingBatch {
+        new: vec![(urgent.draft.clone(), urgent.decided_at)],
+        attach: vec![(urgent.id, vec![vitals::ReadingId::new(9)]); 2],
+        ..Default::default()
+    };
+    service.store.commit_findings(batch.clone()).await.unwrap();
+    service.store.commit_findings(batch).await.unwrap();
+    assert_eq!(service.store.findings_after(2, 10).await.unwrap().len(), 1, "one reading attached, once");
+    service
+        .message(person, vec![bp(2, at(START).plus(minutes(9)), 120, 80), bp(3, at(START).plus(minutes(10)), 120, 80)])
+        .await;
+    service.rules.settle().await;
+    let events = service.store.findings_after(3, 10).await.unwrap();
+    assert_eq!(events.iter().filter(|e| e.kind == FindingChange::Retracted).count(), 1);
+    assert_eq!(service.severities(person.0).await, ["info", "info"]);
+    service.close().await;
+}
