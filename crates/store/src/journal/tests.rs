@@ -294,6 +294,37 @@ async fn a_look_up_that_fails_stores_nothing_of_its_batch() {
     assert_eq!(bench.send(1, 1..2, b"").await, 1);
 }
 
+/// A disk that is full: nothing is acknowledged, the process lives, and goes on by itself when there is room.
+#[tokio::test]
+async fn a_full_disk_is_waited_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 100_000);
+    let readings = bench.store.readings();
+    bench.send(1, 0..10, b"").await;
+    let room = |pages: u32| {
+        readings.control(move |w| {
+            w.connection.pragma_update(None, "max_page_count", pages).map_err(tables::fault)?;
+            Ok(())
+        })
+    };
+    room(1).await.unwrap(); // SQLite never goes below what the file has: no page more
+    let mut taken = 10;
+    let refused = loop {
+        let sent = readings.submit(DAY, 1, move |desk| keep(desk, 1, taken)).await;
+        match sent {
+            Ok(_) => taken += 1,
+            Err(e) => break e,
+        }
+    };
+    assert!(matches!(refused, StoreError::DiskFull(_)), "{refused}");
+    assert!(readings.health().disk_full && !readings.health().dead);
+    assert_eq!(bench.exported().len() as i64, taken, "what was acknowledged, nothing else");
+    room(1_000_000).await.unwrap();
+    assert_eq!(bench.send(1, taken..taken + 1, b"").await, 1, "what was refused is not known");
+    assert!(!readings.health().disk_full);
+    assert_eq!(bench.exported().len() as i64, taken + 1);
+}
+
 const CHILD: &str = "HEARTHBEAT_JOURNAL_TEST_CHILD";
 
 /// Not a test of its own: what the next one starts and kills.

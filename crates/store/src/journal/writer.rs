@@ -138,7 +138,8 @@ impl Writer {
             if !batch.is_empty() {
                 self.commit(batch);
             }
-            if let Some(work) = control {
+            // After a fault that may not be retried nothing is written any more: who asked hears `Closed`.
+            if let Some(work) = control.filter(|_| !self.dead()) {
                 work(&mut self);
             }
         }
