@@ -1,4 +1,5 @@
 //! Messages through the whole of ingest and the store: what is stored, what the receipt says, what the books say.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test that panics has failed, which is its purpose
 
 use bytes::Bytes;
 use ingest::{Config, Handle};

@@ -90,7 +90,8 @@ pub(crate) fn user(command: &UserCommand) -> Done {
         .collect::<Result<_, _>>()
         .map_err(|e| Failure::Configuration(format!("--roles: {e}")))?;
     let organisation = organisation.as_deref().map(str::parse).transpose();
-    let organisation = organisation.map_err(|_| Failure::Configuration("--organisation: not an organisation id (o_…)".into()))?;
+    let organisation =
+        organisation.map_err(|_| Failure::Configuration("--organisation: not an organisation id (o_…)".into()))?;
     let _owned = Owned::take(&data.data_dir, "use POST /api/v1/users while it runs")?;
     let new = NewUser {
         username: username.clone(),

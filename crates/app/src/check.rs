@@ -1,6 +1,10 @@
 //! `check` and `config show`: what would the service run with, and is it right?
 
-use crate::{Done, Failure, arguments::{ConfigCommand, RunOptions}, config};
+use crate::{
+    Done, Failure,
+    arguments::{ConfigCommand, RunOptions},
+    config,
+};
 
 /// Lists every fault; exit 2 when there is one.
 pub(crate) fn check(options: &RunOptions) -> Done {

@@ -150,16 +150,23 @@ fn load_from(file: Option<&Path>, env: impl Iterator<Item = (String, String)>) -
     }
     let config = Config::deserialize(Value::Table(merged)).map_err(|e| Failure::Configuration(advise(e.message())))?;
     if !config.registry.url.starts_with("sqlite:") {
-        return Err(Failure::Configuration("registry.url: only sqlite:… is built in; PostgreSQL is not available yet".into()));
+        return Err(Failure::Configuration(
+            "registry.url: only sqlite:… is built in; PostgreSQL is not available yet".into(),
+        ));
     }
-    vitals::Zone::named(&config.site.time_zone)
-        .map_err(|_| Failure::Configuration("site.time_zone: not an IANA zone; write for example Asia/Shanghai".into()))?;
+    vitals::Zone::named(&config.site.time_zone).map_err(|_| {
+        Failure::Configuration("site.time_zone: not an IANA zone; write for example Asia/Shanghai".into())
+    })?;
     Ok((config, origins))
 }
 
 /// `12` and `true` are what they look like; everything else is text.
 fn from_env(value: &str) -> Value {
-    format!("v = {value}").parse::<Table>().ok().and_then(|mut t| t.remove("v")).unwrap_or_else(|| Value::String(value.into()))
+    format!("v = {value}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut t| t.remove("v"))
+        .unwrap_or_else(|| Value::String(value.into()))
 }
 
 fn merge(into: &mut Table, from: Table, prefix: &str, origin: &str, origins: &mut Origins) {

@@ -121,7 +121,9 @@ async fn replay(target: &Target, cohort: &Cohort, homes: &[Home]) {
             let history = person.history(HISTORY_DAYS, until);
             for (meter, readings) in [(Some(home.pressure), history.pressure), (home.glucose, history.glucose)] {
                 let Some(credential) = meter else { continue };
-                let Ok((meter, heard)) = Meter::connect(&target, credential, Options::default()).await else { continue };
+                let Ok((meter, heard)) = Meter::connect(&target, credential, Options::default()).await else {
+                    continue;
+                };
                 drop(heard);
                 for message in history::messages(&readings) {
                     if meter.publish(message).await.is_err() {

@@ -35,7 +35,10 @@ pub(crate) fn doctor(options: &RunOptions) -> Done {
         Ok((median, worst)) => tell(
             median < SLOW_FSYNC,
             "disk",
-            format!("fsync median {median:?}, worst of {SYNCS} {worst:?}: at most {:.0} commits a second", 1.0 / median.as_secs_f64()),
+            format!(
+                "fsync median {median:?}, worst of {SYNCS} {worst:?}: at most {:.0} commits a second",
+                1.0 / median.as_secs_f64()
+            ),
         ),
         Err(e) => tell(false, "disk", format!("{}: {e}", place.display())),
     }

@@ -10,12 +10,38 @@ use store::{Archive, Delivery, Episode, Snapshot, StoreError};
 use vitals::{Decimal, GlucoseValue, Held, Reading, Timestamp, Values, Zone};
 
 const READINGS: &[&str] = &[
-    "id", "device", "epoch", "seq", "patient", "kind", "measured_at", "received_at", "time_quality", "result", "systolic",
-    "diastolic", "map", "pulse", "glucose", "unit", "meal",
+    "id",
+    "device",
+    "epoch",
+    "seq",
+    "patient",
+    "kind",
+    "measured_at",
+    "received_at",
+    "time_quality",
+    "result",
+    "systolic",
+    "diastolic",
+    "map",
+    "pulse",
+    "glucose",
+    "unit",
+    "meal",
 ];
 const QUARANTINE: &[&str] = &["id", "device", "epoch", "seq", "received_at", "reasons", "bytes"];
 const ALERTS: &[&str] = &[
-    "id", "patient", "concept", "severity", "state", "rule", "raised_at", "level", "cycle", "count", "owner", "exhausted",
+    "id",
+    "patient",
+    "concept",
+    "severity",
+    "state",
+    "rule",
+    "raised_at",
+    "level",
+    "cycle",
+    "count",
+    "owner",
+    "exhausted",
     "previous",
 ];
 const DELIVERIES: &[&str] =

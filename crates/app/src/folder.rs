@@ -96,7 +96,8 @@ impl Owned {
                 format!("held by process {holder}{}{instead}", if instead.is_empty() { "" } else { "; " }),
             ));
         }
-        let written = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| write!(lock, "{}", std::process::id()));
+        let written =
+            lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| write!(lock, "{}", std::process::id()));
         written.map_err(|e| Failure::failed(path.display(), e))?;
         private(folder)?;
         Ok(Self { folder: folder.to_owned(), _lock: lock })

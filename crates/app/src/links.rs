@@ -13,7 +13,6 @@ use vitals::Zone;
 pub(crate) struct Stages {
     pub(crate) store: Store,
     pub(crate) broker: broker::Handle,
-    pub(crate) rules: rules::Handle,
     pub(crate) alerts: alerts::Handle,
     pub(crate) metrics: PrometheusHandle,
 }
@@ -88,7 +87,8 @@ fn pipeline(stages: &Stages) -> Vec<StageFigures> {
     let journal = stages.store.readings().health();
     let queued = u64::try_from(journal.queued).unwrap_or(u64::MAX);
     let figures = |stage, taken, given, lag, errors| StageFigures { stage, taken, given, lag, errors };
-    let (publishes, acknowledged) = (total("hearthbeat_broker_publishes_total"), total("hearthbeat_broker_pubacks_total"));
+    let (publishes, acknowledged) =
+        (total("hearthbeat_broker_publishes_total"), total("hearthbeat_broker_pubacks_total"));
     let refused = total("hearthbeat_broker_refused_total") + total("hearthbeat_broker_forbidden_total");
     let rules_lag = journal.position.saturating_sub(journal.consumed);
     vec![
@@ -101,7 +101,13 @@ fn pipeline(stages: &Stages) -> Vec<StageFigures> {
             total("hearthbeat_ingest_unavailable_total"),
         ),
         figures("journal", journal.position, journal.position, 0, total("hearthbeat_journal_errors_total")),
-        figures("rules", journal.consumed, total("hearthbeat_rules_findings_total"), rules_lag, total("hearthbeat_rules_errors_total")),
+        figures(
+            "rules",
+            journal.consumed,
+            total("hearthbeat_rules_findings_total"),
+            rules_lag,
+            total("hearthbeat_rules_errors_total"),
+        ),
         figures(
             "alerts",
             total("hearthbeat_alerts_findings_total"),

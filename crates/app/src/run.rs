@@ -19,7 +19,9 @@ pub(crate) fn run(options: &RunOptions) -> Done {
     roles.sort_unstable();
     roles.dedup();
     if roles != [Role::Edge, Role::Rules, Role::Alerts, Role::Api] {
-        return Err(Failure::Configuration("--roles: only all roles together may run until [registry] is PostgreSQL".into()));
+        return Err(Failure::Configuration(
+            "--roles: only all roles together may run until [registry] is PostgreSQL".into(),
+        ));
     }
     let folder = options.data.data_dir.clone();
     if options.test_clock.is_some() {

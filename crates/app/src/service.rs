@@ -45,7 +45,10 @@ impl Service {
         let time_zone = config.site.time_zone;
         let zone = Zone::named(&time_zone).map_err(|e| Failure::failed("site.time_zone", e))?;
         let store = Store::open(folder, clock.clone(), &root)?.in_zone(zone.clone());
-        let ingest = ingest::start(ingest::Config { time_zone, reset_days: config.ingest.reset_days }, store.clone(), &root).await.map_err(|e| Failure::failed("ingest", e))?;
+        let ingest =
+            ingest::start(ingest::Config { time_zone, reset_days: config.ingest.reset_days }, store.clone(), &root)
+                .await
+                .map_err(|e| Failure::failed("ingest", e))?;
         let rules = rules::start(config.rules, store.clone(), &root).await.map_err(|e| Failure::failed("rules", e))?;
         let http = dashboard_api::Listener::bind(&config.api).await.map_err(|e| Failure::failed("api", e))?;
         let public_url = http.public_url();
@@ -57,7 +60,7 @@ impl Service {
             .map_err(|e| Failure::failed("broker", e))?;
         let paced: Vec<Arc<dyn Paced>> = vec![Arc::new(rules.clone()), Arc::new(alerts.clone())];
         let pace = clock.is_manual().then(|| Pace::new(clock, paced, folder.to_owned()));
-        let stages = Stages { store: store.clone(), broker: edge.clone(), rules: rules.clone(), alerts, metrics };
+        let stages = Stages { store: store.clone(), broker: edge.clone(), alerts, metrics };
         let links = crate::links::links(&stages, zone.clone(), pace);
         let http = http.serve(config.api, store.clone(), links, &root).await.map_err(|e| Failure::failed("api", e))?;
         crate::live::copy(store.clone(), edge.clone(), zone, &root);
@@ -80,5 +83,5 @@ impl Service {
 
 fn recorder() -> Result<PrometheusHandle, Failure> {
     let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), BUCKETS);
-    builder.and_then(|b| b.install_recorder().map_err(Into::into)).map_err(|e| Failure::failed("metrics", e))
+    builder.and_then(PrometheusBuilder::install_recorder).map_err(|e| Failure::failed("metrics", e))
 }

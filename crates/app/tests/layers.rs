@@ -1,4 +1,5 @@
 //! Layers and licences, read from `cargo metadata`: an edge or a licence that nobody decided on fails the build.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test that panics has failed, which is its purpose
 
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 use std::{collections::BTreeSet, path::Path};
@@ -17,9 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("simulators", &["vitals", "wire"]),
     (
         "app",
-        &[
-            "vitals", "wire", "runtime", "store", "broker", "ingest", "rules", "alerts", "dashboard-api", "simulators",
-        ],
+        &["vitals", "wire", "runtime", "store", "broker", "ingest", "rules", "alerts", "dashboard-api", "simulators"],
     ),
 ];
 
@@ -28,8 +27,20 @@ const FORBIDDEN_IN_VITALS: &[&str] = &["tokio", "serde_json", "rusqlite", "axum"
 
 /// Permissive licences; one of an `OR` is enough, every one of an `AND` is needed.
 const LICENCES: &[&str] = &[
-    "MIT", "MIT-0", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib", "0BSD",
-    "Unlicense", "Unicode-3.0", "CC0-1.0", "CDLA-Permissive-2.0", "BSL-1.0",
+    "MIT",
+    "MIT-0",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "Zlib",
+    "0BSD",
+    "Unlicense",
+    "Unicode-3.0",
+    "CC0-1.0",
+    "CDLA-Permissive-2.0",
+    "BSL-1.0",
 ];
 
 /// Never in the tree: one TLS provider, no system libraries.
@@ -57,9 +68,15 @@ fn arrows_point_downwards_only() {
         let (_, allowed) = EDGES.iter().find(|(name, _)| *name == package.name.as_str()).unwrap();
         for dependency in package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal) {
             if ours.contains(dependency.name.as_str()) {
-                assert!(allowed.contains(&dependency.name.as_str()), "{} may not use {}", package.name, dependency.name);
+                assert!(
+                    allowed.contains(&dependency.name.as_str()),
+                    "{} may not use {}",
+                    package.name,
+                    dependency.name
+                );
             }
-            let forbidden = package.name.as_str() == "vitals" && FORBIDDEN_IN_VITALS.contains(&dependency.name.as_str());
+            let forbidden =
+                package.name.as_str() == "vitals" && FORBIDDEN_IN_VITALS.contains(&dependency.name.as_str());
             assert!(!forbidden, "vitals may not know {}", dependency.name);
         }
     }

@@ -1,4 +1,5 @@
 //! The shape of the source: one thought a file, a word on top, nothing left for later.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test that panics has failed, which is its purpose
 
 use std::{
     fs,

@@ -46,8 +46,11 @@ impl Roll {
     fn at_home(mut self) -> Self {
         let secrets = &self.secrets;
         let meter = |id: &String| Credential { id: id.clone(), secret: secrets.get(id).cloned() };
-        self.homes =
-            self.devices.iter().map(|(bp, glu)| Home { pressure: meter(bp), glucose: glu.as_ref().map(meter) }).collect();
+        self.homes = self
+            .devices
+            .iter()
+            .map(|(bp, glu)| Home { pressure: meter(bp), glucose: glu.as_ref().map(meter) })
+            .collect();
         self
     }
 
@@ -73,7 +76,11 @@ pub(super) async fn settle(store: &Store, cohort: &Cohort, folder: &Path) -> Res
     let teams = maker.organisations().await?;
     let import = admin_import(store, cohort, &teams).await?;
     let secrets: HashMap<String, String> = import.secrets.into_iter().map(|s| (s.device_id, s.secret)).collect();
-    let devices: Vec<_> = cohort.persons().iter().map(|p| (pressure_meter(p.index), p.diabetic.then(|| glucose_meter(p.index)))).collect();
+    let devices: Vec<_> = cohort
+        .persons()
+        .iter()
+        .map(|p| (pressure_meter(p.index), p.diabetic.then(|| glucose_meter(p.index))))
+        .collect();
     let first = plans(store, cohort).await?;
     maker.user("patient-1", "patient", &[Role::Patient], None, first).await?;
     let roll = Roll { logins: maker.logins, devices, secrets, homes: Vec::new() };
@@ -90,15 +97,25 @@ fn glucose_meter(index: usize) -> String {
 }
 
 /// One row a patient and device, as an administrator would upload it.
-async fn admin_import(store: &Store, cohort: &Cohort, teams: &[TeamId]) -> Result<dashboard_api::ImportReport, Failure> {
-    let mut csv = "patient_key,name,birth_date,sex,team,tags,conditions,phone,device_id,device_kind,user_slot,bound_from\n".to_owned();
+async fn admin_import(
+    store: &Store,
+    cohort: &Cohort,
+    teams: &[TeamId],
+) -> Result<dashboard_api::ImportReport, Failure> {
+    let mut csv =
+        "patient_key,name,birth_date,sex,team,tags,conditions,phone,device_id,device_kind,user_slot,bound_from\n"
+            .to_owned();
     for p in cohort.persons() {
         let (team, conditions) = (teams[p.index % teams.len()], p.conditions().join(";"));
         let mut row = |device: String, kind: &str| {
             let _ = writeln!(
                 csv,
                 "{},{},{},{},{team},hypertension,{conditions},1390000{:04},{device},{kind},,2020-01-01",
-                p.index, p.name, p.birth_date, p.sex.as_str(), p.index
+                p.index,
+                p.name,
+                p.birth_date,
+                p.sex.as_str(),
+                p.index
             );
         };
         row(pressure_meter(p.index), "blood_pressure");
@@ -106,7 +123,8 @@ async fn admin_import(store: &Store, cohort: &Cohort, teams: &[TeamId]) -> Resul
             row(glucose_meter(p.index), "blood_glucose");
         }
     }
-    let report = dashboard_api::import_csv(store, csv.as_bytes(), false).await.map_err(|e| Failure::failed("import", e))?;
+    let report =
+        dashboard_api::import_csv(store, csv.as_bytes(), false).await.map_err(|e| Failure::failed("import", e))?;
     match report.rejected.first() {
         Some(row) => Err(Failure::Failed(format!("import, line {}: {} {}", row.line, row.column, row.reason))),
         None => Ok(report),
@@ -149,8 +167,9 @@ impl Maker<'_> {
             let at = Some(place.id);
             let duty = self.user(&format!("duty-{station}"), "station on call", &[Role::Gp], at, None).await?;
             self.user(&format!("head-{station}"), "station head", &[Role::StationAdmin], at, None).await?;
-            let specialist =
-                self.user(&format!("specialist-{station}"), "specialist consultant", &[Role::Specialist], at, None).await?;
+            let specialist = self
+                .user(&format!("specialist-{station}"), "specialist consultant", &[Role::Specialist], at, None)
+                .await?;
             let id = place.id;
             self.duty(place, duty).await?;
             for _ in 0..size {
@@ -160,10 +179,16 @@ impl Maker<'_> {
         Ok(teams)
     }
 
-    async fn team(&mut self, number: usize, organisation: OrganisationId, specialist: UserId) -> Result<TeamId, Failure> {
+    async fn team(
+        &mut self,
+        number: usize,
+        organisation: OrganisationId,
+        specialist: UserId,
+    ) -> Result<TeamId, Failure> {
         let gp = self.user(&format!("gp-{number}"), "family doctor", &[Role::Gp], Some(organisation), None).await?;
-        let manager =
-            self.user(&format!("manager-{number}"), "health manager", &[Role::HealthManager], Some(organisation), None).await?;
+        let manager = self
+            .user(&format!("manager-{number}"), "health manager", &[Role::HealthManager], Some(organisation), None)
+            .await?;
         let member = |user_id, role| Member { user_id, role };
         let members =
             vec![member(gp, Role::Gp), member(manager, Role::HealthManager), member(specialist, Role::Specialist)];

@@ -1,5 +1,7 @@
 //! A real QuestDB for a test, by `tests/questdb/server`, and a journal in memory to project from.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(dead_code, unreachable_pub)] // Each test binary and the bench use their part.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::used_underscore_binding)] // It is a test wherever it is used.
 
 use std::{
     io::{BufRead, BufReader, Write},
