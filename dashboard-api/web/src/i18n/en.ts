@@ -34,7 +34,7 @@ export const en: Messages = {
   },
   inbox: {
     title: "Alerts", scope: "Whose", mine: "Mine", team: "My team", all: "All", state: "State", active: "Active", allStates: "Any state", severity: "Severity", anySeverity: "Any severity",
-    empty: "No alert fits.", due: (t) => `escalates in ${t}`, overdue: (t) => `overdue by ${t}`, owner: "Owner", unowned: "nobody yet", raised: "Raised", level: (n) => `level ${n}`,
+    empty: "No alert fits.", due: (t) => `escalates in ${t}`, told: (t) => `told in ${t}`, overdue: (t) => `overdue by ${t}`, owner: "Owner", unowned: "nobody yet", raised: "Raised", level: (n) => `level ${n}`,
     readings: (n) => `${n} over the limit`, exhausted: "The chain is exhausted and nobody has acknowledged", table: "Alerts", patient: "Patient", what: "What", clock: "Clock", escalated: "Escalated",
   },
   alert: {

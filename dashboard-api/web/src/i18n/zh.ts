@@ -54,7 +54,7 @@ export const zh = {
   },
   inbox: {
     title: "告警", scope: "范围", mine: "我的", team: "本团队", all: "全部", state: "状态", active: "未结", allStates: "所有状态", severity: "级别", anySeverity: "所有级别",
-    empty: "没有符合条件的告警。", due: (t: string) => `${t} 后升级`, overdue: (t: string) => `已超时 ${t}`, owner: "负责人", unowned: "无人负责", raised: "发生", level: (n: number) => `第 ${n} 级`,
+    empty: "没有符合条件的告警。", due: (t: string) => `${t} 后升级`, told: (t: string) => `${t} 后通知`, overdue: (t: string) => `已超时 ${t}`, owner: "负责人", unowned: "无人负责", raised: "发生", level: (n: number) => `第 ${n} 级`,
     readings: (n: number) => `${n} 次超限`, exhausted: "通知链已走完，仍无人确认", table: "告警列表", patient: "患者", what: "事项", clock: "时限", escalated: "已升级",
   },
   alert: {

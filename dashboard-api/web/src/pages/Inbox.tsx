@@ -24,7 +24,9 @@ export function Clock({ alert }: { alert: Alert }): JSX.Element | null {
   if (Number.isNaN(at) || !waiting(alert)) return null;
   const left = at - now();
   const text = duration(left, lang.value);
-  return <span class={left < 0 ? "due late" : left < 180_000 ? "due soon" : "due"}><Sign shape="clock" /> {left < 0 ? t.value.inbox.overdue(text) : t.value.inbox.due(text)}</span>;
+  const m = t.value.inbox;
+  const words = left < 0 ? m.overdue : alert.level === 0 ? m.told : m.due;
+  return <span class={left < 0 ? "due late" : left < 180_000 ? "due soon" : "due"}><Sign shape="clock" /> {words(text)}</span>;
 }
 
 function Row({ alert, self }: { alert: Alert; self: string | undefined }): JSX.Element {
