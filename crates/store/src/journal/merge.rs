@@ -167,7 +167,9 @@ impl Inserted {
                 }
                 let dropped = {
                     let mut memory = shared.memory.write();
+                    runtime::crash::point("journal.before_merged");
                     commit()?;
+                    runtime::crash::point("journal.after_merged");
                     memory.weeks.extend(weeks);
                     memory.frozen.take()
                 };
@@ -185,6 +187,7 @@ pub(super) fn freeze(c: &Connection, memory: &RwLock<Memory>, active: Half) -> R
     let marked = tables::set_meta(c, "frozen", Some(i64::from(active == Half::One)));
     c.execute_batch("PRAGMA synchronous=FULL").map_err(fault)?;
     marked?;
+    runtime::crash::point("journal.frozen");
     let mut memory = memory.write();
     let frozen = std::mem::take(&mut memory.active);
     let merge = Merge::new(active, &frozen);

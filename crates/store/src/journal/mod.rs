@@ -63,6 +63,8 @@ pub(crate) struct Shared {
     consumed: AtomicU64,
     /// Rows in memory at which they are frozen; tests make it small.
     freeze_at: AtomicUsize,
+    /// Pages of write-ahead log at which it is copied into the file; tests make it small.
+    checkpoint_at: AtomicUsize,
     /// Rows merged at once while nobody waits; tests turn it off.
     idle_merge: AtomicUsize,
     last_commit_micros: AtomicU64,
@@ -169,6 +171,7 @@ impl Readings {
             room: Arc::new(Semaphore::new(ROOM)),
             consumed: AtomicU64::new(0),
             freeze_at: AtomicUsize::new(writer::FREEZE),
+            checkpoint_at: AtomicUsize::new(writer::CHECKPOINT_PAGES),
             idle_merge: AtomicUsize::new(writer::IDLE_MERGE),
             last_commit_micros: AtomicU64::new(0),
             disk_full: AtomicBool::new(false),
@@ -249,6 +252,13 @@ impl Readings {
     /// Rules have concluded everything up to here. Shown in [`Readings::health`]; nothing is dropped because of it.
     pub fn set_consumed(&self, position: u64) {
         self.shared.consumed.fetch_max(position, Relaxed);
+    }
+
+    /// Merges already at `rows` in memory and copies the write-ahead log already at `pages`: with a test clock only,
+    /// so that a short run meets what otherwise comes every 128 Ki rows.
+    pub fn hurry(&self, rows: usize, pages: usize) {
+        self.shared.freeze_at.store(rows.max(1), Relaxed);
+        self.shared.checkpoint_at.store(pages.max(1), Relaxed);
     }
 
     /// Queue, last commit, disk.

@@ -67,7 +67,10 @@ pub(super) fn fault(e: rusqlite::Error) -> StoreError {
     let extended = e.sqlite_error().map_or(0, |e| e.extended_code);
     // A shared-memory file that cannot grow (SQLITE_IOERR_SHMSIZE) is a full disk too.
     let full = matches!(e.sqlite_error_code(), Some(ErrorCode::DiskFull)) || extended == 4874;
-    if full {
+    // SQLITE_IOERR_FSYNC and SQLITE_IOERR_DIR_FSYNC: what is on the disk is unknown from here on.
+    if matches!(extended, 1034 | 1290) {
+        StoreError::Fatal(format!("journal.db: fsync failed (code {extended})"))
+    } else if full {
         StoreError::DiskFull("journal.db".into())
     } else {
         StoreError::Database { what: "journal.db", reason: format!("{e} (code {extended})") }

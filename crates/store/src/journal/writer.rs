@@ -37,7 +37,7 @@ const MERGE_RATE: usize = 2;
 /// Rows merged at once while nobody waits.
 pub(super) const IDLE_MERGE: usize = 500;
 /// Pages of write-ahead log (8 KiB each) at which it is copied into the file.
-const CHECKPOINT_PAGES: i64 = 2000;
+pub(super) const CHECKPOINT_PAGES: usize = 2000;
 /// How often a full disk is tried again while nothing arrives.
 const PROBE: Duration = Duration::from_secs(1);
 
@@ -260,7 +260,7 @@ impl Writer {
             }
             Some(e) => {
                 self.shared.dead.store(true, Relaxed);
-                self.drain.fatal("journal", format!("{e}; a commit that failed is never retried on the same file"));
+                self.drain.fatal("journal", e);
             }
         }
     }
@@ -321,10 +321,13 @@ impl Writer {
             Ok((frames, copied)) => frames.max(0) - copied.max(0),
             Err(_) => return,
         };
-        if frames < CHECKPOINT_PAGES {
+        if usize::try_from(frames).unwrap_or(0) < self.shared.checkpoint_at.load(Relaxed) {
             return;
         }
-        if let Err(e) = ask("PRAGMA wal_checkpoint(PASSIVE)") {
+        runtime::crash::point("journal.before_checkpoint");
+        let copied = ask("PRAGMA wal_checkpoint(PASSIVE)");
+        runtime::crash::point("journal.after_checkpoint");
+        if let Err(e) = copied {
             match fault(e) {
                 // The log holds everything, synced; copying is tried again after the next commit.
                 StoreError::DiskFull(_) => tracing::warn!("journal: no room to shorten the write-ahead log"),
