@@ -106,8 +106,9 @@ async fn lag(server: &Server, journal: &Journal) -> Vec<Duration> {
 /// The same rows into the same server through the client alone.
 async fn bound(server: &Server) -> Result<(), Box<dyn std::error::Error>> {
     server.ask("TRUNCATE TABLE reading").await;
+    let name: vitals::DeviceId = "bound".parse()?;
     let rows: Vec<Row> = (1..=1_000_000)
-        .map(|n| Row { position: n, device: "bound".parse().unwrap(), reading: Arc::new(questdb_server::reading(n)) })
+        .map(|n| Row { position: n, device: name.clone(), reading: Arc::new(questdb_server::reading(n)) })
         .collect();
     let config = server.config();
     let (rate, rows) = tokio::task::spawn_blocking(move || {

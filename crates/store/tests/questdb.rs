@@ -6,7 +6,7 @@ mod questdb_server;
 use questdb_server::{Journal, START, Server, reading, settled, until};
 use runtime::{Drain, DrainHandle};
 use std::{path::Path, time::Duration};
-use store::questdb::{self, Config, Fault, Handle, Row, Select, Span, State, sender::Lane};
+use store::questdb::{self, Config, Fault, Handle, Row, Select, Source, Span, State, sender::Lane};
 use vitals::{Disposition, Kind, PatientId, Timestamp, Zone};
 
 /// A running projection and what keeps it running.
@@ -113,19 +113,19 @@ async fn a_server_killed_under_load_ends_equal() {
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let load = std::thread::spawn({
         let journal = journal.clone();
-        // 20,000 readings a second, whatever the server does: nothing here waits for it.
+        // 10,000 readings a second, whatever the server does: nothing here waits for it.
         move || {
             while stopped
                 .recv_timeout(Duration::from_millis(10))
                 .is_err_and(|e| e == std::sync::mpsc::RecvTimeoutError::Timeout)
             {
-                journal.add(200);
+                journal.add(100);
             }
         }
     });
     for _ in 0..2 {
         let begun = running.handle.health().rows;
-        until(&running.handle, "rows flow", |h| h.rows > begun + 20_000).await;
+        until(&running.handle, "rows flow", |h| h.rows > begun + 10_000).await;
         server.kill();
         until(&running.handle, "it is noticed", |h| h.failures > 0).await;
         server.restart();
@@ -329,4 +329,53 @@ async fn without_a_server_it_waits_with_growing_pauses_and_ends_at_once() {
     let health = until(&running.handle, "three tries", |h| h.failures >= 3).await;
     assert_eq!((health.state, health.checked, health.committed), (State::Waiting, 0, 10));
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_installation_is_projected_and_follows_an_assignment() {
+    let Some(server) = Server::start(&[]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (end, drain) = Drain::new();
+    let store = store::Store::open(folder.path(), runtime::Clock::system(), &drain).unwrap();
+    let keep = |numbers: std::ops::Range<u64>| {
+        store.readings().submit(jiff::civil::date(2026, 1, 10), 2_000, move |desk| {
+            numbers.clone().try_for_each(|n| {
+                let reading = vitals::Reading { patient: None, ..reading(n) };
+                desk.keep(store::NewReading { reading, told: None, trusted: false }).map(|_| ())
+            })
+        })
+    };
+    for n in 0..5 {
+        keep(1 + n * 2_000..1 + (n + 1) * 2_000).await.unwrap();
+    }
+    let handle = questdb::start(server.config(), folder.path(), Source::of(&store), &drain).unwrap();
+    until(&handle, "the fill", |h| h.state == State::Live && h.rows >= 10_000).await;
+    keep(10_001..10_501).await.unwrap();
+    let head = *store.readings().committed().borrow();
+    until(&handle, "live", |h| h.state == State::Live && h.checked >= head).await;
+    let numbers = || async {
+        let mut seqs: Vec<i64> = server
+            .ask("SELECT seq FROM reading")
+            .await
+            .iter()
+            .map(|r| r[0].as_ref().unwrap().parse().unwrap())
+            .collect();
+        seqs.sort_unstable();
+        seqs
+    };
+    let mut truth: Vec<i64> = (1..=10_500).map(|n| reading(n).seq).collect();
+    truth.sort_unstable();
+    assert_eq!(numbers().await, truth);
+
+    let one = store.readings().unassigned(None, 1).await.unwrap()[0].clone();
+    store.readings().assign(one.id, PatientId::new(42)).await.unwrap();
+    handle.rewrite(one.measured_at, one.measured_at.plus(Duration::from_secs(1))).await.unwrap();
+    let noted = || std::fs::read_to_string(folder.path().join("projector.json")).unwrap().contains("\"rewrite\":[]");
+    until(&handle, "the week is written again", |h| h.state == State::Live && noted()).await;
+    let found = server.ask("SELECT seq FROM reading WHERE patient IS NOT NULL").await;
+    assert_eq!(found, [[Some(one.seq.to_string())]]);
+    assert_eq!(numbers().await, truth);
+    end.stop();
+    drop((store, drain));
+    assert_eq!(end.drained(Duration::from_secs(15)).await, Vec::<&str>::new());
 }

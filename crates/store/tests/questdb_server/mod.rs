@@ -1,5 +1,4 @@
 //! A real QuestDB for a test, by `tests/questdb/server`, and a journal in memory to project from.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(dead_code, unreachable_pub)] // Each test binary and the bench use their part.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::used_underscore_binding)] // It is a test wherever it is used.
 
@@ -374,7 +373,7 @@ fn glucose(value: Decimal) -> Values {
 /// Waits for what the projector says of itself.
 pub async fn until(handle: &Handle, what: &str, reached: impl FnMut(&ProjectorHealth) -> bool) -> ProjectorHealth {
     let mut changes = handle.changes();
-    let waited = tokio::time::timeout(Duration::from_secs(90), changes.wait_for(reached)).await;
+    let waited = tokio::time::timeout(Duration::from_secs(240), changes.wait_for(reached)).await;
     match waited {
         Ok(Ok(health)) => health.clone(),
         _ => panic!("not reached: {what}; {:?}", handle.health()),
