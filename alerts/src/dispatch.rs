@@ -153,6 +153,7 @@ async fn hand_over(
     if !store.outbox_wanted(delivery.id.clone()).await? {
         return Ok(());
     }
+    crash::point("outbox.before_send");
     let verdict = channels.send(&message).await;
     crash::point("outbox.after_send");
     let (outcome, word) = judge(config, &message, verdict, clock.now());
@@ -166,6 +167,7 @@ async fn hand_over(
         tracing::warn!(delivery = %delivery.id, channel = %delivery.channel, attempt = delivery.attempts + 1, word, "not delivered");
     }
     store.outbox_mark(delivery, outcome, word).await?;
+    crash::point("outbox.after_mark");
     if tell {
         // Full: the book has been woken already.
         let _ = failed.try_send(());

@@ -132,6 +132,7 @@ impl Stage {
         crash::point("alerts.before_commit");
         let begun = Instant::now();
         self.shared.store.commit_alerts(batch).await?;
+        crash::point("alerts.after_commit");
         metrics::histogram!("hearthbeat_alerts_commit_seconds").record(begun.elapsed().as_secs_f64());
         self.position = position.unwrap_or(self.position);
         for (id, mut case) in work.cases {

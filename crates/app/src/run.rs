@@ -33,6 +33,7 @@ pub(crate) fn run(options: &RunOptions) -> Done {
         }
         runtime::crash::arm(&point.to_string_lossy());
     }
+    let hurry = hurry(options.test_clock.is_some())?;
     let owned = Owned::take(&folder, "")?;
     let clock = clock(options.test_clock.as_deref(), &folder)?;
     owned.withdraw_addresses();
@@ -42,7 +43,7 @@ pub(crate) fn run(options: &RunOptions) -> Done {
         .enable_all()
         .build()
         .map_err(|e| Failure::failed("tokio runtime", e))?;
-    let outcome = runtime.block_on(serve(options, &owned, config, clock, &level));
+    let outcome = runtime.block_on(serve(options, &owned, config, clock, &level, hurry));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     outcome
 }
@@ -53,10 +54,14 @@ async fn serve(
     config: Config,
     clock: Clock,
     level: &telemetry::LevelHandle,
+    hurry: Option<(usize, usize)>,
 ) -> Done {
     let mut stop = Stop::listen()?;
     let mut reload = signal(SignalKind::hangup()).map_err(|e| Failure::failed("SIGHUP", e))?;
     let mut service = Service::start(&options.data.data_dir, config, clock).await?;
+    if let Some((rows, pages)) = hurry {
+        service.store.readings().hurry(rows, pages);
+    }
     owned.publish_addresses(service.broker.addresses(), service.http)?;
     tracing::info!(http = %service.http, "ready");
     let fatal = loop {
@@ -82,6 +87,18 @@ async fn serve(
         }
         () = stop.wait() => Err(Failure::Failed("ended at once by a second signal".into())),
     }
+}
+
+/// `HEARTHBEAT_MERGE_AT=rows:pages`, only with a test clock: merges and checkpoints of the journal come early.
+fn hurry(test_clock: bool) -> Result<Option<(usize, usize)>, Failure> {
+    let Ok(text) = std::env::var("HEARTHBEAT_MERGE_AT") else { return Ok(None) };
+    let wrong = |why| Failure::Configuration(format!("HEARTHBEAT_MERGE_AT: {why}"));
+    if !test_clock {
+        return Err(wrong("accepted only together with --test-clock"));
+    }
+    let number = |t: &str| t.parse().map_err(|_| wrong("write rows:pages, two numbers"));
+    let (rows, pages) = text.split_once(':').ok_or_else(|| wrong("write rows:pages, two numbers"))?;
+    Ok(Some((number(rows)?, number(pages)?)))
 }
 
 /// Certificates, cards and log level, without a restart.

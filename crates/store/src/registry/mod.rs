@@ -32,6 +32,8 @@ use tokio::sync::{oneshot, watch};
 const WRITE_QUEUE: usize = 1024;
 /// Writes in one transaction; bounds how long the first waits for the last.
 const GROUP: usize = 256;
+/// Pages of write-ahead log (4 KiB each) at which it is copied into the file.
+const CHECKPOINT_PAGES: i64 = 2000;
 /// Reader connections; more than the cores of the smallest box gains nothing.
 const READERS: usize = 4;
 
@@ -67,7 +69,7 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     let c = Connection::open(path)?;
     c.execute_batch(
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=5000;
-         PRAGMA temp_store=MEMORY; PRAGMA cache_size=-32768; PRAGMA wal_autocheckpoint=2000;",
+         PRAGMA temp_store=MEMORY; PRAGMA cache_size=-32768; PRAGMA wal_autocheckpoint=0;",
     )?;
     c.set_prepared_statement_cache_capacity(128);
     Ok(c)
@@ -214,7 +216,9 @@ fn write_loop(connection: &Connection, jobs: &mpsc::Receiver<Job>, drain: &Drain
             continue;
         }
         let finishes: Vec<Finish> = batch.into_iter().map(|job| job(connection)).collect();
+        runtime::crash::point("registry.before_commit");
         let outcome = connection.execute_batch("COMMIT").map_err(StoreError::from);
+        runtime::crash::point("registry.after_commit");
         if let Err(e) = &outcome {
             tracing::error!(error = %e, "registry commit failed");
             let _ = connection.execute_batch("ROLLBACK");
@@ -223,6 +227,24 @@ fn write_loop(connection: &Connection, jobs: &mpsc::Receiver<Job>, drain: &Drain
             }
         }
         finishes.into_iter().for_each(|finish| finish(outcome.clone()));
+        if outcome.is_ok() {
+            checkpoint(connection, drain);
+        }
+    }
+}
+
+/// Copies the write-ahead log into the file once it is long enough. By hand, because SQLite's own hides a failed fsync.
+fn checkpoint(connection: &Connection, drain: &Drain) {
+    let ask = |sql| connection.query_row(sql, [], |r| Ok((r.get::<_, i64>(1)?, r.get::<_, i64>(2)?)));
+    match ask("PRAGMA wal_checkpoint(NOOP)") {
+        Ok((frames, copied)) if frames.max(0) - copied.max(0) >= CHECKPOINT_PAGES => {}
+        _ => return,
+    }
+    match ask("PRAGMA wal_checkpoint(PASSIVE)").map_err(StoreError::from) {
+        Ok(_) => {}
+        // The log holds everything, synced; copying is tried again after the next commit.
+        Err(StoreError::DiskFull(_)) => tracing::warn!("registry: no room to shorten the write-ahead log"),
+        Err(e) => drain.fatal("registry", e),
     }
 }
 
