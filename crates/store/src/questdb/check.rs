@@ -45,8 +45,9 @@ pub(super) struct Outlet {
     pub(super) tally: Tally,
     /// Weeks in which rows were sent since the last check.
     pub(super) touched: BTreeSet<i64>,
-    /// The server may have been restarted since everything was counted.
-    pub(super) suspicious: bool,
+    /// The server may have been restarted since everything was counted, and may hold rows beyond `sent`, up to here:
+    /// everything is counted again once it is sent again up to here.
+    pub(super) suspicious: Option<u64>,
     quarantine: Quarantine,
     link: Option<Link>,
     last_look: Option<Instant>,
@@ -64,7 +65,7 @@ impl Outlet {
             sent: 0,
             tally: Tally::new(),
             touched: BTreeSet::new(),
-            suspicious: true,
+            suspicious: None,
             quarantine,
             link: None,
             last_look: None,
@@ -87,7 +88,7 @@ impl Outlet {
     }
 
     /// Opens what is not open. The table is made or looked at first, so that the sender is always younger than it.
-    pub(super) fn connect(&mut self) -> Result<(), Fault> {
+    pub(super) fn connect(&mut self, head: u64) -> Result<(), Fault> {
         if self.link.is_some() {
             return Ok(());
         }
@@ -96,7 +97,7 @@ impl Outlet {
         let table = schema::ensure(&sql)?;
         let lane = Lane::open(&self.config)?;
         self.link = Some(Link { sql, lane, table });
-        self.suspicious = true;
+        self.suspicious = Some(head);
         Ok(())
     }
 
@@ -284,10 +285,12 @@ impl Outlet {
         Ok(weeks)
     }
 
-    /// Counts `weeks` on the server, mends those that differ, counts again.
+    /// Counts `weeks` on the server, mends those that differ, counts again. While rows are sent again the server has
+    /// some that are not yet counted here: then only weeks with too few are mended.
     pub(super) fn check(&mut self, source: &mut Source, weeks: BTreeSet<i64>, thorough: bool) -> Result<(), Fault> {
+        let exact = self.suspicious.is_none_or(|until| self.sent >= until);
         self.settle()?;
-        let wrong = self.differing(&weeks, thorough)?;
+        let wrong = self.differing(&weeks, thorough, exact)?;
         if wrong.is_empty() {
             return Ok(());
         }
@@ -295,9 +298,12 @@ impl Outlet {
         self.health.send_modify(|h| h.repaired_weeks += wrong.len() as u64);
         self.refill(source, Some(&wrong))?;
         self.settle()?;
-        let wrong = self.differing(&wrong, true)?;
+        let wrong = self.differing(&wrong, true, exact)?;
         if wrong.is_empty() {
             return Ok(());
+        }
+        if !exact {
+            return Err(Fault::Mismatch { weeks: wrong.len() });
         }
         // Rows that nobody sent, or that were moved: the week goes and comes whole.
         for week in &wrong {
@@ -310,12 +316,12 @@ impl Outlet {
         self.settle()?;
         self.refill(source, Some(&wrong))?;
         self.settle()?;
-        let left = self.differing(&wrong, true)?.len();
+        let left = self.differing(&wrong, true, true)?.len();
         if left == 0 { Ok(()) } else { Err(Fault::Mismatch { weeks: left }) }
     }
 
     /// A thorough count reads every timestamp; the other one asks the partitions' books.
-    fn differing(&self, weeks: &BTreeSet<i64>, thorough: bool) -> Result<BTreeSet<i64>, Fault> {
+    fn differing(&self, weeks: &BTreeSet<i64>, thorough: bool, exact: bool) -> Result<BTreeSet<i64>, Fault> {
         let mut wrong = BTreeSet::new();
         for &week in weeks {
             let (from, to) = (week_start(week).max(0), week_start(week + 1));
@@ -330,7 +336,9 @@ impl Outlet {
                 format!("SELECT count() {range}")
             };
             let there = self.sql()?.number(&query)?.unwrap_or_default();
-            if u64::try_from(there).ok() != Some(self.tally.get(&week).copied().unwrap_or_default()) {
+            let there = u64::try_from(there).unwrap_or_default();
+            let wanted = self.tally.get(&week).copied().unwrap_or_default();
+            if there < wanted || (exact && there > wanted) {
                 wrong.insert(week);
             }
         }
