@@ -39,6 +39,7 @@ pub(crate) fn run(options: &RunOptions) -> Done {
     owned.withdraw_addresses();
     let level = telemetry::start(log_format(config.logging.format), &config.logging.level)
         .map_err(|e| Failure::Configuration(format!("logging.level: {e}")))?;
+    more_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -136,6 +137,17 @@ impl Stop {
 
     pub(crate) async fn wait(&mut self) {
         tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
+    }
+}
+
+/// As many open files as the system grants: every meter needs one, and many systems start with 1,024.
+fn more_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(e) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
+        tracing::warn!(error = %e, "the limit of open files stays as it is");
     }
 }
 

@@ -124,8 +124,15 @@ impl Store {
     /// # Errors
     /// As every write.
     pub async fn commit_findings(&self, batch: FindingBatch) -> Result<(), StoreError> {
-        let changes = self.registry.finding_changes.clone();
-        self.registry.write_then(move |c| write_batch(c, &batch), move |last| announce(&changes, *last)).await.map(drop)
+        let (changes, bell) = (self.registry.finding_changes.clone(), self.registry.commands().clone());
+        let asked = !batch.commands.is_empty();
+        let told = move |last: &i64| {
+            announce(&changes, *last);
+            if asked {
+                bell.ring();
+            }
+        };
+        self.registry.write_then(move |c| write_batch(c, &batch), told).await.map(drop)
     }
 
     /// As [`Store::commit_findings`], for threads.
@@ -133,8 +140,12 @@ impl Store {
     /// # Errors
     /// As every write.
     pub fn commit_findings_blocking(&self, batch: FindingBatch) -> Result<(), StoreError> {
+        let asked = !batch.commands.is_empty();
         let last = self.registry.write_blocking(move |c| write_batch(c, &batch))?;
         announce(&self.registry.finding_changes, last);
+        if asked {
+            self.registry.commands().ring();
+        }
         Ok(())
     }
 
