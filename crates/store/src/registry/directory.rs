@@ -2,6 +2,7 @@
 //!
 //! Loaded whole at start; after that every committed write puts its record here. Readers get `Arc`s and hold no lock.
 
+use super::devices;
 use super::people::{self, Organisation, Team, User};
 use crate::StoreError;
 use parking_lot::RwLock;
@@ -43,10 +44,10 @@ impl Directory {
         people::all(c)?.into_iter().for_each(|x| this.put_organisation(x));
         people::all(c)?.into_iter().for_each(|x| this.put_user(x));
         people::all(c)?.into_iter().for_each(|x| this.put_team(x));
-        people::all_devices(c)?.into_iter().for_each(|x| this.put_device(x));
+        devices::all_devices(c)?.into_iter().for_each(|x| this.put_device(x));
         people::all_patients(c)?.into_iter().for_each(|(p, version)| this.put_patient(p, version));
         let mut bindings: HashMap<DeviceKey, Vec<Binding>> = HashMap::new();
-        people::all_bindings(c)?.into_iter().for_each(|b| bindings.entry(b.device).or_default().push(b));
+        devices::all_bindings(c)?.into_iter().for_each(|b| bindings.entry(b.device).or_default().push(b));
         bindings.into_iter().for_each(|(device, all)| this.put_bindings(device, all));
         Ok(this)
     }

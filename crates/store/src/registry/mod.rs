@@ -6,6 +6,7 @@
 pub(crate) mod archive;
 pub(crate) mod audit;
 pub(crate) mod commands;
+pub(crate) mod devices;
 pub mod directory;
 mod episode_rows;
 pub(crate) mod episodes;

@@ -1,4 +1,4 @@
-//! Organisations, users, teams, patients, devices, bindings: their rows, and how they are made and changed.
+//! Organisations, users, teams, patients: their rows, and how they are made and changed; the tables of devices too.
 //!
 //! A record is a JSON document beside the columns that are searched or constrained. Every write that commits is
 //! put into the [`super::directory::Directory`] before the caller hears of it.
@@ -7,10 +7,7 @@ use super::directory::Directory;
 use crate::{Store, StoreError};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use vitals::{
-    Binding, BindingId, Device, DeviceId, DeviceKey, DeviceKind, OrganisationId, Patient, PatientId, Slot, TeamId,
-    Timestamp, UserId,
-};
+use vitals::{OrganisationId, Patient, PatientId, TeamId, UserId};
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS organisation(id INTEGER PRIMARY KEY, version INTEGER NOT NULL, body TEXT NOT NULL);
@@ -165,17 +162,6 @@ pub struct Team {
     /// Counts changes; the strong ETag.
     #[serde(skip)]
     pub version: i64,
-}
-
-/// The part of a device that is kept as a document.
-#[derive(Serialize, Deserialize)]
-struct DeviceBody {
-    kind: DeviceKind,
-    label: Option<String>,
-    model: Option<String>,
-    organisation: Option<OrganisationId>,
-    secret_hash: Option<[u8; 32]>,
-    revoked: bool,
 }
 
 /// A record whose row is `(id, version, body)`.
@@ -378,130 +364,6 @@ impl Store {
             )
             .await
     }
-
-    /// Provisions a device; `key` of the argument is replaced.
-    ///
-    /// # Errors
-    /// [`StoreError::Conflict`] when the id is taken.
-    pub async fn create_device(&self, mut device: Device) -> Result<Device, StoreError> {
-        let directory = self.registry.directory().clone();
-        self.registry
-            .write_then(
-                move |c| {
-                    let taken: Option<i64> = c
-                        .query_row("SELECT key FROM device WHERE id = ?1", [device.id.as_str()], |r| r.get(0))
-                        .optional()?;
-                    if taken.is_some() {
-                        return Err(StoreError::Conflict(format!("device {} exists", device.id)));
-                    }
-                    c.prepare_cached("INSERT INTO device(version, id, body) VALUES(1, ?1, ?2)")?
-                        .execute(params![device.id.as_str(), device_body(&device)?])?;
-                    device.key = DeviceKey::from_i64(c.last_insert_rowid());
-                    Ok(device)
-                },
-                move |d| directory.put_device(d.clone()),
-            )
-            .await
-    }
-
-    /// Replaces a device's record (model, owner, credential).
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn update_device(&self, device: Device) -> Result<(), StoreError> {
-        let directory = self.registry.directory().clone();
-        let body = device_body(&device)?;
-        let key = device.key;
-        self.registry
-            .write_then(
-                move |c| {
-                    let sql = "UPDATE device SET body = ?1, version = version + 1 WHERE key = ?2";
-                    if c.execute(sql, params![body, key.as_i64()])? == 0 {
-                        return Err(StoreError::NotFound("device"));
-                    }
-                    Ok(())
-                },
-                move |()| directory.put_device(device),
-            )
-            .await
-    }
-
-    /// Records who wears a device; `id` of the argument is replaced. Does not move stored readings.
-    ///
-    /// # Errors
-    /// [`StoreError::Conflict`] when it overlaps another binding of the device.
-    pub async fn create_binding(&self, mut binding: Binding) -> Result<Binding, StoreError> {
-        binding.id = BindingId::new(crate::random());
-        self.put_binding(binding, true).await
-    }
-
-    /// Corrects a binding. Does not move stored readings.
-    ///
-    /// # Errors
-    /// [`StoreError::Conflict`] when it overlaps another binding of the device, [`StoreError::NotFound`].
-    pub async fn update_binding(&self, binding: Binding) -> Result<Binding, StoreError> {
-        self.put_binding(binding, false).await
-    }
-
-    async fn put_binding(&self, binding: Binding, new: bool) -> Result<Binding, StoreError> {
-        let directory = self.registry.directory().clone();
-        self
-            .registry
-            .write_then(move |c| {
-                let mut others = bindings_of(c, binding.device)?;
-                if !new && !others.iter().any(|b| b.id == binding.id) {
-                    return Err(StoreError::NotFound("binding"));
-                }
-                others.retain(|b| b.id != binding.id);
-                if let Some(other) = others.iter().find(|b| b.conflicts(&binding)) {
-                    return Err(StoreError::Conflict(format!("it overlaps binding {}", other.id)));
-                }
-                c.prepare_cached(
-                    "INSERT OR REPLACE INTO binding(id, device, slot, from_at, to_at, patient, recorded_at) VALUES(?1,?2,?3,?4,?5,?6,?7)",
-                )?
-                .execute(params![
-                    binding.id.as_i64(),
-                    binding.device.as_i64(),
-                    match binding.slot {
-                        Slot::Any => None,
-                        Slot::User(n) => Some(n),
-                    },
-                    binding.from.as_micros(),
-                    binding.to.map(Timestamp::as_micros),
-                    binding.patient.as_i64(),
-                    binding.recorded_at.as_micros()
-                ])?;
-                others.push(binding);
-                Ok(others)
-            }, move |all| directory.put_bindings(binding.device, all.clone()))
-            .await?;
-        Ok(binding)
-    }
-}
-
-fn device_body(device: &Device) -> Result<String, StoreError> {
-    Ok(serde_json::to_string(&DeviceBody {
-        kind: device.kind.clone(),
-        label: device.label.clone(),
-        model: device.model.clone(),
-        organisation: device.organisation,
-        secret_hash: device.secret_hash,
-        revoked: device.revoked,
-    })?)
-}
-
-pub(super) fn all_devices(c: &Connection) -> Result<Vec<Device>, StoreError> {
-    let mut statement = c.prepare("SELECT key, id, body FROM device")?;
-    let rows =
-        statement.query_map([], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, String>(1)?, r.get::<_, String>(2)?)))?;
-    rows.map(|row| {
-        let (key, id, body) = row?;
-        let body: DeviceBody = serde_json::from_str(&body)?;
-        let id: DeviceId = id.parse().map_err(|_| StoreError::NotFound("device with a valid id"))?;
-        let DeviceBody { kind, label, model, organisation, secret_hash, revoked } = body;
-        Ok(Device { key: DeviceKey::from_i64(key), id, kind, label, model, organisation, secret_hash, revoked })
-    })
-    .collect()
 }
 
 pub(super) fn all_patients(c: &Connection) -> Result<Vec<(Patient, i64)>, StoreError> {
@@ -512,30 +374,4 @@ pub(super) fn all_patients(c: &Connection) -> Result<Vec<(Patient, i64)>, StoreE
         Ok((serde_json::from_str(&body)?, version))
     })
     .collect()
-}
-
-fn binding_row(r: &rusqlite::Row<'_>) -> rusqlite::Result<Binding> {
-    Ok(Binding {
-        id: BindingId::from_i64(r.get(0)?),
-        device: DeviceKey::from_i64(r.get(1)?),
-        slot: r.get::<_, Option<u8>>(2)?.map_or(Slot::Any, Slot::User),
-        from: Timestamp::from_micros(r.get(3)?),
-        to: r.get::<_, Option<i64>>(4)?.map(Timestamp::from_micros),
-        patient: PatientId::from_i64(r.get(5)?),
-        recorded_at: Timestamp::from_micros(r.get(6)?),
-    })
-}
-
-const BINDING: &str = "SELECT id, device, slot, from_at, to_at, patient, recorded_at FROM binding";
-
-fn bindings_of(c: &Connection, device: DeviceKey) -> Result<Vec<Binding>, StoreError> {
-    let mut statement = c.prepare_cached(&format!("{BINDING} WHERE device = ?1"))?;
-    let rows = statement.query_map([device.as_i64()], binding_row)?;
-    rows.map(|r| Ok(r?)).collect()
-}
-
-pub(super) fn all_bindings(c: &Connection) -> Result<Vec<Binding>, StoreError> {
-    let mut statement = c.prepare(BINDING)?;
-    let rows = statement.query_map([], binding_row)?;
-    rows.map(|r| Ok(r?)).collect()
 }
