@@ -3,6 +3,7 @@
 //! Goes in: bytes from outside. Comes out: `vitals` values or an error that names the field, and the way back.
 //! Must never: decide anything clinical, touch a store, log a payload.
 
+pub mod gatt;
 pub mod reading_v1;
 pub mod receipt;
 pub mod topic;

@@ -79,7 +79,7 @@ impl SentTime {
 }
 
 /// One reading of a message: what could be read of it, and what is wrong with it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Item {
     /// For whom a gateway speaks.
     pub device: Option<DeviceId>,
@@ -97,8 +97,26 @@ pub struct Item {
     pub context: Context,
     /// Why it cannot be kept; empty when the format is right.
     pub faults: Vec<Reason>,
+    /// A kiosk's one-use session token: a secret, so it is kept nowhere.
+    pub session: Option<Box<str>>,
     /// Its own bytes.
     pub raw: Bytes,
+}
+
+impl std::fmt::Debug for Item {
+    /// Without values, tokens and bytes.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Item").field("seq", &self.seq).field("faults", &self.faults).finish_non_exhaustive()
+    }
+}
+
+/// Reads one reading by itself, as it is held: the envelope of its message is not known any more.
+pub fn decode_item(bytes: &Bytes) -> Item {
+    let raw = std::str::from_utf8(bytes).ok().and_then(|text| serde_json::from_str::<&RawValue>(text.trim()).ok());
+    raw.map_or_else(
+        || Item { faults: vec![Reason::BrokenMessage], raw: bytes.clone(), ..Item::default() },
+        |raw| item::decode(raw, bytes),
+    )
 }
 
 /// Reads a message.

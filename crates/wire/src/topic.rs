@@ -49,13 +49,29 @@ pub enum Characteristic {
 }
 
 impl Characteristic {
-    const ALL: [(Self, &'static str); 5] = [
-        (Self::BloodPressure2a35, "2a35"),
-        (Self::Glucose2a18, "2a18"),
-        (Self::GlucoseContext2a34, "2a34"),
-        (Self::Cgm2aa7, "2aa7"),
-        (Self::EnhancedBloodPressure2b34, "2b34"),
-    ];
+    /// The 16-bit UUID in lower-case hexadecimal.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BloodPressure2a35 => "2a35",
+            Self::Glucose2a18 => "2a18",
+            Self::GlucoseContext2a34 => "2a34",
+            Self::Cgm2aa7 => "2aa7",
+            Self::EnhancedBloodPressure2b34 => "2b34",
+        }
+    }
+
+    /// By its 16-bit UUID, in lower-case hexadecimal.
+    pub fn parse(uuid: &str) -> Option<Self> {
+        [
+            Self::BloodPressure2a35,
+            Self::Glucose2a18,
+            Self::GlucoseContext2a34,
+            Self::Cgm2aa7,
+            Self::EnhancedBloodPressure2b34,
+        ]
+        .into_iter()
+        .find(|c| c.as_str() == uuid)
+    }
 }
 
 impl Up {
@@ -63,10 +79,7 @@ impl Up {
     pub fn tail(&self) -> String {
         match self {
             Self::Readings => "readings".into(),
-            Self::Gatt(c) => {
-                let uuid = Characteristic::ALL.iter().find(|(x, _)| x == c).map_or("", |(_, u)| u);
-                format!("gatt/{uuid}")
-            }
+            Self::Gatt(c) => format!("gatt/{}", c.as_str()),
             Self::Fhir => "fhir".into(),
             Self::Vendor(profile) => format!("vendor/{profile}"),
             Self::Hello => "hello".into(),
@@ -106,7 +119,7 @@ pub fn parse_up(tree: Tree, own: &DeviceId, topic: &str) -> Option<Up> {
         ("fhir", Tree::Devices) => Some(Up::Fhir),
         (other, Tree::Devices) => {
             if let Some(uuid) = other.strip_prefix("gatt/") {
-                return Characteristic::ALL.iter().find(|(_, u)| *u == uuid).map(|(c, _)| Up::Gatt(*c));
+                return Characteristic::parse(uuid).map(Up::Gatt);
             }
             let profile = other.strip_prefix("vendor/")?.parse::<DeviceId>().ok()?;
             Some(Up::Vendor(profile.as_str().into()))

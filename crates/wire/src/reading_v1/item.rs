@@ -1,6 +1,10 @@
 //! One reading's members. Nothing here recurses: values that nobody knows are carried as text.
 
 use super::{Item, SentTime};
+use crate::{
+    gatt::{self, Frame},
+    topic::Characteristic,
+};
 use bytes::Bytes;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -114,6 +118,7 @@ pub(super) fn decode(raw: &RawValue, payload: &Bytes) -> Item {
     };
     let mut values = Raw::default();
     let mut unknown: Vec<(&str, &RawValue)> = Vec::new();
+    let mut framed = None;
     for (key, value) in &members {
         let value = *value;
         match key.as_ref() {
@@ -132,6 +137,12 @@ pub(super) fn decode(raw: &RawValue, payload: &Bytes) -> Item {
             "map" => values.map = Some(value),
             "pulse" => values.pulse = Some(value),
             "glucose" => values.glucose = Some(value),
+            // A token that is none stands for nothing; a reading without one is nobody's, which is the careful end.
+            "session" => item.session = text(value).map(Into::into),
+            "raw" => {
+                framed = Some(value);
+                unknown.push(("raw", value));
+            }
             other => {
                 if !take_context(&mut item, other, value) && !is_null(value) {
                     unknown.push((other, value));
@@ -143,8 +154,62 @@ pub(super) fn decode(raw: &RawValue, payload: &Bytes) -> Item {
         Ok(measured) => item.measured = Some(measured),
         Err(reason) => item.faults.push(reason),
     }
+    if let Some(framed) = framed.filter(|f| !is_null(f)) {
+        check_against_frame(&mut item, framed);
+    }
     item.context.extra = object(&unknown);
     item
+}
+
+/// The frame that came beside the members is decoded here too. Its words count as the reading's own, so that none is
+/// lost; its numbers must be those of the members.
+fn check_against_frame(item: &mut Item, value: &RawValue) {
+    match frame(value) {
+        Framed::Unknown => {}
+        Framed::Reading(framed) => {
+            let agrees = match (&item.measured, &framed.measured) {
+                (Some(said), Some(framed)) => gatt::compare(said, framed),
+                // What is wrong with the members is said already.
+                (None, _) => true,
+                (Some(_), None) => false,
+            };
+            item.statuses = item.statuses.iter().chain(framed.statuses.iter()).collect();
+            if !agrees {
+                item.faults.push(Reason::DecodeMismatch);
+            }
+        }
+        Framed::Unreadable => item.faults.push(Reason::DecodeMismatch),
+    }
+}
+
+enum Framed {
+    /// Of a characteristic that nobody here reads: kept, as an unknown member is.
+    Unknown,
+    Reading(Box<Item>),
+    Unreadable,
+}
+
+fn frame(value: &RawValue) -> Framed {
+    let Ok(members) = members(value.get()) else { return Framed::Unreadable };
+    let member = |name: &str| members.iter().find(|(key, _)| key == name).and_then(|(_, value)| text(value));
+    let (Some(uuid), Some(hex)) = (member("char"), member("hex")) else { return Framed::Unreadable };
+    let Some(characteristic) = Characteristic::parse(&uuid.to_ascii_lowercase()) else { return Framed::Unknown };
+    let Some(octets) = octets(&hex) else { return Framed::Unreadable };
+    match gatt::decode(characteristic, &octets) {
+        Frame::Readings(items) => match <[Item; 1]>::try_from(items) {
+            Ok([item]) => Framed::Reading(Box::new(item)),
+            Err(_) => Framed::Unreadable,
+        },
+        Frame::Context(_) => Framed::Unknown,
+        Frame::Unreadable(_) => Framed::Unreadable,
+    }
+}
+
+fn octets(hex: &str) -> Option<Bytes> {
+    let (pairs, rest) = hex.as_bytes().as_chunks::<2>();
+    let digit = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    let octet = |[high, low]: &[u8; 2]| Some(digit(*high)? << 4 | digit(*low)?);
+    if rest.is_empty() { pairs.iter().map(octet).collect() } else { None }
 }
 
 fn seq(value: &RawValue) -> Result<Option<i64>, Reason> {

@@ -93,7 +93,7 @@ fn unknown_members_and_odd_words_are_kept_and_never_an_error() {
     let long = "n".repeat(501);
     let item = one(&format!(
         r#"{{"seq":1,"kind":"blood_glucose","glucose":"HI","unit":"mg/dL","meal":"elevenses","status":["low_battery","sleepy"],
-            "note":"{long}","raw":{{"char":"2a18","hex":"00"}},"col\"our":"blue","session":"t","userSlot":300}}"#
+            "note":"{long}","raw":{{"char":"2a18","hex":"081300ea070301061e002000"}},"col\"our":"blue","session":"t","userSlot":300}}"#
     ));
     assert!(item.faults.is_empty());
     assert!(item.statuses.contains(Status::LowBattery));
@@ -105,6 +105,39 @@ fn unknown_members_and_odd_words_are_kept_and_never_an_error() {
     let message = read(r#"{"v":1,"vendor":{"x":[1,{}]},"readings":[{"seq":1,"a":2},{"seq":2}]}"#);
     assert_eq!(message.items[0].context.extra.as_deref(), Some(r#"{"a":2,"_message":{"vendor":{"x":[1,{}]}}}"#));
     assert_eq!(message.items[1].context.extra, None);
+}
+
+#[test]
+fn a_frame_beside_the_members_is_decoded_too() {
+    let faults = |members: &str, char: &str, hex: &str| {
+        one(&format!(r#"{{"seq":1,{members},"raw":{{"char":"{char}","hex":"{hex}"}}}}"#)).faults
+    };
+    let pressure = r#""kind":"blood_pressure","systolic":138,"diastolic":88,"unit":"mmHg""#;
+    let frame = "048a00580068003e00"; // 138/88, mean 104, pulse 62
+    assert_eq!(faults(pressure, "2a35", frame), []);
+    assert_eq!(faults(&format!("{pressure},\"pulse\":62.0"), "2A35", &frame.to_uppercase()), []);
+    assert_eq!(faults(pressure, "2a36", "00"), [], "a characteristic that nobody reads is kept unread");
+    let mismatch = [Reason::DecodeMismatch];
+    assert_eq!(faults(&format!("{pressure},\"pulse\":63"), "2a35", frame), mismatch);
+    assert_eq!(faults(&pressure.replace("138", "139"), "2a35", frame), mismatch);
+    for unreadable in ["", "048a", "048a0058006800 3e00", "zz", "0"] {
+        assert_eq!(faults(pressure, "2a35", unreadable), mismatch, "{unreadable}");
+    }
+    assert_eq!(faults(pressure, "2a18", "061500ea070301061e004ec011"), mismatch, "glucose is no pressure");
+    let glucose = r#""kind":"blood_glucose","glucose":6.2,"unit":"mmol/L""#;
+    let frame = "030000e407030e171700000070b011"; // 112 mg/dL, which its display shows as 6.2
+    assert_eq!(faults(glucose, "2a18", frame), []);
+    assert_eq!(faults(&glucose.replace("6.2", "6.4"), "2a18", frame), mismatch);
+    // The frame's own words are never lost, whatever the members say.
+    let control = r#""raw":{"char":"2a18","hex":"030000e407030e171700000070b01a"}"#;
+    assert!(one(&format!(r#"{{"seq":1,{glucose},{control}}}"#)).statuses.contains(Status::ControlSolution));
+}
+
+#[test]
+fn a_session_token_is_read_and_kept_nowhere() {
+    let item = one(r#"{"seq":1,"kind":"blood_glucose","glucose":6,"unit":"mmol/L","session":"secret-token"}"#);
+    assert_eq!((item.session.as_deref(), &item.context.extra), (Some("secret-token"), &None));
+    assert!(!format!("{item:?}").contains("secret"));
 }
 
 #[test]
