@@ -5,7 +5,8 @@
 
 use crate::{
     Done, Failure,
-    arguments::{AuditCommand, DeviceCommand, ImportOptions, InitOptions, UserCommand},
+    arguments::{AuditCommand, DeviceCommand, ImportOptions, InitOptions, StoreCommand, UserCommand},
+    config::Series,
     folder::{self, Owned},
 };
 use dashboard_api::admin::{self, NewDevice, NewUser};
@@ -38,6 +39,7 @@ pub(crate) fn init(options: &InitOptions) -> Done {
         admin::bootstrap(&store).await.map_err(|e| Failure::failed("first administrator", e))
     })?;
     device_ca(folder)?;
+    folder::keep_names(folder)?;
     if options.json {
         println!("{}", json!({ "username": username, "password": password }));
     } else {
@@ -147,6 +149,25 @@ pub(crate) fn audit(command: &AuditCommand) -> Done {
             Err(Failure::Failed(format!("audit row {seq}: it was changed, or one before it is missing")))
         }
     }
+}
+
+/// `store rebuild`
+pub(crate) fn store_command(command: &StoreCommand) -> Done {
+    let StoreCommand::Rebuild(options) = command;
+    let (config, _) = crate::config::load(options.config.as_deref())?;
+    if config.store.engine != Series::Questdb {
+        return Err(Failure::Configuration(
+            "store.engine: nothing to rebuild; only \"questdb\" has a projection".into(),
+        ));
+    }
+    let folder = &options.data.data_dir;
+    let _owned = Owned::take(folder, "stop it first; a running service mends its projection by itself")?;
+    let (_handle, drain) = Drain::new();
+    let store = Store::open(folder, Clock::system(), &drain)?;
+    let rows = store::questdb::rebuild(config.store.questdb, folder, store::questdb::Source::of(&store), &drain)
+        .map_err(|e| Failure::failed("store rebuild", e))?;
+    println!("{rows} readings are in QuestDB, counted");
+    Ok(())
 }
 
 /// `openapi`

@@ -31,11 +31,24 @@ pub(crate) fn claim_new(folder: &Path) -> Done {
         Ok(_) if folder.join(REGISTRY).exists() => return Err(refused("it is initialised already")),
         Ok(_) => return Err(refused("something else is in it; name a missing or an empty folder")),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            fs::create_dir_all(folder).map_err(|e| Failure::failed(folder.display(), e))?;
+            create_for_good(folder).map_err(|e| Failure::failed(folder.display(), e))?;
         }
         Err(e) => return Err(Failure::failed(folder.display(), e)),
     }
     private(folder)
+}
+
+/// Makes a folder and those above it that are missing, with names that a power cut does not take away.
+fn create_for_good(folder: &Path) -> std::io::Result<()> {
+    let folder = std::path::absolute(folder)?;
+    let missing: Vec<_> = folder.ancestors().take_while(|f| !f.exists()).map(Path::to_owned).collect();
+    fs::create_dir_all(&folder)?;
+    missing.iter().filter_map(|f| f.parent()).try_for_each(|above| File::open(above)?.sync_all())
+}
+
+/// The names in a folder outlive a power cut from here on.
+pub(crate) fn keep_names(folder: &Path) -> Done {
+    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Failure::failed(folder.display(), e))
 }
 
 /// Nobody else on the machine may look inside.
