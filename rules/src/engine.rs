@@ -196,6 +196,7 @@ impl<W: World> Engine<W> {
             let Self { world, cards, people, batch, dirty, .. } = self;
             let Some(person) = people.get_mut(&id) else { continue };
             let clean = person.dirty.is_none();
+            person.freshen(world, now)?;
             let mut scene = Scene { world, cards, now, decided, batch };
             match of_one {
                 [(_, point, _)] => person.judge(&mut scene, std::slice::from_ref(point))?,

@@ -69,6 +69,8 @@ pub(crate) struct Person {
     pub dirty: Option<Timestamp>,
     /// Start of the first week that has not been judged yet.
     pub open_week: Timestamp,
+    /// A binding changed: readings may have come or gone that no journal entry told of.
+    pub stale: bool,
     /// The earliest entry of this patient in the engine's queue.
     pub queued: Option<Timestamp>,
 }
@@ -83,16 +85,7 @@ impl Person {
         now: Timestamp,
     ) -> Result<Self, Error> {
         let id = patient.id;
-        let from = now.minus(RETENTION);
-        let recent = world.readings(id, from, Timestamp::MAX)?;
-        let window = Window::new(recent.iter().map(|r| Point::of(r)).collect(), from);
-        let last_valid = match window.newest_that(|p| p.valid) {
-            Some(p) => Some((p.at, p.id)),
-            None => {
-                let all = world.readings(id, Timestamp::MIN, from)?;
-                all.iter().rev().map(|r| Point::of(r)).find(|p| p.valid).map(|p| (p.at, p.id))
-            }
-        };
+        let (window, last_valid) = recent(world, id, now)?;
         let zone = patient.time_zone.as_deref().and_then(|z| Zone::named(z).ok()).unwrap_or_else(|| site.clone());
         let remembered_from = now.minus(MEMORY);
         let mut concluded: Vec<Concluded> = world
@@ -116,9 +109,11 @@ impl Person {
             silence_done: Timestamp::MIN,
             dirty: None,
             open_week: Timestamp::MIN,
+            stale: false,
             queued: None,
         };
         this.update(world, cards, patient, site, now);
+        this.stale = false;
         for rule in acute::RULES {
             let over = |p: &Point| p.valid && this.limits.over(rule, p);
             this.last_over[rule as usize] = this.window.newest_that(over).map(|p| p.at);
@@ -140,9 +135,20 @@ impl Person {
         if let Some(numbers) = cards.numbers(Rule::Adh1, &patient) {
             self.steps = adherence::Steps::of(&numbers);
         }
-        self.bound = world.bound(patient.id);
+        let bound = world.bound(patient.id);
+        self.stale |= bound != self.bound;
+        self.bound = bound;
         self.patient = patient;
         self.open_week = schedule::weeks(schedule::last_slot(now, &self.zone), &self.zone)[2];
+    }
+
+    /// Reads the recent readings anew where a binding changed. They are looked at with the next reading or Monday:
+    /// re-attribution by itself tells nobody anything.
+    pub(crate) fn freshen<W: World>(&mut self, world: &W, now: Timestamp) -> Result<(), Error> {
+        if std::mem::take(&mut self.stale) {
+            (self.window, self.last_valid) = recent(world, self.id(), now)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn id(&self) -> PatientId {
@@ -320,6 +326,7 @@ impl Person {
         self.open_week = schedule::weeks(slot, &self.zone)[2];
         self.limits = Limits::of(scene.cards, &self.patient, scene.now, &self.zone);
         self.forget(scene.now);
+        self.freshen(scene.world, scene.now)?;
         if self.last_valid.is_none_or(|(at, _)| at < schedule::weeks(slot, &self.zone)[1]) {
             return Ok(());
         }
@@ -384,4 +391,22 @@ impl Person {
     pub(crate) fn held_before(&self, rule: Rule, at: Timestamp) -> Option<&Concluded> {
         self.concluded.iter().rev().find(|c| c.rule == rule && c.effective_at < at && !c.is_info())
     }
+}
+
+/// The last readings of a patient, and the newest that counts, however old.
+fn recent<W: World>(
+    world: &W,
+    id: PatientId,
+    now: Timestamp,
+) -> Result<(Window, Option<(Timestamp, ReadingId)>), Error> {
+    let from = now.minus(RETENTION);
+    let window = Window::new(world.readings(id, from, Timestamp::MAX)?.iter().map(|r| Point::of(r)).collect(), from);
+    let last = match window.newest_that(|p| p.valid) {
+        Some(p) => Some((p.at, p.id)),
+        None => {
+            let all = world.readings(id, Timestamp::MIN, from)?;
+            all.iter().rev().map(|r| Point::of(r)).find(|p| p.valid).map(|p| (p.at, p.id))
+        }
+    };
+    Ok((window, last))
 }

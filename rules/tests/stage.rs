@@ -29,6 +29,21 @@ impl Service {
 
     /// A patient with a meter.
     async fn person(&self) -> (PatientId, DeviceKey) {
+        let person = self.stranger().await;
+        self.bind(person).await;
+        person
+    }
+
+    async fn bind(&self, (patient, device): (PatientId, DeviceKey)) {
+        let (from, recorded_at) = (at("2020-01-01T00:00:00+08:00"), self.clock.now());
+        let id = BindingId::new(0);
+        let binding = Binding { id, device, slot: Slot::Any, from, to: None, patient, recorded_at };
+        self.store.create_binding(binding).await.unwrap();
+        self.store.readings().reattribute(device).await.unwrap();
+    }
+
+    /// A patient and a meter that is not theirs yet.
+    async fn stranger(&self) -> (PatientId, DeviceKey) {
         let mut plan = Plan::default();
         plan.measuring.blood_pressure_per_week = Some(14.0);
         let patient = self.store.create_patient(story::patient(plan, self.clock.now())).await.unwrap().id;
@@ -43,10 +58,6 @@ impl Service {
             revoked: false,
         };
         let device = self.store.create_device(device).await.unwrap().key;
-        let (from, recorded_at) = (at("2020-01-01T00:00:00+08:00"), self.clock.now());
-        let id = BindingId::new(0);
-        let binding = Binding { id, device, slot: Slot::Any, from, to: None, patient, recorded_at };
-        self.store.create_binding(binding).await.unwrap();
         (patient, device)
     }
 
@@ -56,7 +67,8 @@ impl Service {
         let now = self.clock.now();
         let work = move |desk: &mut store::Desk<'_>| {
             for mut reading in readings {
-                reading.patient = Some(patient);
+                let bound = !desk.bindings(device).is_empty();
+                reading.patient = bound.then_some(patient);
                 reading.device = device;
                 reading.received_at = now;
                 let told = Some(reading.measured_at);
@@ -188,5 +200,21 @@ async fn the_same_batch_twice_changes_nothing_and_a_retraction_is_told_once() {
     let events = service.store.findings_after(3, 10).await.unwrap();
     assert_eq!(events.iter().filter(|e| e.kind == FindingChange::Retracted).count(), 1);
     assert_eq!(service.severities(person.0).await, ["info", "info"]);
+    service.close().await;
+}
+
+#[tokio::test]
+async fn a_reading_that_finds_its_patient_pages_nobody_but_counts_with_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::open(folder.path(), at(START)).await;
+    let person = service.stranger().await;
+    service.message(person, vec![bp(1, at(START), 188, 114), bp(2, at(START).plus(minutes(1)), 189, 114)]).await;
+    service.goto(at(START).plus(minutes(2))).await;
+    service.bind(person).await;
+    service.goto(at(START).plus(minutes(3))).await;
+    assert!(service.severities(person.0).await.is_empty());
+    service.message(person, vec![bp(3, service.clock.now(), 190, 115)]).await;
+    service.rules.settle().await;
+    assert_eq!(service.severities(person.0).await, ["critical"]);
     service.close().await;
 }
