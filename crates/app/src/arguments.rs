@@ -38,6 +38,9 @@ pub(crate) enum Command {
     /// The audit chain
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// The time series and its projection
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Everything stored, to stdout, while the service runs or not
     Export(ExportOptions),
     /// A consistent copy of the data folder, while the service runs or not
@@ -168,6 +171,12 @@ pub(crate) enum ConfigCommand {
         #[arg(long)]
         origin: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Throw QuestDB's table away and fill it from the embedded series, on a stopped service
+    Rebuild(RunOptions),
 }
 
 #[derive(Debug, Subcommand)]

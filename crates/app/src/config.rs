@@ -72,19 +72,29 @@ pub(crate) enum LogFormat {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct StoreConfig {
-    pub(crate) engine: Engine,
+    pub(crate) engine: Series,
+    pub(crate) questdb: store::questdb::Config,
 }
 
+/// The embedded series is always kept; QuestDB is a projection of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Engine {
+pub(crate) enum Series {
     Embedded,
+    Questdb,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { engine: Engine::Embedded }
+        Self { engine: Series::Embedded, questdb: store::questdb::Config::default() }
     }
+}
+
+/// The commit point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Engine {
+    Embedded,
 }
 
 /// What makes a reading durable.

@@ -1,6 +1,11 @@
 //! `doctor`: what this machine and this installation can do, in words, before a clinic relies on it.
 
-use crate::{Done, Failure, arguments::RunOptions, config, folder};
+use crate::{
+    Done, Failure,
+    arguments::RunOptions,
+    config::{self, Series},
+    folder,
+};
 use rustix::process::{Resource, getrlimit};
 use std::{
     fs::File,
@@ -62,6 +67,20 @@ pub(crate) fn doctor(options: &RunOptions) -> Done {
     match broker::check(&config.broker) {
         Ok(()) => tell(true, "certificates", "as configured".into()),
         Err(e) => tell(false, "certificates", e.to_string()),
+    }
+    if config.store.engine == Series::Questdb {
+        match store::questdb::doctor(&config.store.questdb) {
+            Ok(report) => {
+                let suspended = if report.suspended { ", SUSPENDED" } else { "" };
+                let (version, mode, rows) = (report.version, report.commit_mode, report.rows);
+                let behind = report.lag_transactions;
+                let words =
+                    format!("{version}, commit mode {mode}, {rows} rows, {behind} transactions behind{suspended}");
+                tell(!report.suspended, "questdb", words);
+                report.warnings.into_iter().for_each(|w| tell(true, "questdb", w));
+            }
+            Err(e) => tell(false, "questdb", e.to_string()),
+        }
     }
     if well { Ok(()) } else { Err(Failure::Quiet) }
 }

@@ -14,6 +14,7 @@ pub(crate) struct Stages {
     pub(crate) store: Store,
     pub(crate) broker: broker::Handle,
     pub(crate) alerts: alerts::Handle,
+    pub(crate) questdb: Option<store::questdb::Handle>,
     pub(crate) metrics: PrometheusHandle,
 }
 
@@ -77,7 +78,15 @@ async fn checks(stages: &Stages) -> Vec<Check> {
     [("journal", journal_reason), ("registry", registry), ("router", router)]
         .into_iter()
         .map(|(name, reason)| Check { name, ok: reason.is_none(), reason })
+        .chain(projection(stages))
         .collect()
+}
+
+/// QuestDB is said, never waited for: devices must not notice its absence.
+fn projection(stages: &Stages) -> Option<Check> {
+    let health = stages.questdb.as_ref()?.health();
+    let words = health.reason.clone().unwrap_or_else(|| format!("{:?}", health.state).to_lowercase());
+    Some(Check { name: "questdb", ok: true, reason: health.is_alarming().then_some(words) })
 }
 
 /// Each stage's own counters, as `/metrics` shows them: one source of figures.
@@ -91,7 +100,7 @@ fn pipeline(stages: &Stages) -> Vec<StageFigures> {
         (total("hearthbeat_broker_publishes_total"), total("hearthbeat_broker_pubacks_total"));
     let refused = total("hearthbeat_broker_refused_total") + total("hearthbeat_broker_forbidden_total");
     let rules_lag = journal.position.saturating_sub(journal.consumed);
-    vec![
+    let mut all = vec![
         figures("broker", publishes, acknowledged, total("hearthbeat_broker_in_flight"), refused),
         figures(
             "ingest",
@@ -115,7 +124,12 @@ fn pipeline(stages: &Stages) -> Vec<StageFigures> {
             total("hearthbeat_alerts_unacknowledged_criticals"),
             total("hearthbeat_alerts_errors_total"),
         ),
-    ]
+    ];
+    if let Some(health) = stages.questdb.as_ref().map(store::questdb::Handle::health) {
+        let behind = health.committed.saturating_sub(health.checked);
+        all.push(figures("questdb", health.sent, health.checked, behind, health.quarantined));
+    }
+    all
 }
 
 /// The sum of a metric over its labels.

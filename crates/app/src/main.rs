@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         Command::User(command) => admin::user(&command),
         Command::Import(options) => admin::import(&options),
         Command::Audit(command) => admin::audit(&command),
+        Command::Store(command) => admin::store_command(&command),
         Command::Check(options) => check::check(&options),
         Command::Doctor(options) => doctor::doctor(&options),
         Command::Config(command) => check::show(&command),

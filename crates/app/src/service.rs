@@ -1,11 +1,17 @@
 //! All stages, wired and running: what `run` keeps alive and `demo` builds on.
 
-use crate::{Failure, config::Config, links::Stages, pace::Pace};
+use crate::{
+    Failure,
+    config::{Config, Series},
+    links::Stages,
+    pace::Pace,
+};
 use futures_util::future::BoxFuture;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use runtime::{Clock, Drain, DrainHandle, Fatal, Paced};
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
-use store::Store;
+use store::{Store, questdb};
+use tokio::sync::broadcast::error::RecvError;
 use vitals::Zone;
 
 /// From the signal to the last byte; the contract promises an end within 10 s.
@@ -45,6 +51,10 @@ impl Service {
         let time_zone = config.site.time_zone;
         let zone = Zone::named(&time_zone).map_err(|e| Failure::failed("site.time_zone", e))?;
         let store = Store::open(folder, clock.clone(), &root)?.in_zone(zone.clone());
+        let questdb = match config.store.engine {
+            Series::Embedded => None,
+            Series::Questdb => Some(project(&store, config.store.questdb, &root)?),
+        };
         let ingest =
             ingest::start(ingest::Config { time_zone, reset_days: config.ingest.reset_days }, store.clone(), &root)
                 .await
@@ -60,7 +70,7 @@ impl Service {
             .map_err(|e| Failure::failed("broker", e))?;
         let paced: Vec<Arc<dyn Paced>> = vec![Arc::new(rules.clone()), Arc::new(alerts.clone())];
         let pace = clock.is_manual().then(|| Pace::new(clock, paced, folder.to_owned()));
-        let stages = Stages { store: store.clone(), broker: edge.clone(), alerts, metrics };
+        let stages = Stages { store: store.clone(), broker: edge.clone(), alerts, questdb, metrics };
         let links = crate::links::links(&stages, zone.clone(), pace);
         let http = http.serve(config.api, store.clone(), links, &root).await.map_err(|e| Failure::failed("api", e))?;
         crate::live::copy(store.clone(), edge.clone(), zone, &root);
@@ -79,6 +89,31 @@ impl Service {
         drop((store, broker, rules));
         drain.drained(DRAIN_DEADLINE).await
     }
+}
+
+/// QuestDB follows the journal; readings that got another patient are sent again. Its absence stops nothing.
+fn project(store: &Store, config: questdb::Config, drain: &Drain) -> Result<questdb::Handle, Failure> {
+    let handle = questdb::start(config, store.folder(), questdb::Source::of(store), drain)
+        .map_err(|e| Failure::failed("store.questdb", e))?;
+    let (mut moved, projector) = (store.readings().moved(), handle.clone());
+    tokio::spawn(async move {
+        loop {
+            let mended = match moved.recv().await {
+                Ok((first, last)) => {
+                    projector.rewrite(first, last.plus(Duration::from_micros(1))).await.map_err(|e| e.to_string())
+                }
+                Err(RecvError::Lagged(_)) => Err("too many changes at once".to_owned()),
+                Err(RecvError::Closed) => return,
+            };
+            if let Err(reason) = mended {
+                tracing::error!(
+                    reason,
+                    "QuestDB shows readings under a former patient until `hearthbeat store rebuild`"
+                );
+            }
+        }
+    });
+    Ok(handle)
 }
 
 fn recorder() -> Result<PrometheusHandle, Failure> {

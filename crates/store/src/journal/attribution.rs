@@ -148,6 +148,11 @@ impl Writer {
         }
         memory.weeks.extend(moved.iter().map(|(_, after)| series_key(after).0));
         memory.assigned.extend(by_hand);
+        let times = || moved.iter().map(|(_, after)| after.measured_at);
+        if let (Some(first), Some(last)) = (times().min(), times().max()) {
+            // Nobody listens where there is no projection.
+            let _ = self.shared.moved.send((first, last));
+        }
         Ok(())
     }
 

@@ -39,7 +39,7 @@ use std::{
     },
     thread,
 };
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, broadcast, oneshot, watch};
 use vitals::{DeviceKey, Entry, Kind, PatientId, ReadingId, Timestamp};
 use writer::{Finish, Job, Writer};
 
@@ -53,12 +53,17 @@ pub struct Readings {
     shared: Arc<Shared>,
 }
 
+/// Changes of owner that a listener may be behind; the oldest are dropped and the listener is told so.
+const MOVED: usize = 1024;
+
 /// What readers and the commit thread share.
 pub(crate) struct Shared {
     path: PathBuf,
     memory: RwLock<Memory>,
     readers: Readers,
     committed: watch::Sender<u64>,
+    /// Measurement times, first and last included, of readings that got another patient.
+    moved: broadcast::Sender<(Timestamp, Timestamp)>,
     room: Arc<Semaphore>,
     consumed: AtomicU64,
     /// Rows in memory at which they are frozen; tests make it small.
@@ -168,6 +173,7 @@ impl Readings {
             memory: RwLock::default(),
             readers: Readers::new(path),
             committed: watch::Sender::new(0),
+            moved: broadcast::Sender::new(MOVED),
             room: Arc::new(Semaphore::new(ROOM)),
             consumed: AtomicU64::new(0),
             freeze_at: AtomicUsize::new(writer::FREEZE),
@@ -247,6 +253,12 @@ impl Readings {
     /// The highest committed position, and a wake-up when it grows.
     pub fn committed(&self) -> watch::Receiver<u64> {
         self.shared.committed.subscribe()
+    }
+
+    /// Tells of stored readings that got another patient: first and last measurement time. Somebody who is more than
+    /// a thousand changes behind is told that some are missing.
+    pub fn moved(&self) -> broadcast::Receiver<(Timestamp, Timestamp)> {
+        self.shared.moved.subscribe()
     }
 
     /// Rules have concluded everything up to here. Shown in [`Readings::health`]; nothing is dropped because of it.
