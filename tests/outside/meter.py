@@ -77,6 +77,7 @@ class Meter(threading.Thread):
         self.window, self.per_message, self.pause, self.last = window, per_message, per_message / rate, last
         self.random = random.Random(f"{seed}-{device}")
         self.sent, self.acked, self.waiting = set(), set(), collections.OrderedDict()
+        self.acks = []              # (CLOCK_MONOTONIC in ns, numbers), each PUBACK when it was read
         self.seq, self.ending, self.trouble, self.due = 0, threading.Event(), None, 0.0
 
     def exhausted(self):
@@ -116,7 +117,9 @@ class Meter(threading.Thread):
             if head == 0x40:
                 if self.version == 5 and len(body) > 2 and body[2] >= 0x80:
                     raise PermissionError(f"{self.device}: a good message was refused with reason {body[2]:#x}")
-                self.acked.update(self.waiting.pop(int.from_bytes(body[:2], "big"), []))
+                seqs = self.waiting.pop(int.from_bytes(body[:2], "big"), [])
+                self.acked.update(seqs)
+                self.acks.append((time.monotonic_ns(), seqs))
 
     def run(self):
         while not (self.exhausted() and not self.waiting):

@@ -45,10 +45,10 @@ def free_port():
 
 
 class Sink:
-    """Catches webhooks: a list of (id, bytes, JSON), in order of arrival."""
+    """Catches webhooks: a list of (id, bytes, JSON), in order of arrival, and beside it when each came (monotonic ns)."""
 
     def __init__(self):
-        self.messages, self.lock = [], threading.Lock()
+        self.messages, self.times, self.lock = [], [], threading.Lock()
         sink = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -57,6 +57,7 @@ class Sink:
             def do_POST(self):
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 with sink.lock:
+                    sink.times.append(time.monotonic_ns())
                     sink.messages.append((self.headers.get("webhook-id"), body, json.loads(body or b"{}")))
                 self.send_response(200)
                 self.send_header("content-length", "0")
@@ -79,10 +80,12 @@ class Sink:
 class Service:
     """One data folder and the process that owns it; the same ports through every restart."""
 
-    def __init__(self, config=""):
+    def __init__(self, config="", arguments=(), environment=None, folder=None):
+        """`arguments` of `run` and `environment` (of `init` too) hold for every start until they are changed."""
         if not os.path.exists(BINARY):
             raise Broken(f"{BINARY} is not there: cargo build --release")
-        self.folder = tempfile.mkdtemp(prefix="hearthbeat-outside-")
+        self.arguments, self.environment = list(arguments), environment or {}
+        self.folder = folder or tempfile.mkdtemp(prefix="hearthbeat-outside-")
         self.data = os.path.join(self.folder, "data")
         self.process, self.token, self.sink = None, None, Sink()
         self.mqtt, self.http = ("127.0.0.1", free_port()), ("127.0.0.1", free_port())
@@ -102,7 +105,8 @@ url = "{self.sink.url}"
 secret = "{SECRET}"
 {config}''')
         try:
-            done = subprocess.run([BINARY, "init", "--data-dir", self.data, "--json"], capture_output=True, text=True, timeout=60)
+            done = subprocess.run([BINARY, "init", "--data-dir", self.data, "--json"], capture_output=True, text=True, timeout=60,
+                                  env={**os.environ, **self.environment})
             if done.returncode:
                 raise Broken(f"init: exit {done.returncode}: {done.stderr[-400:]}")
             self.admin = json.loads(done.stdout)
@@ -111,8 +115,8 @@ secret = "{SECRET}"
             raise
 
     def start(self, wait=60):
-        self.process = subprocess.Popen([BINARY, "run", "--config", self.config, "--data-dir", self.data],
-                                        stdout=self.log, stderr=self.log, start_new_session=True)
+        self.process = subprocess.Popen([BINARY, "run", "--config", self.config, "--data-dir", self.data, *self.arguments],
+                                        stdout=self.log, stderr=self.log, start_new_session=True, env={**os.environ, **self.environment})
         path = os.path.join(self.data, "addresses.json")
 
         def ready():
