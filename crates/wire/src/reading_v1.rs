@@ -57,6 +57,9 @@ pub enum SentTime {
 impl SentTime {
     /// RFC 3339, with or without offset. None for anything else, impossible dates included.
     pub fn parse(text: &str) -> Option<Self> {
+        if let Some(wall) = Zone::plain_wall(text) {
+            return Some(Self::Wall(wall)); // the usual case, without the price of an error
+        }
         if let Ok(moment) = Timestamp::parse_rfc3339(text) {
             return Some(Self::Moment(moment));
         }
