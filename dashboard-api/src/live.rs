@@ -6,7 +6,7 @@
 
 use parking_lot::Mutex;
 use runtime::Drain;
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 use store::Store;
 use tokio::sync::watch;
 use vitals::{AlertId, Entry, PatientId};
@@ -15,6 +15,8 @@ use vitals::{AlertId, Entry, PatientId};
 const RING: usize = 4096;
 /// Entries read at a time.
 const PAGE: usize = 512;
+/// Between two looks, so that a flood of commits is not a flood of wake-ups.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Something that happened.
 #[derive(Debug, Clone)]
@@ -125,6 +127,7 @@ impl Hub {
                 more = committed.changed() => if more.is_err() { return },
                 more = changes.changed() => if more.is_err() { return },
             }
+            tokio::time::sleep(LOOK_EVERY).await;
             let (now, changed) = (*committed.borrow_and_update(), *changes.borrow_and_update());
             if self.0.last.receiver_count() == 0 {
                 (position, change) = (now, changed); // nobody looks

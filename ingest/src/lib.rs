@@ -5,9 +5,13 @@
 
 pub mod admit;
 mod desk;
+mod frames;
 pub mod place;
 pub mod plausible;
+mod replay;
 pub mod time;
+
+pub use replay::Replayed;
 
 use bytes::Bytes;
 use desk::{Answer, Arrival};
@@ -39,6 +43,9 @@ impl Default for Config {
     }
 }
 
+/// Readings that one frame may hold: the records of a continuous monitor, at 6 octets each in a value of 512.
+const MOST_RECORDS: usize = 86;
+
 /// What can go wrong at start.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -58,6 +65,7 @@ pub struct Handle {
     store: Store,
     zone: Zone,
     reset_days: Arc<BTreeMap<String, Date>>,
+    meters: Arc<Meters>,
 }
 
 /// Starts the stage. It has no task of its own: its work is done by the broker's tasks and the store's commit thread.
@@ -67,7 +75,7 @@ pub struct Handle {
 #[allow(clippy::unused_async)] // every stage starts alike
 pub async fn start(config: Config, store: Store, _drain: &Drain) -> Result<Handle, Error> {
     let zone = Zone::named(&config.time_zone).map_err(|_| Error::Zone(config.time_zone.clone()))?;
-    Ok(Handle { store, zone, reset_days: Arc::new(config.reset_days) })
+    Ok(Handle { store, zone, reset_days: Arc::new(config.reset_days), meters: Arc::new(Meters::new()) })
 }
 
 impl Handle {
@@ -85,16 +93,22 @@ impl Handle {
         payload: Bytes,
     ) -> impl Future<Output = Result<Bytes, Unavailable>> + Send + 'static + use<> {
         let arrival = Arrival {
-            device: device.key,
+            device,
             route: Cow::Borrowed("readings"),
             received_at: self.store.clock().now(),
             zone: self.zone.clone(),
-            reset_day: device.model.as_ref().and_then(|m| self.reset_days.get(m)).copied(),
+            reset_days: self.reset_days.clone(),
         };
         let work: BoxFuture<'static, _> = match (route, tree) {
             (Up::Hello | Up::Status, _) => Box::pin(std::future::ready(Ok(Bytes::new()))),
             (Up::Readings, tree) => self.readings(arrival, tree, payload),
-            // Frames, FHIR and vendors' payloads wait, whole, for the adapters that will read them.
+            (Up::Gatt(characteristic), _) => {
+                let arrival = Arrival { route: Cow::Owned(Up::Gatt(characteristic).tail()), ..arrival };
+                self.commit(arrival, None, MOST_RECORDS, move |arrival, desk| {
+                    arrival.take_frame(characteristic, &payload, desk)
+                })
+            }
+            // FHIR and vendors' payloads wait, whole, for the adapters that will read them.
             (other, _) => {
                 let arrival = Arrival { route: Cow::Owned(other.tail()), ..arrival };
                 self.whole(arrival, payload, Reason::KindUnknown, None)
@@ -110,7 +124,7 @@ impl Handle {
                 let (id, size) = (message.id.take(), message.items.len());
                 self.commit(arrival, id, size, move |arrival, desk| match tree {
                     Tree::Devices => arrival.take(&message, desk),
-                    Tree::Gateways => arrival.take_claims(&message, desk),
+                    Tree::Gateways => arrival.take_for_others(&message, desk),
                 })
             }
         }
@@ -133,34 +147,59 @@ impl Handle {
         size: usize,
         work: impl FnOnce(&Arrival, &mut Desk<'_>) -> Result<Answer, StoreError> + Send + 'static,
     ) -> BoxFuture<'static, Result<Bytes, Unavailable>> {
-        let (zone, server_time) = (self.zone.clone(), arrival.received_at);
+        let (zone, server_time, meters) = (self.zone.clone(), arrival.received_at, self.meters.clone());
         let day = server_time.day(&zone);
         let committed = self.store.readings().submit(day, size, move |desk| work(&arrival, desk));
         Box::pin(async move {
             // The store has logged the fault once; here it is only counted.
             let (results, stored_through) = committed.await.map_err(|_| {
-                metrics::counter!("hearthbeat_ingest_unavailable_total").increment(1);
+                meters.unavailable.increment(1);
                 Unavailable
             })?;
-            count(&results);
+            meters.count(&results);
             Ok(Receipt { message_id, server_time, results, stored_through }.to_json(&zone))
         })
     }
 }
 
-fn count(results: &[Outcome]) {
-    metrics::counter!("hearthbeat_ingest_messages_total").increment(1);
-    let of = |verdict: Verdict| results.iter().filter(|r| r.verdict == verdict).count() as u64;
-    for verdict in [
-        Verdict::Kept(Disposition::Stored),
-        Verdict::Kept(Disposition::Flagged),
-        Verdict::Kept(Disposition::Excluded),
-        Verdict::Duplicate,
-        Verdict::Quarantined,
-    ] {
-        let n = of(verdict);
-        if n > 0 {
-            metrics::counter!("hearthbeat_ingest_readings_total", "result" => verdict.as_str()).increment(n);
+/// What became of readings, counted. Looked up once: by name it costs a lock for each message.
+#[derive(Clone)]
+struct Meters {
+    messages: metrics::Counter,
+    unavailable: metrics::Counter,
+    by_verdict: [(Verdict, metrics::Counter); 5],
+}
+
+impl Meters {
+    fn new() -> Self {
+        let verdicts = [
+            Verdict::Kept(Disposition::Stored),
+            Verdict::Kept(Disposition::Flagged),
+            Verdict::Kept(Disposition::Excluded),
+            Verdict::Duplicate,
+            Verdict::Quarantined,
+        ];
+        Self {
+            messages: metrics::counter!("hearthbeat_ingest_messages_total"),
+            unavailable: metrics::counter!("hearthbeat_ingest_unavailable_total"),
+            by_verdict: verdicts
+                .map(|v| (v, metrics::counter!("hearthbeat_ingest_readings_total", "result" => v.as_str()))),
         }
+    }
+
+    fn count(&self, results: &[Outcome]) {
+        self.messages.increment(1);
+        for (verdict, counter) in &self.by_verdict {
+            let n = results.iter().filter(|r| r.verdict == *verdict).count() as u64;
+            if n > 0 {
+                counter.increment(n);
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Meters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meters")
     }
 }

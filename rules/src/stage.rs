@@ -25,6 +25,9 @@ const PULL: usize = 2000;
 const PULLS: usize = 8;
 /// The position alone is written no more often: judging a little again after a crash is cheaper than an fsync.
 const POSITION_EVERY: Duration = Duration::from_millis(250);
+/// While the journal grows it is looked at no more often: a look costs two changes of thread, whether it finds one reading
+/// or hundreds, and nobody can tell a finding that is this much older.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// After a fault of the store.
 const RETRY: Duration = Duration::from_secs(1);
 /// Waiting requests to settle. Full: the test clock waits.
@@ -113,6 +116,7 @@ async fn run(
     let mut directory = store.directory().changes();
     let mut settling: Vec<oneshot::Sender<bool>> = Vec::new();
     loop {
+        let looked = tokio::time::Instant::now();
         let last = drain.is_stopping();
         let force = last || !settling.is_empty();
         let Ok((returned, outcome)) = tokio::task::spawn_blocking(move || {
@@ -149,7 +153,11 @@ async fn run(
             continue;
         }
         tokio::select! {
-            _ = committed.changed() => {}
+            _ = committed.changed() => tokio::select! {
+                () = tokio::time::sleep_until(looked + LOOK_EVERY) => {}
+                Some(answer) = inbox.recv() => settling.push(answer),
+                () = drain.stopping() => {}
+            },
             _ = directory.changed() => {}
             () = store.clock().sleep_until_some(worker.engine.next_due()), if pause != Some(RETRY) => {}
             Some(answer) = inbox.recv() => settling.push(answer),

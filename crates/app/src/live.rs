@@ -5,12 +5,15 @@
 
 use runtime::Drain;
 use serde_json::{Value, json};
+use std::time::Duration;
 use store::{JournalEntry, Store};
 use vitals::{Entry, OrganisationId, Reading, Values, Zone};
 use wire::topic::{Live, live};
 
 /// Entries a look; more wait for the next.
 const CHUNK: usize = 1000;
+/// Between two looks, so that a flood of commits is not a flood of wake-ups.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Copies until the drain; ends with it.
 pub(crate) fn copy(store: Store, edge: broker::Handle, zone: Zone, drain: &Drain) {
@@ -23,9 +26,10 @@ pub(crate) fn copy(store: Store, edge: broker::Handle, zone: Zone, drain: &Drain
                 changed = committed.changed() => if changed.is_err() { return },
                 () = drain.stopping() => return,
             }
+            tokio::time::sleep(LOOK_EVERY).await;
             // Nobody listens: skip, at no cost.
             if !edge.has_followers() {
-                position = *committed.borrow();
+                position = *committed.borrow_and_update();
                 continue;
             }
             while let Ok(entries) = store.readings().entries_after(position, CHUNK) {
