@@ -23,9 +23,11 @@ pub struct LevelHandle(reload::Handle<EnvFilter, Registry>);
 #[error("log level {0:?}: use error, warn, info, debug, trace or a filter such as broker=debug,info")]
 pub struct LevelError(String);
 
+/// Libraries that print whole packets, addresses or statements below a warning.
+const QUIET: &str = "rumqttd=warn,rustls=warn,hyper=warn,hyper_util=warn,reqwest=warn,h2=warn,tokio_postgres=warn";
+
 fn filter(level: &str) -> Result<EnvFilter, LevelError> {
-    // Libraries below warn level would print payloads (rumqttd prints whole packets at debug).
-    EnvFilter::try_new(format!("warn,{level}")).map_err(|_| LevelError(level.to_owned()))
+    EnvFilter::try_new(format!("{QUIET},{level}")).map_err(|_| LevelError(level.to_owned()))
 }
 
 /// Starts logging for this process. A second call changes nothing.
