@@ -172,6 +172,5 @@ pub(crate) fn store_command(command: &StoreCommand) -> Done {
 
 /// `openapi`
 pub(crate) fn openapi() -> Done {
-    println!("{}", dashboard_api::openapi_json());
-    Ok(())
+    crate::check::print_all(format!("{}\n", dashboard_api::openapi_json()).as_bytes())
 }

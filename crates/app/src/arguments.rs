@@ -229,6 +229,7 @@ pub(crate) struct CompletionsOptions {
 }
 
 pub(crate) fn completions(shell: clap_complete::Shell) -> Done {
-    clap_complete::generate(shell, &mut Arguments::command(), "hearthbeat", &mut std::io::stdout());
-    Ok(())
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "hearthbeat", &mut text);
+    crate::check::print_all(&text)
 }
