@@ -1,7 +1,7 @@
 //! Which life of a device's counter a reading belongs to, and whether it is known (contract: device protocol, section
 //! 3, "`seq` and `time` together"). Pure. Times are compared as sent, never as corrected.
 
-use store::{DeviceHistory, Epoch, Known, Span};
+use store::{DeviceHistory, ERASED, Epoch, Known, Span};
 use vitals::{ReadingId, Timestamp};
 
 /// Times that go back by less are the same clock.
@@ -48,6 +48,8 @@ pub fn place(history: &DeviceHistory, known: &[Known], n: Numbered) -> Place {
     let Some(current) = history.current() else { return Place::At { epoch: 0, newest: true } };
     if let Some(same) = known.iter().find(|k| k.told == n.told) {
         return match n.fingerprint {
+            // What was erased does not come back: its number is known, its values are not.
+            _ if same.fingerprint == ERASED => Place::Duplicate(same.id),
             Some(mark) if mark == same.fingerprint => Place::Duplicate(same.id),
             _ => Place::Conflict { epoch: same.epoch },
         };

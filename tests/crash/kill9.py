@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""kill -9 at random moments under load: what was acknowledged is stored exactly once, what was found is one episode.
+"""kill -9 under load, at random moments and at named points: what was acknowledged is stored once, what was found is one episode.
 
-    tests/crash/kill9.py [--kills 50] [--seed N] [--meters 8] [--keep]
+    tests/crash/kill9.py [--kills 6] [--named 14] [--long] [--seed N] [--meters 8] [--point NAME] [--keep]
 
 Meters with an outbox pipeline readings over MQTT 3.1.1 and 5 while the release binary is killed and started again;
 around each kill one patient has a crisis (two confirming pressures, or one severe low). In the end the clients' own
-lists are compared with `hearthbeat export`, with the day's books, with findings, episodes and the webhooks caught.
+lists are compared with `hearthbeat export`, with the day's books, with findings, episodes and the webhooks caught; then
+everything is sent again, and nothing may have changed but the number of duplicates.
+First --kills by SIGKILL at random moments; then, in an installation of its own, --named deaths at the points of POINTS, each
+reached a random number of times (HEARTHBEAT_CRASH_AT, which wants a test clock). --long: 100 and 100.
 Prints the seed and the command that repeats the run; the last line is `N passed, N failed`.
 """
 import argparse
@@ -13,45 +16,30 @@ import collections
 import datetime
 import os
 import random
+import resource
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "outside"))
 sys.dont_write_bytecode = True
+from compare import Checks, compare_books, compare_findings, compare_messages, compare_readings, ordinary  # noqa: E402
 from meter import CST, Meter  # noqa: E402
 from service import Broken, Service, until  # noqa: E402
 
-EVERYTHING = "from=1990-01-01T00:00:00Z&to=2100-01-01T00:00:00Z"
+MORNING = datetime.datetime(2026, 3, 2, 8, 0, tzinfo=CST)
+# Where the process dies, and up to how many passes it takes: enough to be anywhere in the load, few enough to be reached.
+POINTS = {
+    "journal.before_commit": 60, "journal.after_commit": 60, "journal.frozen": 3, "journal.mid_merge": 60, "journal.before_merged": 2,
+    "journal.after_merged": 2, "journal.before_checkpoint": 4, "journal.after_checkpoint": 4, "registry.before_commit": 12,
+    "registry.after_commit": 12, "rules.before_commit": 3, "rules.after_commit": 3, "alerts.before_commit": 2, "alerts.after_commit": 2,
+    "outbox.before_send": 2, "outbox.after_send": 2, "outbox.after_mark": 2,
+}
+HURRY = {"HEARTHBEAT_MERGE_AT": "400:80"}
+ARMED_WAIT = 8.0                # seconds for a point to be reached; then it is an ordinary kill -9
 
 
-def moment(text):
-    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
-
-
-class Checks:
-    """Counts promises, kept and broken."""
-
-    def __init__(self):
-        self.passed = self.failed = 0
-
-    def that(self, ok, name, detail=""):
-        self.passed, self.failed = self.passed + bool(ok), self.failed + (not ok)
-        if not ok:
-            print(f"FAILED  {name}" + (f": {detail}" if detail else ""), flush=True)
-
-
-def ordinary(start):
-    """Readings of a healthy person: a function of seq, so that what is stored can be compared value by value."""
-    def make(seq):
-        at = start + datetime.timedelta(seconds=seq)
-        return {"kind": "blood_pressure", "time": at.isoformat(), "systolic": 110 + seq % 19, "diastolic": 62 + seq % 17, "pulse": 58 + seq % 23, "unit": "mmHg"}
-    return make
-
-
-def crisis(kind):
-    """Two pressures over 180/110 two minutes apart, or one glucose below 3.0, measured just now."""
-    now = datetime.datetime.now(CST).replace(microsecond=0)
-
+def crisis(kind, now):
+    """Two pressures over 180/110 two minutes apart, or one glucose below 3.0, measured just before `now`."""
     def make(seq):
         at = (now - datetime.timedelta(minutes=4 - 2 * seq)).isoformat()
         if kind == "bp_crisis":
@@ -67,7 +55,7 @@ def storm(service, meters, patients, kills, dice):
         before = sum(len(m.acked) for m in meters)
         until("readings acknowledged after a start", 30, lambda: sum(len(m.acked) for m in meters) > before or any(m.trouble for m in meters), 0.002)
         (device, secret), concept = patients[number], dice.choice(["bp_crisis", "glucose_low_severe"])
-        make, last = crisis(concept)
+        make, last = crisis(concept, datetime.datetime.now(CST).replace(microsecond=0))
         meter = Meter(service.mqtt, device, secret, make, version=4 + number % 2, last=last, seed=number)
         wait, lead = dice.uniform(0.0, 0.8), dice.uniform(0.0, 0.05)
         time.sleep(max(0.0, wait - lead))           # the random moment is the test
@@ -83,6 +71,37 @@ def storm(service, meters, patients, kills, dice):
     return crises
 
 
+def named_storm(service, meters, patients, deaths, dice, only):
+    """Dies at one point after another. The crisis meters, with their concept; and how often each point was reached."""
+    crises, reached = [], collections.Counter()
+    points = [only] if only else dice.sample(list(POINTS), len(POINTS))
+    for number in range(deaths):
+        point = points[number % len(points)]
+        service.environment = {**HURRY, "HEARTHBEAT_CRASH_AT": f"{point}:{dice.randint(1, POINTS[point])}"}
+        (device, secret), concept = patients[number], dice.choice(["bp_crisis", "glucose_low_severe"])
+        make, last = crisis(concept, MORNING)
+        meter = Meter(service.mqtt, device, secret, make, version=4 + number % 2, last=last, seed=number)
+        crises.append((meter, concept))
+        try:
+            service.start()
+        except Broken:
+            if service.process.poll() is None:
+                raise                               # it did not die, it does not start
+        meter.start()
+        try:
+            until("the point", ARMED_WAIT, lambda: service.process.poll() is not None, 0.005)
+            if service.process.returncode != -6:    # abort: the point
+                raise Broken(f"{point}: ended with {service.process.returncode}: {service.tail()}")
+            reached[point] += 1
+        except Broken:
+            if service.process.poll() is not None:
+                raise
+            service.kill()
+    service.environment = dict(HURRY)
+    service.start()
+    return crises, reached
+
+
 def finish(checks, meters):
     for m in meters:
         m.ending.set()
@@ -92,113 +111,17 @@ def finish(checks, meters):
         checks.that(not m.is_alive() and not m.waiting, f"{m.device} gets every PUBACK in the end", f"{len(m.waiting)} messages still wait")
 
 
-def compare_readings(checks, service, meters):
-    """Each client's own list against the store, by (device, epoch, seq)."""
-    rows = service.export("readings")
-    keys = collections.Counter((r["device"], r["epoch"], r["seq"]) for r in rows)
-    doubled = [k for k, n in keys.items() if n > 1]
-    checks.that(not doubled, "(device, epoch, seq) is stored once", f"{len(doubled)} twice, first {doubled[:3]}")
-    by_device = collections.defaultdict(list)
-    for r in rows:
-        by_device[r["device"]].append(r)
-    held = service.export("quarantine")
-    checks.that(not held, "nothing good is quarantined", f"{len(held)} held, reasons {collections.Counter(str(h['reasons']) for h in held).most_common(3)}")
-    for m in meters:
-        stored = collections.Counter(int(r["seq"]) for r in by_device[m.device])
-        lost = sorted(m.acked - set(stored))
-        checks.that(not lost, f"{m.device}: every acknowledged reading is stored", f"{len(lost)} of {len(m.acked)} LOST, first {lost[:5]}")
-        twice = sorted(s for s, n in stored.items() if n > 1)
-        checks.that(not twice, f"{m.device}: none is stored twice", f"{len(twice)}, first {twice[:5]}")
-        strange = sorted(set(stored) - m.sent)
-        checks.that(not strange, f"{m.device}: none that nobody sent", f"first {strange[:5]}")
-        wrong = [r["seq"] for r in by_device[m.device] if int(r["seq"]) in m.sent and not same(r, m.make(int(r["seq"])))]
-        checks.that(not wrong, f"{m.device}: times and values as sent", f"{len(wrong)} differ, first seq {wrong[:5]}")
-    return len(rows)
-
-
-def same(row, sent):
-    if moment(row["measured_at"]) != moment(sent["time"]):
-        return False
-    return all(float(row[k]) == float(sent[k]) for k in ("systolic", "diastolic", "pulse", "glucose") if k in sent)
-
-
-def compare_books(checks, service, meters, rows, days):
-    total, devices = service.books(days)
-    sums = total["stored"] + total["duplicate"] + total["quarantined"] + total["rejected"]
-    checks.that(total["accepted"] == sums, "the books balance", str(total))
-    checks.that(total["stored"] == rows, "the books' stored are the store's rows", f"{total['stored']} against {rows}")
-    for m in meters:
-        stored = devices.get(m.device, {}).get("stored", 0)
-        checks.that(stored == len(m.sent), f"{m.device}: the books say what was sent", f"{stored} against {len(m.sent)}")
-
-
-def compare_findings(checks, service, crises, patient_of):
-    """Each crisis is one critical finding in one episode."""
-    alerts = {}
-    for meter, concept in crises:
-        patient = patient_of[meter.device]
-        mine = [a for a in service.items(f"/api/v1/alerts?state=all&limit=200&patient={patient}") if a["severity"] == "critical"]
-        checks.that([a["concept"] for a in mine] == [concept], f"{meter.device}: one critical episode", f"{[(a['concept'], a['state']) for a in mine]}")
-        found = [f for f in service.items(f"/api/v1/patients/{patient}/findings?limit=200&{EVERYTHING}") if f["severity"] == "critical" and not f.get("retractedAt")]
-        checks.that(len(found) >= 1, f"{meter.device}: a critical finding", f"{len(found)}")
-        ids = {a["id"] for a in mine}
-        checks.that(all(f["alertId"] in ids for f in found), f"{meter.device}: its findings are in that episode", f"{[f['alertId'] for f in found]}")
-        same_twice = collections.Counter((f["ruleId"], f["effectiveAt"], tuple(sorted(f["readingIds"]))) for f in found)
-        checks.that(all(n == 1 for n in same_twice.values()), f"{meter.device}: no finding twice", str(same_twice.most_common(1)))
-        alerts.update({a["id"]: meter.device for a in mine})
-    return alerts
-
-
-def compare_messages(checks, service, alerts):
-    """Level 1 was told once each under one webhook-id, with the same bytes each time; and nobody of level 1 was left out."""
-    with service.sink.lock:
-        caught = list(service.sink.messages)
-    ids, bodies = collections.defaultdict(set), collections.defaultdict(set)
-    for key, body, message in caught:
-        if message.get("type") != "alert.notification":
-            continue
-        data = message["data"]
-        ids[(data["alertId"], data["recipient"]["address"], data["level"], data["cycle"], data["severity"])].add(key)
-        bodies[key].add(body)
-    split = [k for k, keys in ids.items() if len(keys) > 1]
-    checks.that(not split, "each delivery has one webhook-id", f"{len(split)} have more, first {split[:2]}")
-    changed = [k for k, b in bodies.items() if len(b) > 1]
-    checks.that(not changed, "a repeated webhook has the same bytes", f"{len(changed)} differ, first {changed[:2]}")
-    told = collections.defaultdict(set)
-    for alert, address, level, _, severity in ids:
-        if level == 1 and severity == "critical":
-            told[alert].add(address)
-    for alert, device in alerts.items():
-        checks.that(told[alert] == {"gp", "manager"}, f"{device}: level 1 is told, and nobody else", str(sorted(told[alert])))
-    known = {d["id"] for d in service.export("deliveries")}
-    checks.that(set(bodies) <= known, "every webhook-id is a delivery of the store", f"{len(set(bodies) - known)} are not")
-    return sum(1 for _, _, m in caught if m.get("type") == "alert.notification"), len(bodies)
-
-
 def all_told(service, alerts):
     with service.sink.lock:
         told = {(m["data"]["alertId"], m["data"]["recipient"]["address"]) for _, _, m in service.sink.messages if m.get("type") == "alert.notification"}
     return all((a, who) in told for a in alerts for who in ("gp", "manager"))
 
 
-def run(args, checks, service):
-    dice = random.Random(args.seed)
-    begun = datetime.datetime.now(CST)
-    service.start()
-    team = service.district()["team"]
-    homes = service.enrol(team, args.meters + args.kills)
-    start = begun.replace(microsecond=0) - datetime.timedelta(hours=20)
-    meters = [Meter(service.mqtt, device, secret, ordinary(start), version=4 + n % 2, per_message=1 + 2 * (n % 3), rate=args.rate, last=60_000, seed=args.seed)
-              for n, (device, secret) in enumerate(homes[:args.meters])]
-    for m in meters:
-        m.start()
-    crises = storm(service, meters, homes[args.meters:], args.kills, dice)
-    everybody = meters + [m for m, _ in crises]
-    finish(checks, everybody)
-
+def compare(checks, service, everybody, crises, days):
+    """Everything that was promised of the clients' lists."""
     patient_of = {}
-    for device, _ in homes[args.meters:]:
-        patient_of[device] = service.ask("GET", f"/api/v1/devices/{device}/bindings")["items"][0]["patientId"]
+    for meter, _ in crises:
+        patient_of[meter.device] = service.ask("GET", f"/api/v1/devices/{meter.device}/bindings")["items"][0]["patientId"]
 
     def open_alerts():
         found = {a["patientId"]: a["id"] for a in service.items("/api/v1/alerts?state=all&limit=200") if a["severity"] == "critical"}
@@ -208,39 +131,95 @@ def run(args, checks, service):
         until("every level-1 message", 60, lambda: all_told(service, found.values()), 0.1)
     except Broken as e:
         checks.that(False, "crises are told", str(e))
-    days = sorted({begun.date().isoformat(), datetime.datetime.now(CST).date().isoformat()})
     alerts = compare_findings(checks, service, crises, patient_of)
     sent, distinct = compare_messages(checks, service, alerts)
     rows = compare_readings(checks, service, everybody)
     compare_books(checks, service, everybody, rows, days)
+    return rows, f"{len(alerts)} episodes, {distinct} deliveries ({sent} webhooks)"
+
+
+def send_again(checks, service, homes, everybody, crises, rows, days):
+    """Everything once more: nothing new is stored, found or told, and the books count each as a duplicate."""
+    before, _ = service.books(days)
+    episodes = len(service.items("/api/v1/alerts?state=all&limit=200"))
+    secrets = dict(homes)
+    twins = [Meter(service.mqtt, m.device, secrets[m.device], m.make, version=m.version, window=50, per_message=10, rate=20_000, last=max(m.sent)) for m in everybody]
+    for m in twins:
+        m.start()
+    for m in twins:
+        m.join(120)
+    checks.that(not any(m.trouble or m.waiting for m in twins), "everything sent again is acknowledged")
+    after, _ = service.books(days)
+    again = sum(len(m.sent) for m in twins)
+    checks.that(after["duplicate"] - before["duplicate"] == again, "sent again, each is a duplicate", f"{after['duplicate'] - before['duplicate']} of {again}")
+    checks.that(after["stored"] == before["stored"] == rows, "sent again, nothing new is stored", f"{rows} before, {after['stored']} after")
+    checks.that(compare_readings(checks, service, everybody) == rows, "sent again, the rows are the same")
+    checks.that(len(service.items("/api/v1/alerts?state=all&limit=200")) == episodes, "sent again, no new episode")
+
+
+def run(args, checks, service, deaths, named):
+    dice = random.Random(f"{args.seed}/{named}")
+    begun = MORNING if named else datetime.datetime.now(CST)
+    service.start()
+    team = service.district()["team"]
+    homes = service.enrol(team, args.meters + deaths)
+    start = begun.replace(microsecond=0) - datetime.timedelta(hours=20)
+    meters = [Meter(service.mqtt, device, secret, ordinary(start), version=4 + n % 2, per_message=1 + 2 * (n % 3), rate=args.rate, last=60_000, seed=args.seed)
+              for n, (device, secret) in enumerate(homes[:args.meters])]
+    if named:
+        service.kill()
+    for m in meters:
+        m.start()
+    if named:
+        crises, reached = named_storm(service, meters, homes[args.meters:], deaths, dice, args.point)
+        print(f"  reached {reached.total()} of {deaths}: {', '.join(f'{p} {n}' for p, n in sorted(reached.items()))}", flush=True)
+        checks.that(reached.total() >= deaths * 0.8, "the named points are reached", f"{reached.total()} of {deaths}")
+    else:
+        crises = storm(service, meters, homes[args.meters:], deaths, dice)
+    everybody = meters + [m for m, _ in crises]
+    finish(checks, everybody)
+    days = [MORNING.date().isoformat()] if named else sorted({begun.date().isoformat(), datetime.datetime.now(CST).date().isoformat()})
+    rows, told = compare(checks, service, everybody, crises, days)
+    send_again(checks, service, homes, everybody, crises, rows, days)
     checks.that(service.stop() == 0, "a clean stop at the end")
     acked = sum(len(m.acked) for m in everybody)
-    print(f"{args.kills} kills, {acked} readings acknowledged, {rows} stored, {len(crises)} crises, {len(alerts)} episodes, "
-          f"{distinct} deliveries ({sent} webhooks)", flush=True)
+    print(f"{deaths} {'named points' if named else 'kills'}, {acked} readings acknowledged, {rows} stored, {len(crises)} crises, {told}", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--kills", type=int, default=6, help="SIGKILL at random moments")
+    parser.add_argument("--named", type=int, default=14, help="deaths at named points")
+    parser.add_argument("--point", choices=sorted(POINTS), help="only this one")
+    parser.add_argument("--long", action="store_true", help="100 and 100")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--meters", type=int, default=8)
     parser.add_argument("--rate", type=float, default=150.0, help="readings a second and meter")
     parser.add_argument("--keep", action="store_true", help="leave the folder of a failed run for inspection")
     args = parser.parse_args()
     args.seed = args.seed if args.seed is not None else random.SystemRandom().randrange(1_000_000)
-    print(f"seed {args.seed}; again: tests/crash/kill9.py --kills {args.kills} --seed {args.seed} --meters {args.meters} --rate {args.rate:g}", flush=True)
-    checks, service = Checks(), None
-    try:
-        service = Service()
-        run(args, checks, service)
-    except Broken as e:
-        checks.that(False, "the run", str(e))
-    finally:
-        if service:
-            keep = args.keep and checks.failed > 0
-            service.close(keep)
-            if keep:
-                print(f"kept: {service.folder}")
+    if args.long:
+        args.kills = args.named = 100
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))        # a death at a named point is an abort
+    point = f" --point {args.point}" if args.point else ""
+    print(f"seed {args.seed}; again: tests/crash/kill9.py --kills {args.kills} --named {args.named}{point} --seed {args.seed} "
+          f"--meters {args.meters} --rate {args.rate:g}", flush=True)
+    checks = Checks()
+    for deaths, named in ((args.kills, False), (args.named, True)):
+        service, broken = None, checks.failed
+        try:
+            if deaths:
+                clock = ["--test-clock", f"manual={MORNING.isoformat()}"] if named else []
+                service = Service(arguments=clock, environment=dict(HURRY) if named else {})
+                run(args, checks, service, deaths, named)
+        except Broken as e:
+            checks.that(False, "the run", str(e))
+        finally:
+            if service:
+                keep = args.keep and checks.failed > broken
+                service.close(keep)
+                if keep:
+                    print(f"kept: {service.folder}")
     print(f"{checks.passed} passed, {checks.failed} failed", flush=True)
     sys.exit(1 if checks.failed else 0)
 

@@ -15,23 +15,27 @@ mod registry;
 
 pub use error::StoreError;
 pub use journal::{
-    BookRow, Desk, DeviceHistory, Epoch, JournalEntry, JournalHealth, Known, NewHeld, NewReading, ReadingQuery,
-    Readings, Snapshot, Span, fingerprint, number_without_counter,
+    BookRow, DayBooks, Desk, DeviceHistory, Dropped, ERASED, Epoch, ErasedReadings, JournalEntry, JournalHealth, Keep,
+    Known, Mismatch, NewHeld, NewReading, ReadingQuery, Readings, Recount, Snapshot, Span, Worn, fingerprint,
+    number_without_counter,
 };
 pub use registry::Registry;
 pub use registry::archive::Archive;
 pub use registry::audit::{AuditRecord, AuditRow, AuditVerdict, verify_audit};
 pub use registry::commands::DeviceCommand;
 pub use registry::directory::{self, Directory};
+pub use registry::edge::{Edge, KIOSK_SESSION, KioskSession, token_key};
 pub use registry::episodes::{
     Action, AlertBatch, AlertState, Command, CommandError, Delivery, DeliveryState, Episode, EpisodeQuery, Link,
     LinkError, StateFilter, TimelineEvent,
 };
+pub use registry::erase::{ErasedRecords, Erasure};
 pub use registry::findings::{CardRecord, FindingBatch, FindingChange, FindingEvent, RulesState, finding_id};
+pub use registry::keeping::{BackupRecord, record_backup, site_zone};
 pub use registry::outbox::{DeadAddress, NewMessage, Outcome, Outgoing};
 pub use registry::people::{Contact, Member, Organisation, OrganisationKind, Role, Team, User};
 pub use registry::roster::{
-    Calendar, CalendarDay, ChainFault, ChainWarning, DayKind, Leave, OnCallLevel, OnCallPerson, Override, Rota, Roster,
+    Calendar, CalendarDay, ChainFault, ChainWarning, DayKind, Leave, OnCallLevel, OnCallPerson, Override, Roster, Rota,
     Shift,
 };
 pub use registry::sessions::Session;

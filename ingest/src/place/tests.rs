@@ -44,6 +44,15 @@ fn the_same_again_is_a_duplicate_and_other_values_are_a_conflict() {
 }
 
 #[test]
+fn what_was_erased_does_not_come_back_under_its_number() {
+    let mut d = Device::default();
+    d.run(1, 9, 0);
+    d.stored[6].1.fingerprint = store::ERASED;
+    assert_eq!(d.send(7, Some(7), 1), Place::Duplicate(ReadingId::new(7)), "its values are not known any more");
+    assert_eq!(d.send(7, Some(30), 1), at(1, true), "the counter began anew");
+}
+
+#[test]
 fn out_of_order_and_with_gaps_is_simply_stored() {
     let mut d = Device::default();
     for seq in [10, 12, 11, 5, 1, 20, 15] {

@@ -164,16 +164,7 @@ impl Writer {
         let c = &self.connection;
         c.execute_batch("BEGIN IMMEDIATE").map_err(fault)?;
         for (before, after) in moved {
-            self.amend_journal(after)?;
-            let key = series_key(after);
-            // What a running merge has passed lies in the table already; what lies before it will come by itself.
-            let passed = self.merge.as_ref().is_some_and(|m| m.series.is_some_and(|at| key <= at));
-            let was_there = tables::delete_series(c, series_key(before))?;
-            let frozen = self.shared.memory.read().frozen.as_ref().is_some_and(|t| t.row(after.id).is_some());
-            if was_there || (passed && frozen) {
-                tables::insert_series(c, key, after)?;
-            }
-            tables::move_location(c, after)?;
+            self.rewrite(before, after)?;
         }
         if let Some((id, patient)) = by_hand {
             c.execute(
@@ -191,7 +182,7 @@ impl Writer {
     }
 
     /// Changes the journal's row where the reading is not merged yet, so that a restart sees the same.
-    fn amend_journal(&self, after: &Arc<Reading>) -> Result<(), StoreError> {
+    pub(super) fn amend_journal(&self, after: &Arc<Reading>) -> Result<(), StoreError> {
         let memory = self.shared.memory.read();
         let mut halves = memory.frozen.iter().map(|t| (t, self.active.other())).chain([(&memory.active, self.active)]);
         let Some((row, half)) = halves.find_map(|(t, half)| t.row(after.id).map(|row| (row, half))) else {

@@ -4,6 +4,7 @@
 
 use super::{
     DeviceHistory, Known,
+    amend::Amendments,
     books::day_number,
     memory::Memory,
     row::{IdentityKey, Row, digest, identity_key},
@@ -45,13 +46,14 @@ pub(super) struct Changes {
     pub(super) rows: Vec<Row>,
     pub(super) histories: HashMap<DeviceKey, DeviceHistory>,
     pub(super) duplicates: BTreeMap<(i32, DeviceKey), u64>,
+    pub(super) amendments: Amendments,
     identity: BTreeMap<IdentityKey, Known>,
     held: HashMap<(DeviceKey, i64), ReadingId>,
 }
 
 impl Changes {
     pub(super) fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.duplicates.is_empty()
+        self.rows.is_empty() && self.duplicates.is_empty() && self.amendments.is_empty()
     }
 }
 
@@ -86,6 +88,11 @@ impl<'a> Desk<'a> {
     pub(super) fn begin(&mut self, day: Date) {
         self.day = day_number(day);
         self.message = None;
+    }
+
+    /// Of receipt, as 20260301.
+    pub(super) const fn day(&self) -> i32 {
+        self.day
     }
 
     /// Who wore `device` when.

@@ -135,6 +135,11 @@ impl DeviceHistory {
             self.owners.insert(i, patient);
         }
     }
+
+    /// Forgets that a reading was ever given to `patient`.
+    pub fn disowned_by(&mut self, patient: PatientId) {
+        self.owners.retain(|owner| *owner != patient);
+    }
 }
 
 #[cfg(test)]

@@ -117,6 +117,8 @@ pub(super) struct Memory {
     pub(super) discarded: HashSet<ReadingId>,
     /// Readings that a person gave to a patient by hand.
     pub(super) assigned: HashMap<ReadingId, PatientId>,
+    /// Held entries that were replayed, by the day and device in whose books they were counted.
+    pub(super) released: BTreeMap<(i32, DeviceKey), u64>,
 }
 
 impl Memory {

@@ -74,21 +74,24 @@ impl Merge {
         let Some(frozen) = &memory.frozen else { return Ok(Inserted::Everything) };
         let mut weeks = HashSet::new();
         let mut left = 3 * budget;
+        let mut series = tables::Series::prepare(c)?;
         for (key, reading) in frozen.series.range((self.series.map_or(Unbounded, Excluded), Unbounded)).take(budget) {
-            tables::insert_series(c, *key, reading)?;
+            series.insert(*key, reading)?;
             weeks.insert(key.0);
             self.series = Some(*key);
             left -= 1;
         }
+        let mut identities = tables::Identities::prepare(c)?;
         let identity = frozen.identity.range((self.identity.map_or(Unbounded, Excluded), Unbounded));
         for (key, known) in identity.take(budget) {
-            tables::insert_identity(c, *key, known)?;
+            identities.insert(*key, known)?;
             self.identity = Some(*key);
             left -= 1;
         }
+        let mut locations = tables::Locations::prepare(c)?;
         for row in frozen.rows.iter().skip(self.rows).take(budget) {
             match &*row.entry {
-                Entry::Reading(reading) => tables::put_location(c, row.message, reading)?,
+                Entry::Reading(reading) => locations.put(row.message, reading)?,
                 Entry::Held(held) => tables::insert_held(c, row, held, digest(&held.route, &held.bytes))?,
             }
             self.rows += 1;

@@ -6,20 +6,29 @@
 //! Goes in: [`Desk`] work, which judges on the commit thread, in order. Comes out: durable rows, and answers.
 //! Must never: judge a reading, know a format, retry an fsync that failed.
 
+mod amend;
 mod attribution;
 mod books;
 mod desk;
+mod erase;
 mod history;
+mod keeping;
 mod memory;
 mod merge;
 mod query;
+mod recount;
+mod retention;
 mod row;
 mod snapshot;
 mod tables;
 mod writer;
 
 pub use desk::{Desk, NewHeld, NewReading};
+pub use erase::{ErasedReadings, Worn};
 pub use history::{DeviceHistory, Epoch, Span};
+pub use keeping::ERASED;
+pub use recount::{DayBooks, Mismatch, Recount};
+pub use retention::{Dropped, Keep};
 pub use row::{fingerprint, number_without_counter};
 pub use snapshot::Snapshot;
 
@@ -287,5 +296,7 @@ impl Readings {
     }
 }
 
+#[cfg(test)]
+mod keeping_tests;
 #[cfg(test)]
 mod tests;

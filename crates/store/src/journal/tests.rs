@@ -8,14 +8,14 @@ use std::borrow::Cow;
 use vitals::{Context, Decimal, Disposition, GlucoseValue, Held, Reading, Reason, Statuses, TimeQuality, Unit, Values};
 
 const DAY: Date = jiff::civil::date(2026, 3, 2);
-const START: i64 = 1_770_000_000;
+pub(super) const START: i64 = 1_770_000_000;
 
-struct Bench {
-    store: Store,
+pub(super) struct Bench {
+    pub(super) store: Store,
     _drain: DrainHandle,
 }
 
-fn open(folder: &Path, freeze_at: usize) -> Bench {
+pub(super) fn open(folder: &Path, freeze_at: usize) -> Bench {
     let (handle, drain) = Drain::new();
     let store = Store::open(folder, Clock::manual(Timestamp::from_seconds(START)), &drain).unwrap();
     store.readings().shared.freeze_at.store(freeze_at, Relaxed);
@@ -23,7 +23,7 @@ fn open(folder: &Path, freeze_at: usize) -> Bench {
     Bench { store, _drain: handle }
 }
 
-fn reading(device: u64, seq: i64) -> Reading {
+pub(super) fn reading(device: u64, seq: i64) -> Reading {
     Reading {
         id: ReadingId::new(0),
         device: DeviceKey::new(device),
@@ -81,9 +81,19 @@ fn hold(desk: &mut Desk<'_>, device: u64, bytes: &[u8]) -> Result<bool, StoreErr
 impl Bench {
     /// One message: `seqs` of one device, and something held.
     async fn send(&self, device: u64, seqs: std::ops::Range<i64>, held: &'static [u8]) -> usize {
+        self.send_on(DAY, device, seqs, held).await
+    }
+
+    pub(super) async fn send_on(
+        &self,
+        day: Date,
+        device: u64,
+        seqs: std::ops::Range<i64>,
+        held: &'static [u8],
+    ) -> usize {
         self.store
             .readings()
-            .submit(DAY, 1, move |desk| {
+            .submit(day, 1, move |desk| {
                 let mut fresh = 0;
                 for seq in seqs {
                     fresh += usize::from(keep(desk, device, seq)?);
@@ -97,7 +107,7 @@ impl Bench {
             .unwrap()
     }
 
-    async fn all_of(&self, patient: u64) -> Vec<Arc<Reading>> {
+    pub(super) async fn all_of(&self, patient: u64) -> Vec<Arc<Reading>> {
         self.store.readings().range(everything(patient, 100_000)).await.unwrap()
     }
 
@@ -143,7 +153,7 @@ fn everything(patient: u64, limit: usize) -> ReadingQuery {
     }
 }
 
-fn crashed(folder: &Path) -> tempfile::TempDir {
+pub(super) fn crashed(folder: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     for name in ["journal.db", "journal.db-wal", "registry.db", "registry.db-wal"] {
         std::fs::copy(folder.join(name), copy.path().join(name)).unwrap();

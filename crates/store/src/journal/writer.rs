@@ -34,6 +34,10 @@ const GROUP: usize = 2000;
 pub(super) const FREEZE: usize = 128 * 1024;
 /// Rows merged for each fresh one, so that a merge always ends before the next begins.
 const MERGE_RATE: usize = 2;
+/// Rows merged at once while readings arrive: a merge after each small commit would write the same pages again and again.
+const MERGE_STEP: usize = 512;
+/// Commits after which the write-ahead log's length is looked at, beside every step of a merge.
+const LOOK_AT_LOG: u32 = 32;
 /// Rows merged at once while nobody waits.
 pub(super) const IDLE_MERGE: usize = 500;
 /// Pages of write-ahead log (8 KiB each) at which it is copied into the file.
@@ -62,6 +66,10 @@ pub(super) struct Writer {
     pub(super) active: Half,
     pub(super) merge: Option<Merge>,
     next_id: u64,
+    /// Rows that a merge under way is behind its pace.
+    owed: usize,
+    /// Commits since the log's length was looked at.
+    unchecked: u32,
     drain: Drain,
 }
 
@@ -101,10 +109,10 @@ impl Writer {
                 |r| r.get(0),
             )
             .map_err(fault)?;
-        let highest = highest.cast_unsigned();
+        let highest = highest.max(tables::meta(c, "highest")?.unwrap_or(0)).cast_unsigned();
         *shared.memory.write() = memory;
         shared.committed.send_replace(highest);
-        Ok(Self { connection, shared, histories, directory, active, merge, next_id: highest + 1, drain })
+        Ok(Self { connection, shared, histories, directory, active, merge, next_id: highest + 1, owed: 0, unchecked: 0, drain })
     }
 
     /// Ends when every handle is dropped.
@@ -213,7 +221,23 @@ impl Writer {
         if outcome.is_ok() && fresh > 0 {
             metrics::counter!("hearthbeat_journal_commits_total").increment(1);
             metrics::counter!("hearthbeat_journal_rows_total").increment(fresh as u64);
-            self.merge_some(MERGE_RATE * fresh);
+            self.keep_pace(fresh);
+        }
+    }
+
+    /// Merges as much as `fresh` rows ask for, once it is worth a step, and sees to the log.
+    fn keep_pace(&mut self, fresh: usize) {
+        self.owed += MERGE_RATE * fresh;
+        self.unchecked += 1;
+        let step = MERGE_STEP.min(self.shared.freeze_at.load(Relaxed));
+        let merges = self.owed >= step;
+        if merges {
+            self.merge_some(self.owed);
+            self.owed = 0;
+        }
+        let hurried = self.shared.checkpoint_at.load(Relaxed) < CHECKPOINT_PAGES;
+        if merges || hurried || self.unchecked >= LOOK_AT_LOG {
+            self.unchecked = 0;
             self.checkpoint();
         }
     }
@@ -223,9 +247,7 @@ impl Writer {
         let c = &self.connection;
         let written = (|| {
             c.execute_batch("BEGIN IMMEDIATE").map_err(fault)?;
-            for row in &changes.rows {
-                tables::insert_row(c, self.active, row.id, &row.encode()?)?;
-            }
+            tables::insert_rows(c, self.active, &changes.rows)?;
             if !changes.duplicates.is_empty() {
                 let all: Vec<(i32, u64, u64)> = changes
                     .duplicates
@@ -234,6 +256,7 @@ impl Writer {
                     .collect();
                 tables::insert_duplicates(c, self.active, &all)?;
             }
+            self.write_amendments(&changes.amendments)?;
             runtime::crash::point("journal.before_commit");
             c.execute_batch("COMMIT").map_err(fault)?;
             runtime::crash::point("journal.after_commit");
@@ -280,6 +303,7 @@ impl Writer {
             for ((day, device), n) in changes.duplicates {
                 memory.active.count_duplicates(day, device, n);
             }
+            memory.take_amendments(&changes.amendments);
         }
         self.histories.extend(changes.histories);
         if let Some(id) = highest {
@@ -316,7 +340,10 @@ impl Writer {
 
     /// Copies the write-ahead log into the file once it is long enough.
     fn checkpoint(&self) {
-        let ask = |sql| self.connection.query_row(sql, [], |r| Ok((r.get::<_, i64>(1)?, r.get::<_, i64>(2)?)));
+        let ask = |sql| {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            statement.query_row([], |r| Ok((r.get::<_, i64>(1)?, r.get::<_, i64>(2)?)))
+        };
         let frames = match ask("PRAGMA wal_checkpoint(NOOP)") {
             Ok((frames, copied)) => frames.max(0) - copied.max(0),
             Err(_) => return,
@@ -374,7 +401,7 @@ fn replay(
 }
 
 /// The weeks of which `series` has readings, by skipping from one to the next.
-fn weeks(c: &Connection) -> Result<std::collections::BTreeSet<i32>, StoreError> {
+pub(super) fn weeks(c: &Connection) -> Result<std::collections::BTreeSet<i32>, StoreError> {
     let mut all = std::collections::BTreeSet::new();
     let mut statement = c.prepare("SELECT min(wk) FROM series WHERE wk > ?1").map_err(fault)?;
     let mut at = i32::MIN;
@@ -390,6 +417,7 @@ fn load_marks(c: &Connection, memory: &mut Memory) -> Result<(), StoreError> {
     for id in discarded.query_map([], |r| r.get::<_, i64>(0)).map_err(fault)? {
         memory.discarded.insert(vitals::ReadingId::from_i64(id.map_err(fault)?));
     }
+    memory.load_released(c)?;
     let mut assigned = c.prepare("SELECT id, patient FROM assigned").map_err(fault)?;
     for row in assigned.query_map([], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?))).map_err(fault)? {
         let (id, patient) = row.map_err(fault)?;

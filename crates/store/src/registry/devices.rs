@@ -159,7 +159,7 @@ fn binding_row(r: &rusqlite::Row<'_>) -> rusqlite::Result<Binding> {
 
 const BINDING: &str = "SELECT id, device, slot, from_at, to_at, patient, recorded_at FROM binding";
 
-fn bindings_of(c: &Connection, device: DeviceKey) -> Result<Vec<Binding>, StoreError> {
+pub(super) fn bindings_of(c: &Connection, device: DeviceKey) -> Result<Vec<Binding>, StoreError> {
     let mut statement = c.prepare_cached(&format!("{BINDING} WHERE device = ?1"))?;
     let rows = statement.query_map([device.as_i64()], binding_row)?;
     rows.map(|r| Ok(r?)).collect()

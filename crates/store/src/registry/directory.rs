@@ -25,6 +25,7 @@ struct Inner {
     teams: RwLock<HashMap<TeamId, Arc<Team>>>,
     users: RwLock<HashMap<UserId, Arc<User>>>,
     usernames: RwLock<HashMap<String, UserId>>,
+    edge: super::edge::Edge,
     changes: watch::Sender<u64>,
 }
 
@@ -39,6 +40,7 @@ impl Directory {
             teams: RwLock::default(),
             users: RwLock::default(),
             usernames: RwLock::default(),
+            edge: super::edge::Edge::load(c)?,
             changes: watch::Sender::new(0),
         }));
         people::all(c)?.into_iter().for_each(|x| this.put_organisation(x));
@@ -59,6 +61,11 @@ impl Directory {
 
     fn changed(&self) {
         self.0.changes.send_modify(|n| *n += 1);
+    }
+
+    /// Who is logged in at a kiosk, for whom a gateway speaks.
+    pub fn edge(&self) -> &super::edge::Edge {
+        &self.0.edge
     }
 
     /// A device by its public name.
@@ -176,6 +183,19 @@ impl Directory {
 
     pub(crate) fn put_patient(&self, x: Patient, version: i64) {
         self.0.patients.write().insert(x.id, (Arc::new(x), version));
+        self.changed();
+    }
+
+    pub(crate) fn remove_patient(&self, id: PatientId) {
+        self.0.patients.write().remove(&id);
+        self.changed();
+    }
+
+    pub(crate) fn remove_user(&self, id: UserId) {
+        let gone = self.0.users.write().remove(&id);
+        if let Some(user) = gone {
+            self.0.usernames.write().remove(&user.username);
+        }
         self.changed();
     }
 

@@ -4,10 +4,12 @@
 
 use super::{
     episodes::{AlertBatch, Episode, EpisodeQuery, StateFilter, TimelineEvent},
+    keeping::is_erased,
     outbox,
 };
 use crate::{Store, StoreError};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::HashSet;
 use tokio::sync::watch;
 use vitals::{AlertId, Concept, PatientId, Severity, TeamId, Timestamp, UserId};
 
@@ -105,16 +107,26 @@ fn was_called(c: &Connection, alert: AlertId, user: UserId) -> Result<bool, Stor
     Ok(c.prepare_cached(sql)?.exists(params![user.as_i64(), alert.as_i64()])?)
 }
 
+/// The number of the last change, also when the alert that it was about is erased.
+const LAST_CHANGE: &str = "SELECT max(coalesce((SELECT max(change) FROM episode), 0),
+    coalesce((SELECT CAST(value AS INTEGER) FROM alert_meta WHERE key = 'change'), 0))";
+
+/// Before alerts are erased.
+pub(super) fn keep_change(c: &Connection) -> Result<(), StoreError> {
+    let last = last_change(c)?;
+    set_meta(c, "change", &last.to_string())
+}
+
 fn put(c: &Connection, episode: &Episode) -> Result<i64, StoreError> {
     let body = serde_json::to_string(episode)?;
-    c.prepare_cached(
+    c.prepare_cached(&format!(
         "INSERT INTO episode(id, version, change, patient, team, concept, severity, state, active, rank, owner, raised_at, body)
-         VALUES(?1, 1, (SELECT coalesce(max(change), 0) + 1 FROM episode), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+         VALUES(?1, 1, ({LAST_CHANGE}) + 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
          ON CONFLICT(id) DO UPDATE SET version = version + 1, change = excluded.change, team = excluded.team,
              severity = excluded.severity, state = excluded.state, active = excluded.active, rank = excluded.rank,
              owner = excluded.owner, body = excluded.body
-         RETURNING change",
-    )?
+         RETURNING change"
+    ))?
     .query_row(
         params![
             episode.id.as_i64(),
@@ -136,21 +148,28 @@ fn put(c: &Connection, episode: &Episode) -> Result<i64, StoreError> {
 
 fn apply(c: &Connection, batch: &AlertBatch) -> Result<i64, StoreError> {
     let mut change = 0;
+    // An episode that was in memory while its patient was erased is not written again, nor anything about it.
+    let mut erased = HashSet::new();
     for episode in &batch.episodes {
-        change = put(c, episode)?;
+        if is_erased(c, episode.patient)? {
+            erased.insert(episode.id);
+        } else {
+            change = put(c, episode)?;
+        }
     }
-    for (alert, e) in &batch.events {
+    let stays = |alert: &AlertId| !erased.contains(alert);
+    for (alert, e) in batch.events.iter().filter(|(alert, _)| stays(alert)) {
         c.prepare_cached("INSERT INTO episode_event(alert, at, event, by, detail) VALUES(?1, ?2, ?3, ?4, ?5)")?
             .execute(params![alert.as_i64(), e.at.as_micros(), e.event, e.by.map(UserId::as_i64), e.detail])?;
     }
-    for (alert, user) in &batch.called {
+    for (alert, user) in batch.called.iter().filter(|(alert, _)| stays(alert)) {
         c.prepare_cached("INSERT OR IGNORE INTO called(alert, user) VALUES(?1, ?2)")?
             .execute(params![alert.as_i64(), user.as_i64()])?;
     }
     for alert in &batch.withdraw {
         outbox::withdraw(c, *alert)?;
     }
-    for message in &batch.messages {
+    for message in batch.messages.iter().filter(|m| m.alert.as_ref().is_none_or(stays)) {
         outbox::insert(c, message)?;
     }
     for id in &batch.settled {
@@ -159,7 +178,7 @@ fn apply(c: &Connection, batch: &AlertBatch) -> Result<i64, StoreError> {
     for (finding, alert) in &batch.attached {
         super::findings::set_alert(c, *finding, *alert)?;
     }
-    if let Some((user, key, alert, action, at)) = &batch.command {
+    if let Some((user, key, alert, action, at)) = batch.command.as_ref().filter(|(_, _, alert, ..)| stays(alert)) {
         c.execute(
             "INSERT INTO alert_command(user, key, alert, action, at) VALUES(?1, ?2, ?3, ?4, ?5)",
             params![user.as_i64(), key, alert.as_i64(), action, at.as_micros()],
@@ -339,5 +358,5 @@ impl Store {
 }
 
 pub(super) fn last_change(c: &Connection) -> Result<i64, StoreError> {
-    Ok(c.query_row("SELECT coalesce(max(change), 0) FROM episode", [], |r| r.get(0))?)
+    Ok(c.query_row(LAST_CHANGE, [], |r| r.get(0))?)
 }

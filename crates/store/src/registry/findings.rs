@@ -3,7 +3,10 @@
 //! Goes in: [`FindingBatch`], one transaction each. Comes out: the list of one patient's findings, and the log of changes
 //! that `alerts` follows. Must never: judge; change a finding once written, but for its retraction and its alert.
 
-use super::commands::{self, DeviceCommand};
+use super::{
+    commands::{self, DeviceCommand},
+    keeping::is_erased,
+};
 use crate::{Store, StoreError};
 use rusqlite::{Connection, OptionalExtension, Row, params, types::Value};
 use sha2::{Digest, Sha256};
@@ -323,6 +326,7 @@ fn write_batch(c: &Connection, batch: &FindingBatch) -> Result<i64, StoreError> 
     }
     for (patient, due) in &batch.timers {
         match due {
+            Some(_) if is_erased(c, *patient)? => 0,
             Some(due) => c
                 .prepare_cached("INSERT OR REPLACE INTO rule_timer(patient, due) VALUES(?1, ?2)")?
                 .execute(params![patient.as_i64(), due.as_micros()])?,
@@ -337,6 +341,9 @@ fn write_batch(c: &Connection, batch: &FindingBatch) -> Result<i64, StoreError> 
 }
 
 fn raise(c: &Connection, draft: &FindingDraft, decided_at: Timestamp) -> Result<(), StoreError> {
+    if is_erased(c, draft.patient)? {
+        return Ok(()); // concluded from what was still in memory
+    }
     let id = finding_id(draft);
     let insert = "INSERT INTO finding(id, patient, rule, effective_at, decided_at, body) VALUES(?1, ?2, ?3, ?4, ?5, ?6)
         ON CONFLICT(id) DO UPDATE SET retracted_at = NULL, decided_at = excluded.decided_at, body = excluded.body

@@ -8,9 +8,12 @@ pub(crate) mod audit;
 pub(crate) mod commands;
 pub(crate) mod devices;
 pub mod directory;
+pub(crate) mod edge;
 mod episode_rows;
 pub(crate) mod episodes;
+pub(crate) mod erase;
 pub(crate) mod findings;
+pub(crate) mod keeping;
 pub(crate) mod outbox;
 pub(crate) mod people;
 pub(crate) mod roster;
@@ -38,7 +41,15 @@ const CHECKPOINT_PAGES: i64 = 2000;
 /// Reader connections; more than the cores of the smallest box gains nothing.
 const READERS: usize = 4;
 
-type Job = Box<dyn FnOnce(&Connection) -> Finish + Send>;
+/// What the writer thread is asked to do.
+enum Job {
+    /// A write in the shared transaction.
+    Write(Write),
+    /// Something that must run outside any transaction; nothing is committed meanwhile.
+    Alone(Box<dyn FnOnce(&Connection) + Send>),
+}
+
+type Write = Box<dyn FnOnce(&Connection) -> Finish + Send>;
 /// Told to the waiting caller after the commit, with its outcome.
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
@@ -70,7 +81,8 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     let c = Connection::open(path)?;
     c.execute_batch(
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=5000;
-         PRAGMA temp_store=MEMORY; PRAGMA cache_size=-32768; PRAGMA wal_autocheckpoint=0;",
+         PRAGMA temp_store=MEMORY; PRAGMA cache_size=-32768; PRAGMA wal_autocheckpoint=0;
+         PRAGMA secure_delete=ON;",
     )?;
     c.set_prepared_statement_cache_capacity(128);
     Ok(c)
@@ -151,6 +163,21 @@ impl Registry {
         answered.await.unwrap_or(Err(StoreError::Closed))
     }
 
+    /// Runs `work` on the writer's connection between two transactions.
+    pub(crate) async fn alone<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let writer = self.writer.clone();
+        let job = Job::Alone(Box::new(move |c: &Connection| {
+            let _ = answer.send(work(c));
+        }));
+        tokio::task::spawn_blocking(move || writer.send(job)).await.ok();
+        answered.await.unwrap_or(Err(StoreError::Closed))
+    }
+
     /// As [`Registry::write`], for threads and the command line.
     pub(crate) fn write_blocking<T, F>(&self, work: F) -> Result<T, StoreError>
     where
@@ -191,10 +218,10 @@ fn job<T: Send + 'static>(
     work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     answer: impl FnOnce(Result<T, StoreError>) + Send + 'static,
 ) -> Job {
-    Box::new(move |connection| {
+    Job::Write(Box::new(move |connection| {
         let result = in_savepoint(connection, work);
         Box::new(move |committed| answer(committed.and(result)))
-    })
+    }))
 }
 
 fn in_savepoint<T>(c: &Connection, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
@@ -206,8 +233,24 @@ fn in_savepoint<T>(c: &Connection, work: impl FnOnce(&Connection) -> Result<T, S
 
 /// Ends when every handle is dropped, or at a fault that may not be retried.
 fn write_loop(connection: &Connection, jobs: &mpsc::Receiver<Job>, drain: &Drain) {
-    while let Ok(first) = jobs.recv() {
-        let batch: Vec<Job> = std::iter::once(first).chain(jobs.try_iter().take(GROUP - 1)).collect();
+    let mut next = None;
+    while let Some(job) = next.take().or_else(|| jobs.recv().ok()) {
+        let mut batch = match job {
+            Job::Write(first) => vec![first],
+            Job::Alone(work) => {
+                work(connection);
+                continue;
+            }
+        };
+        while let Some(job) = if batch.len() < GROUP { jobs.try_recv().ok() } else { None } {
+            match job {
+                Job::Write(write) => batch.push(write),
+                alone @ Job::Alone(_) => {
+                    next = Some(alone);
+                    break;
+                }
+            }
+        }
         let begun = connection.execute_batch("BEGIN IMMEDIATE");
         if let Err(e) = begun {
             let e = StoreError::from(e);

@@ -313,8 +313,8 @@ impl Store {
     /// [`StoreError::NotFound`].
     pub async fn outbox_retry(&self, id: String, now: Timestamp, expires_at: Timestamp) -> Result<(), StoreError> {
         let live = self.registry.live().clone();
-        let sql =
-            "UPDATE outbox SET state = 'pending', not_before = ?2, expires_at = max(expires_at, ?3) WHERE id = ?1";
+        let sql = "UPDATE outbox SET state = 'pending', not_before = ?2, expires_at = max(expires_at, ?3)
+             WHERE id = ?1 AND body <> ''";
         self.registry
             .write_then(
                 move |c| match c.execute(sql, params![id, now.as_micros(), expires_at.as_micros()])? {

@@ -1,0 +1,201 @@
+//! What a message may do to rows that are there already, in the transaction in which it is committed: join a reading
+//! with its context, keep a context until its reading comes, and take a replayed entry out of quarantine.
+//!
+//! Goes in: changes from a [`Desk`]. Comes out: the same rows with more said of them; ids, values and times stay.
+//! Must never: move a reading in time, know what a context says, count anything twice in the books.
+
+use super::{
+    Desk,
+    books::Books,
+    desk::Changes,
+    memory::Memory,
+    query::merged_reading,
+    row::{Row, series_key},
+    tables::{self, fault},
+    writer::Writer,
+};
+use crate::{Directory, StoreError};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::{collections::BTreeMap, sync::Arc};
+use vitals::{DeviceKey, Entry, Held, Reading, ReadingId};
+
+/// The step from version 2 of the file to version 3.
+pub(super) const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS waiting(device INTEGER, seq INTEGER, b BLOB NOT NULL, PRIMARY KEY(device, seq)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS released(id INTEGER PRIMARY KEY, day INTEGER NOT NULL, device INTEGER NOT NULL);
+";
+
+/// What one commit changes beside the rows that it adds.
+#[derive(Default)]
+pub(super) struct Amendments {
+    /// Bytes that wait for the reading with this number; none when it has come. At most one a number, so at most
+    /// 65,536 for a counter of 16 bits.
+    waiting: BTreeMap<(DeviceKey, i64), Option<Vec<u8>>>,
+    /// Before and after, once an id.
+    readings: Vec<(Arc<Reading>, Arc<Reading>)>,
+    /// Entries that leave quarantine, with the day and device in whose books they were counted.
+    released: Vec<(ReadingId, i32, DeviceKey)>,
+}
+
+impl Amendments {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.readings.is_empty() && self.released.is_empty()
+    }
+}
+
+impl Desk<'_> {
+    /// People and devices.
+    pub const fn directory(&self) -> &Directory {
+        self.ground.directory
+    }
+
+    /// What waits for reading `seq` of `device`.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn waiting(&self, device: DeviceKey, seq: i64) -> Result<Option<Vec<u8>>, StoreError> {
+        if let Some(changed) = self.changes.amendments.waiting.get(&(device, seq)) {
+            return Ok(changed.clone());
+        }
+        self.ground
+            .connection
+            .prepare_cached("SELECT b FROM waiting WHERE device = ?1 AND seq = ?2")
+            .and_then(|mut s| s.query_row(params![device.as_i64(), seq], |r| r.get(0)).optional())
+            .map_err(fault)
+    }
+
+    /// Lets bytes wait for reading `seq` of `device`, in the place of what waited before; or nothing any more.
+    pub fn wait(&mut self, device: DeviceKey, seq: i64, bytes: Option<Vec<u8>>) {
+        self.changes.amendments.waiting.insert((device, seq), bytes);
+    }
+
+    /// A reading as it is now, with what this commit has changed.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn reading(&self, id: ReadingId) -> Result<Option<Arc<Reading>>, StoreError> {
+        if let Some(row) = self.changes.rows.iter().rev().find(|r| r.reading().is_some_and(|r| r.id == id)) {
+            return Ok(row.reading().cloned());
+        }
+        if let Some((_, after)) = self.changes.amendments.readings.iter().find(|(_, after)| after.id == id) {
+            return Ok(Some(after.clone()));
+        }
+        let in_memory = self.ground.memory.read().row(id).and_then(Row::reading).cloned();
+        in_memory.map_or_else(|| merged_reading(self.ground.connection, id), |found| Ok(Some(found)))
+    }
+
+    /// Says more of a stored reading: context, flags, disposition. Whose it is, when it was measured and what was
+    /// measured stay as they are, whatever `reading` says.
+    ///
+    /// # Errors
+    /// When the file cannot be read; when there is no such reading.
+    pub fn amend(&mut self, reading: &Reading) -> Result<(), StoreError> {
+        let before = self.reading(reading.id)?.ok_or(StoreError::NotFound("reading"))?;
+        let after = Arc::new(Reading {
+            context: reading.context.clone(),
+            flags: reading.flags.clone(),
+            disposition: reading.disposition,
+            ..(*before).clone()
+        });
+        let Changes { rows, amendments, .. } = &mut self.changes;
+        if let Some(row) = rows.iter_mut().find(|r| r.reading().is_some_and(|r| r.id == after.id)) {
+            row.entry = Arc::new(Entry::Reading(after));
+        } else if let Some(known) = amendments.readings.iter_mut().find(|(b, _)| b.id == after.id) {
+            known.1 = after;
+        } else {
+            amendments.readings.push((before, after));
+        }
+        Ok(())
+    }
+
+    /// Whether this entry has left quarantine: replayed or discarded.
+    pub fn is_settled(&self, id: ReadingId) -> bool {
+        self.ground.memory.read().discarded.contains(&id)
+            || self.changes.amendments.released.iter().any(|(known, ..)| *known == id)
+    }
+
+    /// Takes a replayed entry out of quarantine, and out of its count in the books of this message's day: what became
+    /// of it is counted instead. To be called with the day on which it was received.
+    pub fn release(&mut self, held: &Held) {
+        let day = self.day();
+        self.changes.amendments.released.push((held.id, day, held.device));
+    }
+}
+
+impl Writer {
+    /// Within the transaction of a commit.
+    pub(super) fn write_amendments(&self, amendments: &Amendments) -> Result<(), StoreError> {
+        let c = &self.connection;
+        for ((device, seq), bytes) in &amendments.waiting {
+            match bytes {
+                Some(bytes) => c
+                    .prepare_cached("INSERT OR REPLACE INTO waiting(device, seq, b) VALUES(?1, ?2, ?3)")
+                    .and_then(|mut s| s.execute(params![device.as_i64(), seq, bytes])),
+                None => c
+                    .prepare_cached("DELETE FROM waiting WHERE device = ?1 AND seq = ?2")
+                    .and_then(|mut s| s.execute(params![device.as_i64(), seq])),
+            }
+            .map_err(fault)?;
+        }
+        for (before, after) in &amendments.readings {
+            self.rewrite(before, after)?;
+        }
+        for (id, day, device) in &amendments.released {
+            let row = params![id.as_i64(), day, device.as_i64()];
+            c.execute("INSERT OR IGNORE INTO released(id, day, device) VALUES(?1, ?2, ?3)", row).map_err(fault)?;
+            c.execute("INSERT OR IGNORE INTO discarded(id) VALUES(?1)", [id.as_i64()]).map_err(fault)?;
+        }
+        Ok(())
+    }
+
+    /// Puts `after` where `before` lies, in the journal or in the tables.
+    pub(super) fn rewrite(&self, before: &Reading, after: &Arc<Reading>) -> Result<(), StoreError> {
+        let c = &self.connection;
+        self.amend_journal(after)?;
+        let key = series_key(after);
+        // What a running merge has passed lies in the table already; what lies before it will come by itself.
+        let passed = self.merge.as_ref().is_some_and(|m| m.series.is_some_and(|at| key <= at));
+        let was_there = tables::delete_series(c, series_key(before))?;
+        let frozen = self.shared.memory.read().frozen.as_ref().is_some_and(|t| t.row(after.id).is_some());
+        if was_there || (passed && frozen) {
+            tables::insert_series(c, key, after)?;
+        }
+        tables::move_location(c, after)?;
+        Ok(())
+    }
+}
+
+impl Memory {
+    /// Makes committed amendments visible.
+    pub(super) fn take_amendments(&mut self, amendments: &Amendments) {
+        for (_, after) in &amendments.readings {
+            self.amend(after);
+        }
+        for (id, day, device) in &amendments.released {
+            if self.discarded.insert(*id) {
+                *self.released.entry((*day, *device)).or_default() += 1;
+            }
+        }
+    }
+
+    /// At the start of the process.
+    pub(super) fn load_released(&mut self, c: &Connection) -> Result<(), StoreError> {
+        let mut statement =
+            c.prepare("SELECT day, device, count(*) FROM released GROUP BY day, device").map_err(fault)?;
+        let rows = statement
+            .query_map([], |r| Ok(((r.get(0)?, DeviceKey::from_i64(r.get(1)?)), r.get::<_, i64>(2)?.cast_unsigned())))
+            .map_err(fault)?;
+        self.released = rows.collect::<Result<_, _>>().map_err(fault)?;
+        Ok(())
+    }
+
+    /// Takes replayed entries out of the books of one day: they are counted as what they have become.
+    pub(super) fn without_released(&self, books: &mut Books, day: i32) {
+        let all = (day, DeviceKey::new(0))..=(day, DeviceKey::new(u64::MAX));
+        for (key, n) in self.released.range(all) {
+            if let Some(counts) = books.get_mut(key) {
+                counts.quarantined = counts.quarantined.saturating_sub(*n);
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What retention and erasure have in common: taking stored rows out without unbalancing the books or forgetting which
+//! numbers were answered.
+//!
+//! Goes in: merged rows, on the commit thread. Comes out: tables without them; `removed` counts them by day and device;
+//! their numbers stay known as tombstones, so that a meter that sends them again is told "duplicate".
+//! Must never: touch what is not merged ([`Writer::settle`] comes first), or change the books.
+
+use super::{
+    books::{Books, Counts, day_number},
+    row::{identity_key, number, owner, week},
+    tables::{self, fault},
+    writer::Writer,
+};
+use crate::StoreError;
+use rusqlite::{Connection, OptionalExtension, params};
+use std::sync::atomic::Ordering::Relaxed;
+use vitals::{Reading, Timestamp, Zone};
+
+/// The step from version 1 of the file to version 2.
+pub(super) const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS removed(day INTEGER, device INTEGER, stored INTEGER NOT NULL, quarantined INTEGER NOT NULL,
+    PRIMARY KEY(day, device)) WITHOUT ROWID;
+";
+
+/// The mark of a number whose reading was taken out: what is sent under it again is a duplicate, whatever it says.
+pub const ERASED: u64 = 0;
+
+/// Rows merged at once while everything else waits.
+const SETTLE: usize = 10_000;
+
+/// First and last moment of measurement of what was taken out.
+pub(super) type Stretch = Option<(Timestamp, Timestamp)>;
+
+pub(super) fn widen(stretch: &mut Stretch, at: Timestamp) {
+    *stretch = Some(stretch.map_or((at, at), |(from, to)| (from.min(at), to.max(at))));
+}
+
+impl Writer {
+    /// Merges everything that is in memory, so that only the tables are left to look at. Whoever sends waits meanwhile:
+    /// about a second when memory is full.
+    pub(super) fn settle(&mut self) -> Result<(), StoreError> {
+        let usual = self.shared.freeze_at.swap(1, Relaxed);
+        let settled = loop {
+            if self.merge.is_none() && self.shared.memory.read().active.rows.is_empty() {
+                break Ok(());
+            }
+            self.merge_some(SETTLE);
+            if self.shared.disk_full.load(Relaxed) {
+                break Err(StoreError::DiskFull("journal.db".into()));
+            }
+            if self.shared.dead.load(Relaxed) {
+                break Err(StoreError::Fatal("journal.db".into()));
+            }
+        };
+        self.shared.freeze_at.store(usual, Relaxed);
+        settled
+    }
+
+    /// One transaction, judged as every commit is.
+    pub(super) fn in_transaction<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let done = self
+            .connection
+            .execute_batch("BEGIN IMMEDIATE")
+            .map_err(fault)
+            .and_then(|()| work(self))
+            .and_then(|done| self.connection.execute_batch("COMMIT").map_err(fault).map(|()| done));
+        if done.is_err() {
+            let _ = self.connection.execute_batch("ROLLBACK"); // SQLite may have rolled back by itself
+        }
+        self.judge_commit(done.as_ref().err());
+        done
+    }
+
+    /// Positions are never used twice, also when the newest rows are taken out.
+    pub(super) fn keep_highest(&self) -> Result<(), StoreError> {
+        let highest = *self.shared.committed.borrow();
+        tables::set_meta(&self.connection, "highest", Some(highest.cast_signed()))
+    }
+}
+
+/// Takes everything about a merged reading out but its number and its place in the books.
+pub(super) fn take_out(c: &Connection, r: &Reading, zone: &Zone, removed: &mut Books) -> Result<(), StoreError> {
+    let id = number(r.id).cast_signed();
+    let whose = owner(r.patient, r.device);
+    let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
+        c.prepare_cached(sql).and_then(|mut s| s.execute(values)).map_err(fault).map(drop)
+    };
+    run(
+        "DELETE FROM series WHERE wk = ?1 AND owner = ?2 AND measured = ?3 AND id = ?4",
+        params![week(r.measured_at), whose, r.measured_at.as_micros(), id],
+    )?;
+    run("DELETE FROM locate WHERE id = ?1", params![id])?;
+    run("DELETE FROM unassigned WHERE id = ?1", params![id])?;
+    run("DELETE FROM assigned WHERE id = ?1", params![id])?;
+    let (block, device, seq, epoch) = identity_key(r.device, r.seq, r.epoch);
+    // The number of a reading whose device has no counter is made of its values: nothing of it may stay.
+    let tombstone = if seq < 0 {
+        "DELETE FROM identity WHERE block = ?1 AND device = ?2 AND seq = ?3 AND epoch = ?4 AND id = ?5 AND ?6 = ?6"
+    } else {
+        "UPDATE identity SET mark = ?6 WHERE block = ?1 AND device = ?2 AND seq = ?3 AND epoch = ?4 AND id = ?5"
+    };
+    run(tombstone, params![block, device, seq, epoch, id, ERASED.cast_signed()])?;
+    let key = (day_number(r.received_at.day(zone)), r.device);
+    *removed.entry(key).or_default() += Counts { stored: 1, ..Counts::default() };
+    Ok(())
+}
+
+/// Writes down how many rows of each day and device are no longer there.
+pub(super) fn count_removed(c: &Connection, removed: &Books) -> Result<(), StoreError> {
+    let mut statement = c
+        .prepare_cached(
+            "INSERT INTO removed(day, device, stored, quarantined) VALUES(?1, ?2, ?3, ?4)
+             ON CONFLICT(day, device) DO UPDATE SET stored = stored + excluded.stored,
+             quarantined = quarantined + excluded.quarantined",
+        )
+        .map_err(fault)?;
+    for ((day, device), counts) in removed {
+        let (stored, quarantined) = (counts.stored.cast_signed(), counts.quarantined.cast_signed());
+        statement.execute(params![day, device.as_i64(), stored, quarantined]).map_err(fault)?;
+    }
+    Ok(())
+}
+
+/// A projection of the series has rows of this stretch that are no longer stored: it must send those weeks anew.
+pub(super) fn note_stale(c: &Connection, stretch: Stretch) -> Result<(), StoreError> {
+    let Some((from, to)) = stretch else { return Ok(()) };
+    let (from, to) = match stale(c)? {
+        Some((known_from, known_to)) => (from.min(known_from), to.max(known_to)),
+        None => (from, to),
+    };
+    tables::set_meta(c, "stale_from", Some(from.as_micros()))?;
+    tables::set_meta(c, "stale_to", Some(to.as_micros()))
+}
+
+pub(super) fn stale(c: &Connection) -> Result<Stretch, StoreError> {
+    let from = tables::meta(c, "stale_from")?.map(Timestamp::from_micros);
+    Ok(from.zip(tables::meta(c, "stale_to")?.map(Timestamp::from_micros)))
+}
+
+/// A file of an older program, read before it was brought forward, lacks newer tables.
+pub(super) fn has_table(c: &Connection, name: &str) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1";
+    Ok(c.query_row(sql, [name], |_| Ok(())).optional().map_err(fault)?.is_some())
+}
+
+impl super::Readings {
+    /// The stretch of measurement times in which readings were erased or dropped since a projection was last told so
+    /// with [`super::Readings::projection_mended`]; none where nothing is to be done.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn projection_stale(&self) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
+        self.control(|writer| stale(&writer.connection)).await
+    }
+
+    /// A projection has sent this stretch anew, or was filled again from nothing. A stretch that has grown meanwhile
+    /// stays noted.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn projection_mended(&self, stretch: (Timestamp, Timestamp)) -> Result<(), StoreError> {
+        self.control(move |writer| {
+            if stale(&writer.connection)?.is_none_or(|(from, to)| from < stretch.0 || to > stretch.1) {
+                return Ok(());
+            }
+            writer.in_transaction(|w| {
+                tables::set_meta(&w.connection, "stale_from", None)?;
+                tables::set_meta(&w.connection, "stale_to", None)
+            })
+        })
+        .await
+    }
+}

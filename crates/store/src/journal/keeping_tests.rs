@@ -1,0 +1,243 @@
+//! Keeping by its promises: the recount agrees with the books through merges, erasures and retention, and names what
+//! was tampered with; what was erased is in no file; numbers stay known; a newer file is refused.
+
+use super::{tests::*, *};
+use crate::Store;
+use runtime::Clock;
+use std::collections::HashSet;
+use vitals::{Decimal, Disposition, Held, Reading, Reason, Statuses, TimeQuality, Unit, Values, Zone};
+
+const CANARY: i64 = 777_001;
+const WORD: &str = "canary of a patient who left";
+
+fn day() -> Date {
+    Timestamp::from_seconds(START).day(&Zone::default())
+}
+
+fn pressure(device: u64, patient: u64, seq: i64, systolic: i64, note: &str) -> Reading {
+    let measured_at = Timestamp::from_seconds(START - 90_000 + seq * 60);
+    Reading {
+        patient: Some(PatientId::new(patient)),
+        measured_at,
+        time_quality: TimeQuality::Exact,
+        disposition: Disposition::Stored,
+        values: Values::Pressure {
+            systolic: Decimal::new(systolic, 0),
+            diastolic: Decimal::new(80, 0),
+            map: None,
+            pulse: None,
+        },
+        unit: Unit::MmHg,
+        statuses: Statuses::default(),
+        context: vitals::Context { note: Some(note.into()), ..vitals::Context::default() },
+        ..reading(device, seq)
+    }
+}
+
+async fn keep_all(bench: &Bench, readings: Vec<Reading>) -> Vec<ReadingId> {
+    let work = move |desk: &mut Desk<'_>| {
+        readings
+            .into_iter()
+            .map(|reading| {
+                let told = Some(reading.measured_at);
+                desk.keep(NewReading { reading, told, trusted: true })
+            })
+            .collect::<Result<Vec<_>, _>>()
+    };
+    bench.store.readings().submit(day(), 1, work).await.unwrap()
+}
+
+async fn hold_as(bench: &Bench, device: u64, bytes: String) {
+    let held = Held {
+        id: ReadingId::new(0),
+        device: DeviceKey::new(device),
+        epoch: 0,
+        seq: None,
+        patient: None,
+        measured_at: None,
+        received_at: Timestamp::from_seconds(START),
+        reasons: vec![Reason::BrokenMessage],
+        bytes: bytes.into_bytes(),
+        route: "readings".into(),
+    };
+    let work = move |desk: &mut Desk<'_>| desk.hold(NewHeld { held, told: None, trusted: false });
+    bench.store.readings().submit(day(), 1, work).await.unwrap();
+}
+
+fn recount(bench: &Bench) -> Recount {
+    bench.store.readings().recount(&Zone::default()).unwrap()
+}
+
+/// Where in the folder's files these bytes are.
+fn found(folder: &Path, what: &[u8]) -> Vec<String> {
+    let files = std::fs::read_dir(folder).unwrap().flatten();
+    files
+        .filter(|f| std::fs::read(f.path()).unwrap().windows(what.len()).any(|w| w == what))
+        .map(|f| f.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+/// Two patients share a device one after the other; a third has their own.
+async fn people(bench: &Bench) -> Vec<ReadingId> {
+    let mut all = Vec::new();
+    for seq in 0..40 {
+        all.push(pressure(1, 11, seq, CANARY + seq, WORD));
+        all.push(pressure(2, 12, seq, 120 + seq, "somebody else"));
+    }
+    all.extend((40..50).map(|seq| pressure(1, 12, seq, 130 + seq, "somebody else")));
+    let ids = keep_all(bench, all).await;
+    hold_as(bench, 1, format!("broken {WORD}")).await;
+    hold_as(bench, 2, "broken of somebody else".into()).await;
+    ids
+}
+
+const fn some((): ()) -> Result<(), StoreError> {
+    Ok(())
+}
+
+fn worn() -> Vec<Worn> {
+    vec![Worn { device: DeviceKey::new(1), from: i64::MIN, to: None }]
+}
+
+#[tokio::test]
+async fn the_recount_agrees_at_every_step_of_a_merge() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 60);
+    for device in 1..8 {
+        bench.send_on(day(), device, 0..20, b"").await;
+        bench.send_on(day(), device, 10..25, b"not a reading").await;
+        let report = recount(&bench);
+        assert_eq!(report.mismatches, []);
+        let [(_, books)] = report.days[..] else { panic!("{:?}", report.days) };
+        assert_eq!((books.stored, books.duplicate, books.quarantined), (25 * device, 10 * device, device));
+        bench.store.readings().control(|w| some(w.merge_some(17))).await.unwrap();
+        assert_eq!(recount(&bench).mismatches, []);
+    }
+    let report = bench.store.readings().snapshot().unwrap().recount(&Zone::default(), Some(day())).unwrap();
+    assert_eq!(report.devices.len(), 7);
+    assert!(report.devices.iter().all(|row| row.accepted() == row.stored + row.duplicate + row.quarantined));
+}
+
+#[tokio::test]
+async fn a_lost_a_doubled_and_a_miscounted_row_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 1);
+    people(&bench).await;
+    bench.store.readings().control(Writer::settle).await.unwrap();
+    assert_eq!(recount(&bench).mismatches, []);
+    let tamper =
+        |sql: &'static str| bench.store.readings().control(move |w| some(w.connection.execute_batch(sql).unwrap()));
+    tamper("UPDATE books SET stored = stored + 1 WHERE device = 2").await.unwrap();
+    let [Mismatch::Count { device, what: "stored", books: 41, rows: 40, .. }] = recount(&bench).mismatches[..] else {
+        panic!("{:?}", recount(&bench))
+    };
+    assert_eq!(device, DeviceKey::new(2));
+    tamper(
+        "UPDATE books SET stored = stored - 1 WHERE device = 2; DELETE FROM held WHERE id = (SELECT max(id) FROM held)",
+    )
+    .await
+    .unwrap();
+    assert!(matches!(recount(&bench).mismatches[..], [Mismatch::Count { what: "quarantined", books: 1, rows: 0, .. }]));
+    tamper(
+        "UPDATE books SET quarantined = 0 WHERE device = 2;
+            UPDATE identity SET id = id + 1 WHERE device = 2 AND seq = 7",
+    )
+    .await
+    .unwrap();
+    assert!(matches!(recount(&bench).mismatches[..], [Mismatch::Number { seq: 7, known: Some(_), .. }]));
+}
+
+#[tokio::test]
+async fn a_patient_who_is_erased_is_in_no_file_and_the_books_still_balance() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 30);
+    let ids = people(&bench).await;
+    let highest = *bench.store.readings().committed().borrow();
+    assert!(!found(folder.path(), WORD.as_bytes()).is_empty());
+    let done = bench.store.readings().erase(PatientId::new(11), worn(), Zone::default()).await.unwrap();
+    let expected =
+        ErasedReadings { readings_before: 40, readings_after: 0, held_before: 1, held_after: 0, log_emptied: true };
+    assert_eq!(done, expected);
+    assert_eq!(found(folder.path(), WORD.as_bytes()), Vec::<String>::new());
+    assert!(!found(folder.path(), b"somebody else").is_empty(), "others are left alone");
+    assert_eq!(bench.all_of(11).await.len(), 0);
+    assert_eq!(bench.all_of(12).await.len(), 50);
+    assert!(bench.store.readings().by_id(ids[0]).await.unwrap().is_none());
+    assert_eq!(recount(&bench).mismatches, []);
+    assert_eq!(recount(&bench).days[0].1.removed, 41);
+    // What the meter still remembers is known, and does not come back.
+    let known = bench.store.readings().submit(day(), 1, |desk| desk.known(DeviceKey::new(1), 3)).await.unwrap();
+    assert_eq!(known.iter().map(|k| k.fingerprint).collect::<Vec<_>>(), [ERASED]);
+    let stretch = bench.store.readings().projection_stale().await.unwrap().unwrap();
+    bench.store.readings().projection_mended(stretch).await.unwrap();
+    assert_eq!(bench.store.readings().projection_stale().await.unwrap(), None);
+    // Nor is a position used twice, after a restart either.
+    drop(bench);
+    let bench = open(folder.path(), 30);
+    assert!(*bench.store.readings().committed().borrow() >= highest);
+    assert_eq!(recount(&bench).mismatches, []);
+    let again = bench.store.readings().erase(PatientId::new(11), worn(), Zone::default()).await.unwrap();
+    assert_eq!((again.readings_before, again.held_before), (0, 0));
+}
+
+#[tokio::test]
+async fn an_erasure_that_a_crash_cuts_short_is_whole_or_has_not_happened() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 30);
+    people(&bench).await;
+    bench.store.readings().erase(PatientId::new(11), worn(), Zone::default()).await.unwrap();
+    let copy = crashed(folder.path());
+    let after = open(copy.path(), 30);
+    assert_eq!((after.all_of(11).await.len(), recount(&after).mismatches), (0, vec![]));
+}
+
+#[tokio::test]
+async fn old_weeks_go_whole_and_only_what_rules_have_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 10);
+    let week = |n: i64| Timestamp::from_seconds((START / 604_800 - n) * 604_800 + 5);
+    let aged = |seq: i64| Reading { measured_at: week(seq / 10), ..pressure(3, 13, seq, 120, "old") };
+    let ids = keep_all(&bench, (0..50).map(aged).collect()).await;
+    hold_as(&bench, 3, "old bytes".into()).await;
+    bench.store.readings().control(Writer::settle).await.unwrap();
+    let keep = Keep { readings_from: Some(week(2).plus(std::time::Duration::from_secs(86_400))), held_from: None };
+    let none = bench.store.readings().drop_old(keep, Zone::default()).await.unwrap();
+    assert_eq!(none, Dropped::default(), "rules have concluded nothing yet");
+    bench.store.readings().set_consumed(u64::try_from(ids[49].as_i64()).unwrap());
+    let dropped = bench.store.readings().drop_old(keep, Zone::default()).await.unwrap();
+    assert_eq!(dropped, Dropped { weeks: 2, readings: 20, held: 0 });
+    let left: HashSet<i64> = bench.all_of(13).await.iter().map(|r| r.seq).collect();
+    assert_eq!(left, (0..30).collect());
+    assert_eq!(recount(&bench).mismatches, []);
+    let late = Timestamp::from_seconds(START + 1);
+    let held = Keep { readings_from: None, held_from: Some(late) };
+    assert_eq!(bench.store.readings().drop_old(held, Zone::default()).await.unwrap().held, 1);
+    assert_eq!(bench.store.readings().held(None, None, 10).await.unwrap().len(), 0);
+    assert_eq!(recount(&bench).mismatches, []);
+    let position = u64::try_from(ids[45].as_i64()).unwrap();
+    assert_eq!(bench.store.readings().entries_after(position, 10).unwrap().len(), 0, "readers pass over what is gone");
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_version_is_brought_forward_and_a_newer_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 30);
+    people(&bench).await;
+    drop(bench);
+    let path = folder.path().join("journal.db");
+    let alter = |sql: &str| rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+    alter("DROP TABLE removed; DROP TABLE waiting; DROP TABLE released; PRAGMA user_version=1");
+    assert_eq!(Snapshot::open(folder.path()).unwrap().recount(&Zone::default(), None).unwrap().mismatches, []);
+    let bench = open(folder.path(), 30);
+    assert_eq!(bench.all_of(11).await.len(), 40);
+    bench.store.readings().erase(PatientId::new(11), worn(), Zone::default()).await.unwrap();
+    drop(bench);
+    let newer = tables::VERSION + 1;
+    alter(&format!("PRAGMA user_version={newer}"));
+    let before = std::fs::read(&path).unwrap();
+    let (_handle, drain) = Drain::new();
+    let refused = Store::open(folder.path(), Clock::manual(Timestamp::from_seconds(START)), &drain).unwrap_err();
+    assert!(matches!(refused, StoreError::Newer { found, .. } if found == newer), "{refused}");
+    assert!(matches!(Snapshot::open(folder.path()), Err(StoreError::Newer { .. })), "export refuses it too");
+    assert_eq!(std::fs::read(&path).unwrap(), before, "and it is left as it was");
+}

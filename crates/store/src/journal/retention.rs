@@ -1,0 +1,168 @@
+//! What is older than the installation wants to keep: whole weeks of readings, whole days of quarantine.
+//!
+//! Goes in: two moments. Comes out: how much went. In steps between commits, so that nobody waits long for an answer.
+//! Must never: touch a week of which rules have not concluded every reading, or a reading that is not merged.
+
+use super::{
+    Readings,
+    books::{Books, Counts, day_number},
+    erase::drop_held,
+    keeping::{self, Stretch},
+    row::{self, week},
+    tables::fault,
+    writer::Writer,
+};
+use crate::StoreError;
+use rusqlite::params;
+use std::sync::atomic::Ordering::Relaxed;
+use vitals::{Held, Reading, Timestamp, Zone};
+
+/// Rows taken out between two commits.
+const STEP: usize = 500;
+
+/// What may go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// Readings measured before may go, week by week; none: all are kept.
+    pub readings_from: Option<Timestamp>,
+    /// What is held and was received before may go; none: all is kept.
+    pub held_from: Option<Timestamp>,
+}
+
+/// What went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Weeks of readings, whole.
+    pub weeks: u64,
+    /// Readings in them.
+    pub readings: u64,
+    /// Held entries.
+    pub held: u64,
+}
+
+impl Readings {
+    /// Drops what is older than `keep` says.
+    ///
+    /// # Errors
+    /// When the file cannot be written; what went before stays gone, the rest goes next time.
+    pub async fn drop_old(&self, keep: Keep, zone: Zone) -> Result<Dropped, StoreError> {
+        let mut dropped = Dropped::default();
+        if let Some(from) = keep.readings_from {
+            // The week in which `from` lies is kept whole.
+            while let Some(wk) = self.control(move |w| w.old_week(week(from))).await? {
+                loop {
+                    let zone = zone.clone();
+                    let gone = self.control(move |w| w.drop_some(wk, &zone)).await?;
+                    dropped.readings += gone as u64;
+                    if gone < STEP {
+                        break;
+                    }
+                }
+                dropped.weeks += 1;
+            }
+        }
+        if let Some(from) = keep.held_from {
+            loop {
+                let zone = zone.clone();
+                let gone = self.control(move |w| w.drop_held(from, &zone)).await?;
+                dropped.held += gone as u64;
+                if gone < STEP {
+                    break;
+                }
+            }
+        }
+        Ok(dropped)
+    }
+}
+
+impl Writer {
+    /// The oldest week before `limit` of which everything is merged and concluded.
+    fn old_week(&self, limit: i32) -> Result<Option<i32>, StoreError> {
+        let consumed = self.shared.consumed.load(Relaxed).cast_signed();
+        let memory = self.shared.memory.read();
+        for wk in memory.weeks.range(..limit) {
+            // A merge under way may be putting rows of this week into the table.
+            let waiting = memory
+                .tables()
+                .any(|t| t.series.range((*wk, i64::MIN, i64::MIN, 0)..).next().is_some_and(|(k, _)| k.0 == *wk));
+            let newest: Option<i64> = self
+                .connection
+                .prepare_cached("SELECT max(id) FROM series WHERE wk = ?1")
+                .and_then(|mut s| s.query_row([wk], |r| r.get(0)))
+                .map_err(fault)?;
+            if !waiting && newest.is_some_and(|id| id <= consumed) {
+                return Ok(Some(*wk));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Some readings of a week; the week is forgotten with its last.
+    fn drop_some(&mut self, wk: i32, zone: &Zone) -> Result<usize, StoreError> {
+        let gone = self.in_transaction(|writer| {
+            let c = &writer.connection;
+            let mut removed = Books::new();
+            let mut stretch: Stretch = None;
+            let mut readings: Vec<Reading> = Vec::new();
+            {
+                let mut statement = c.prepare_cached("SELECT b FROM series WHERE wk = ?1 LIMIT ?2").map_err(fault)?;
+                let mut rows = statement.query(params![wk, i64::try_from(STEP).unwrap_or(i64::MAX)]).map_err(fault)?;
+                while let Some(r) = rows.next().map_err(fault)? {
+                    readings.push(row::decode(r.get_ref(0).map_err(fault)?.as_blob().unwrap_or_default())?);
+                }
+            }
+            for reading in &readings {
+                keeping::take_out(c, reading, zone, &mut removed)?;
+                keeping::widen(&mut stretch, reading.measured_at);
+            }
+            keeping::count_removed(c, &removed)?;
+            keeping::note_stale(c, stretch)?;
+            writer.keep_highest()?;
+            Ok(readings)
+        })?;
+        let mut memory = self.shared.memory.write();
+        for reading in &gone {
+            memory.assigned.remove(&reading.id);
+        }
+        if gone.len() < STEP {
+            memory.weeks.remove(&wk);
+        }
+        Ok(gone.len())
+    }
+
+    /// Some of what is held and was received before `from`. Ids ascend with the time of receipt.
+    fn drop_held(&mut self, from: Timestamp, zone: &Zone) -> Result<usize, StoreError> {
+        let first = i64::try_from(self.shared.memory.read().first_id()).unwrap_or(i64::MAX);
+        let gone = self.in_transaction(|writer| {
+            let c = &writer.connection;
+            let mut old: Vec<Held> = Vec::new();
+            {
+                let mut statement =
+                    c.prepare_cached("SELECT b FROM held WHERE id < ?1 ORDER BY id LIMIT ?2").map_err(fault)?;
+                let mut rows =
+                    statement.query(params![first, i64::try_from(STEP).unwrap_or(i64::MAX)]).map_err(fault)?;
+                while let Some(r) = rows.next().map_err(fault)? {
+                    let held: Held = row::decode(r.get_ref(0).map_err(fault)?.as_blob().unwrap_or_default())?;
+                    if held.received_at >= from {
+                        break;
+                    }
+                    old.push(held);
+                }
+            }
+            let mut removed = Books::new();
+            for held in &old {
+                drop_held(c, held.id)?;
+                let key = (day_number(held.received_at.day(zone)), held.device);
+                *removed.entry(key).or_default() += Counts { quarantined: 1, ..Counts::default() };
+            }
+            keeping::count_removed(c, &removed)?;
+            writer.keep_highest()?;
+            Ok(old)
+        })?;
+        let mut memory = self.shared.memory.write();
+        for held in &gone {
+            memory.discarded.remove(&held.id);
+        }
+        Ok(gone.len())
+    }
+}

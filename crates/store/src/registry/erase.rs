@@ -1,0 +1,526 @@
+//! Everything written down about one patient, gone from `registry.db`, and the whole erasure over both files.
+//!
+//! Goes in: a patient. Comes out: counts, and where the patient may still be (backups). A crash in between is made up
+//! for by erasing again: the patient's id stays in `erasure`, and nothing of theirs is written any more.
+//! What stays: the audit's rows (ids and log-in names, no values), the books' counts, devices' numbers.
+
+use super::{Registry, devices, keeping, people};
+use crate::{BackupRecord, ErasedReadings, Store, StoreError, Worn};
+use rusqlite::{Connection, params};
+use serde::Serialize;
+use serde_json::Value;
+use std::{collections::BTreeSet, time::Duration};
+use vitals::{Binding, DeviceKey, PatientId, Timestamp, UserId};
+
+/// Attempts to empty the write-ahead log, and the pause between them.
+const ATTEMPTS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What was taken out of the registry, in rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)]
+pub struct ErasedRecords {
+    pub patients: u64,
+    pub bindings: u64,
+    pub users: u64,
+    pub findings: u64,
+    pub alerts: u64,
+    pub messages: u64,
+    pub kiosk_sessions: u64,
+    /// Rows of any table that name the patient now: 0.
+    pub after: u64,
+    /// The write-ahead log is empty.
+    pub log_emptied: bool,
+}
+
+/// A finished erasure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Erasure {
+    /// In `journal.db`.
+    pub readings: ErasedReadings,
+    /// In `registry.db`.
+    pub records: ErasedRecords,
+    /// Backups that were made before: each may hold everything that was erased, until it is deleted. A restore from one
+    /// brings the patient back.
+    pub backups: Vec<BackupRecord>,
+}
+
+/// What memory must forget when the transaction is committed.
+struct Begun {
+    records: ErasedRecords,
+    worn: Vec<Worn>,
+    bindings: Vec<(DeviceKey, Vec<Binding>)>,
+    users: Vec<UserId>,
+    changed_users: Vec<crate::User>,
+}
+
+impl Store {
+    /// Erases a patient from both files, their write-ahead logs included. While the files are written anew nothing is
+    /// committed: about ten seconds a gigabyte. Erasing again finishes what a crash cut short.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; when a file cannot be written: then it is to be repeated.
+    pub async fn erase_patient(&self, patient: PatientId) -> Result<Erasure, StoreError> {
+        let now = self.clock().now();
+        let (directory, edge) = (self.directory().clone(), self.edge().clone());
+        let begun = self
+            .registry
+            .write_then(
+                move |c| begin(c, patient, now),
+                move |begun| {
+                    begun.bindings.iter().for_each(|(device, rest)| directory.put_bindings(*device, rest.clone()));
+                    begun.users.iter().for_each(|user| directory.remove_user(*user));
+                    begun.changed_users.iter().for_each(|user| directory.put_user(user.clone()));
+                    edge.forget(patient);
+                    directory.remove_patient(patient);
+                },
+            )
+            .await?;
+        let Begun { mut records, worn, .. } = begun;
+        let readings = self.readings().erase(patient, worn, self.zone().clone()).await?;
+        records.log_emptied = self.registry.rewrite_file().await?;
+        records.after = self.registry.read(move |c| left(c, patient)).await?;
+        self.registry.end_erasure(patient, now).await?;
+        Ok(Erasure { readings, records, backups: self.backups().await? })
+    }
+}
+
+impl Registry {
+    /// Writes every living page anew, then copies the write-ahead log into the file and cuts it to nothing; whether it
+    /// could be cut.
+    async fn rewrite_file(&self) -> Result<bool, StoreError> {
+        self.alone(|c| {
+            c.execute_batch("VACUUM")?;
+            for _ in 0..ATTEMPTS {
+                if c.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get::<_, i64>(0))? == 0 {
+                    return Ok(true);
+                }
+                std::thread::sleep(PAUSE);
+            }
+            Ok(false)
+        })
+        .await
+    }
+}
+
+fn begin(c: &Connection, patient: PatientId, now: Timestamp) -> Result<Begun, StoreError> {
+    if let Some(worn) = keeping::begun(c, patient)? {
+        let (bindings, users, changed_users) = (Vec::new(), Vec::new(), Vec::new());
+        return Ok(Begun { records: ErasedRecords::default(), worn, bindings, users, changed_users });
+    }
+    let id = patient.as_i64();
+    if !c.prepare("SELECT 1 FROM patient WHERE id = ?1")?.exists([id])? {
+        return Err(StoreError::NotFound("patient"));
+    }
+    let worn = worn_by(c, patient)?;
+    c.execute(
+        "INSERT INTO erasure(patient, begun_at, worn) VALUES(?1, ?2, ?3)",
+        params![id, now.as_micros(), serde_json::to_string(&worn)?],
+    )?;
+    let delete = |sql: &str| Ok::<_, StoreError>(c.execute(sql, [id])? as u64);
+    let mut records =
+        ErasedRecords { bindings: delete("DELETE FROM binding WHERE patient = ?1")?, ..ErasedRecords::default() };
+    records.kiosk_sessions = delete("DELETE FROM kiosk_session WHERE patient = ?1")?;
+    let mut bindings = Vec::new();
+    for device in worn.iter().map(|w| w.device).collect::<BTreeSet<_>>() {
+        let rest = devices::bindings_of(c, device)?;
+        if rest.is_empty() {
+            c.execute("DELETE FROM device_command WHERE device = ?1", [device.as_i64()])?;
+        }
+        bindings.push((device, rest));
+    }
+    records.messages = erase_messages(c, patient)?;
+    for sql in [
+        "DELETE FROM episode_event WHERE alert IN (SELECT id FROM episode WHERE patient = ?1)",
+        "DELETE FROM called WHERE alert IN (SELECT id FROM episode WHERE patient = ?1)",
+        "DELETE FROM alert_command WHERE alert IN (SELECT id FROM episode WHERE patient = ?1)",
+        "DELETE FROM finding_event WHERE finding IN (SELECT id FROM finding WHERE patient = ?1)",
+        "DELETE FROM finding_attached WHERE finding IN (SELECT id FROM finding WHERE patient = ?1)",
+        "DELETE FROM rule_timer WHERE patient = ?1",
+    ] {
+        delete(sql)?;
+    }
+    // Followers of the live stream know the highest number of a change: the next one must be higher.
+    super::episode_rows::keep_change(c)?;
+    records.alerts = delete("DELETE FROM episode WHERE patient = ?1")?;
+    records.findings = delete("DELETE FROM finding WHERE patient = ?1")?;
+    let (users, changed_users) = erase_users(c, patient)?;
+    records.users = users.len() as u64;
+    records.patients = delete("DELETE FROM patient WHERE id = ?1")?;
+    Ok(Begun { records, worn, bindings, users, changed_users })
+}
+
+/// By bindings, and at kiosks.
+fn worn_by(c: &Connection, patient: PatientId) -> Result<Vec<Worn>, StoreError> {
+    let sql = "SELECT device, from_at, to_at FROM binding WHERE patient = ?1
+        UNION ALL SELECT kiosk, from_at, to_at FROM kiosk_session WHERE patient = ?1";
+    let mut statement = c.prepare(sql)?;
+    let rows = statement.query_map([patient.as_i64()], |r| {
+        Ok(Worn { device: DeviceKey::from_i64(r.get(0)?), from: r.get(1)?, to: r.get(2)? })
+    })?;
+    rows.map(|r| Ok(r?)).collect()
+}
+
+/// Messages about the patient's alerts go whole; a digest that waits goes on without the patient, one that is done loses
+/// its body.
+fn erase_messages(c: &Connection, patient: PatientId) -> Result<u64, StoreError> {
+    let about = "alert IN (SELECT id FROM episode WHERE patient = ?1)";
+    let mut gone = c.execute(&format!("DELETE FROM outbox WHERE {about}"), [patient.as_i64()])? as u64;
+    let mut statement =
+        c.prepare("SELECT seq, body, state IN ('pending', 'failed_temp') FROM outbox WHERE instr(body, ?1) > 0")?;
+    let found: Vec<(i64, String, bool)> = statement
+        .query_map([patient.to_string()], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?
+        .collect::<Result<_, _>>()?;
+    for (seq, body, waits) in found {
+        gone += 1;
+        match without(&body, patient).filter(|_| waits) {
+            Some(rest) => c.execute("UPDATE outbox SET body = ?2 WHERE seq = ?1", params![seq, rest])?,
+            None => c.execute(
+                "UPDATE outbox SET body = '', state = CASE WHEN ?2 THEN 'cancelled' ELSE state END WHERE seq = ?1",
+                params![seq, waits],
+            )?,
+        };
+    }
+    Ok(gone)
+}
+
+/// A digest without this patient's lines; none when nothing is left of it.
+fn without(body: &str, patient: PatientId) -> Option<String> {
+    let mut body: Value = serde_json::from_str(body).ok()?;
+    let items = body.pointer_mut("/data/items")?.as_array_mut()?;
+    let id = patient.to_string();
+    items.retain(|item| item["patientId"].as_str() != Some(id.as_str()));
+    let left = !items.is_empty();
+    let text = body.to_string();
+    (left && !text.contains(&id)).then_some(text)
+}
+
+/// The patient's own log-in; somebody who works here too only stops being the patient.
+fn erase_users(c: &Connection, patient: PatientId) -> Result<(Vec<UserId>, Vec<crate::User>), StoreError> {
+    let (mut gone, mut changed) = (Vec::new(), Vec::new());
+    for mut user in people::all::<crate::User>(c)?.into_iter().filter(|u| u.patient == Some(patient)) {
+        let id = user.id.as_i64();
+        if user.roles.iter().any(|role| *role != crate::Role::Patient) {
+            user.patient = None;
+            user.roles.retain(|role| *role != crate::Role::Patient);
+            user.version += 1;
+            let sql = "UPDATE user SET body = ?2, version = ?3 WHERE id = ?1";
+            c.execute(sql, params![id, serde_json::to_string(&user)?, user.version])?;
+            changed.push(user);
+            continue;
+        }
+        c.execute("DELETE FROM login_failure WHERE username = ?1", [&user.username])?;
+        for sql in [
+            "DELETE FROM session WHERE user = ?1",
+            "DELETE FROM dead_address WHERE user = ?1",
+            "DELETE FROM outbox WHERE user = ?1",
+            "DELETE FROM called WHERE user = ?1",
+            "DELETE FROM alert_command WHERE user = ?1",
+            "DELETE FROM user WHERE id = ?1",
+        ] {
+            c.execute(sql, [id])?;
+        }
+        gone.push(user.id);
+    }
+    Ok((gone, changed))
+}
+
+/// Rows that still name the patient: the proof is 0.
+fn left(c: &Connection, patient: PatientId) -> Result<u64, StoreError> {
+    let mut sum = 0;
+    for sql in [
+        "SELECT count(*) FROM patient WHERE id = ?1",
+        "SELECT count(*) FROM binding WHERE patient = ?1",
+        "SELECT count(*) FROM kiosk_session WHERE patient = ?1",
+        "SELECT count(*) FROM finding WHERE patient = ?1",
+        "SELECT count(*) FROM episode WHERE patient = ?1",
+        "SELECT count(*) FROM rule_timer WHERE patient = ?1",
+    ] {
+        sum += c.query_row(sql, [patient.as_i64()], |r| r.get::<_, i64>(0))?;
+    }
+    sum += c.query_row("SELECT count(*) FROM outbox WHERE instr(body, ?1) > 0", [patient.to_string()], |r| {
+        r.get::<_, i64>(0)
+    })?;
+    Ok(sum.cast_unsigned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AlertBatch, AlertState, Contact, Episode, FindingBatch, NewMessage, Role, User};
+    use runtime::{Clock, Drain, DrainHandle};
+    use std::path::Path;
+    use tempfile::TempDir;
+    use vitals::{
+        AlertId, BindingId, Concept, Device, DeviceKind, FindingDraft, Patient, ReadingId, Severity, Slot, UserId,
+        Verdict,
+    };
+
+    const NAME: &str = "Canary Kanarienvogel";
+    const PHONE: &str = "13912345678";
+
+    struct Bench {
+        folder: TempDir,
+        store: Store,
+        _drain: DrainHandle,
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(1_770_000_000 + seconds)
+    }
+
+    fn bench() -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        let (handle, drain) = Drain::new();
+        let store = Store::open(folder.path(), Clock::manual(at(0)), &drain).unwrap();
+        Bench { folder, store, _drain: handle }
+    }
+
+    fn person(name: &str) -> Patient {
+        Patient {
+            id: PatientId::new(0),
+            name: name.into(),
+            birth_date: None,
+            sex: None,
+            tags: vec![],
+            conditions: vec![],
+            team: None,
+            organisation: None,
+            phone: Some(PHONE.into()),
+            time_zone: None,
+            enrolled_at: at(0),
+            plan: vitals::Plan::default(),
+        }
+    }
+
+    fn login(name: &str, patient: PatientId, roles: &[Role]) -> User {
+        User {
+            id: UserId::new(0),
+            username: format!("login-{name}"),
+            name: name.into(),
+            roles: roles.to_vec(),
+            organisation: None,
+            password_hash: None,
+            must_change_password: false,
+            disabled: false,
+            contacts: vec![Contact { channel: "sms".into(), address: PHONE.into(), critical: true }],
+            locale: None,
+            patient: Some(patient),
+            version: 0,
+        }
+    }
+
+    fn concluded(patient: PatientId, value: &str) -> FindingBatch {
+        let draft = FindingDraft {
+            patient,
+            rule: "BP-C1".into(),
+            rule_version: 1,
+            concept: Concept::BpCrisis,
+            severity: Severity::Critical,
+            verdict: Verdict::Page,
+            at: at(0),
+            effective_at: at(0),
+            recipients: vec![],
+            closes: false,
+            readings: vec![ReadingId::new(1)],
+            excluded: vec![],
+            evidence: format!("{{\"systolic\":\"{value}\"}}"),
+        };
+        FindingBatch {
+            position: 1,
+            new: vec![(draft, at(0))],
+            timers: vec![(patient, Some(at(9)))],
+            ..FindingBatch::default()
+        }
+    }
+
+    fn alerted(patient: PatientId, alert: u64, value: &str) -> AlertBatch {
+        let id = AlertId::new(alert);
+        let episode = Episode {
+            id,
+            patient,
+            team: None,
+            concept: Concept::BpCrisis,
+            severity: Severity::Critical,
+            acked_severity: None,
+            state: AlertState::Open,
+            rule: "BP-C1".into(),
+            raised_at: at(0),
+            level: 1,
+            cycle: 1,
+            next_at: None,
+            count: 1,
+            owner: None,
+            exhausted: false,
+            snoozed_until: None,
+            held_until: None,
+            inhibited_by: None,
+            previous: None,
+            readings: vec![],
+            findings: vec![],
+            evidence: format!("{{\"systolic\":\"{value}\"}}"),
+            chain: vec![],
+            book: String::new(),
+            version: 0,
+        };
+        let said = crate::TimelineEvent { at: at(0), event: "comment".into(), by: None, detail: Some(value.into()) };
+        let message = |id: &str, alert, kind, body: String| NewMessage {
+            id: id.into(),
+            alert,
+            kind,
+            channel: "sms".into(),
+            user: None,
+            address: "a".into(),
+            level: 1,
+            cycle: 1,
+            critical: true,
+            created_at: at(0),
+            expires_at: at(99),
+            body,
+        };
+        let page = message(
+            &format!("page-{alert}"),
+            Some(id),
+            "alert.notification",
+            format!("{{\"name\":\"{value}\",\"phone\":\"{PHONE}\"}}"),
+        );
+        let item = |p: PatientId| format!("{{\"patientId\":\"{p}\",\"concept\":\"bp_crisis\"}}");
+        let digest = format!("{{\"data\":{{\"items\":[{},{}]}}}}", item(patient), item(PatientId::new(4)));
+        let digest = message(&format!("digest-{alert}"), None, "alert.digest", digest);
+        AlertBatch {
+            episodes: vec![episode],
+            events: vec![(id, said)],
+            messages: vec![page, digest],
+            ..AlertBatch::default()
+        }
+    }
+
+    impl Bench {
+        /// A patient with everything that can be written about one.
+        async fn enrol(&self, name: &str, device: &str, alert: u64, roles: &[Role]) -> PatientId {
+            let store = &self.store;
+            let patient = store.create_patient(person(name)).await.unwrap().id;
+            store.create_user(login(name, patient, roles)).await.unwrap();
+            let device = Device {
+                key: DeviceKey::new(0),
+                id: device.parse().unwrap(),
+                kind: DeviceKind::Meter,
+                label: None,
+                model: None,
+                organisation: None,
+                secret_hash: None,
+                revoked: false,
+            };
+            let device = store.create_device(device).await.unwrap().key;
+            let binding = Binding {
+                id: BindingId::new(0),
+                device,
+                slot: Slot::Any,
+                from: at(-1000),
+                to: None,
+                patient,
+                recorded_at: at(0),
+            };
+            store.create_binding(binding).await.unwrap();
+            store.commit_findings(concluded(patient, name)).await.unwrap();
+            store.commit_alerts(alerted(patient, alert, name)).await.unwrap();
+            patient
+        }
+    }
+
+    fn found(folder: &Path, what: &str) -> Vec<String> {
+        let files = std::fs::read_dir(folder).unwrap().flatten();
+        let holds = |bytes: Vec<u8>| bytes.windows(what.len()).any(|w| w == what.as_bytes());
+        files
+            .filter(|f| holds(std::fs::read(f.path()).unwrap()))
+            .map(|f| f.file_name().to_string_lossy().into_owned())
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn nothing_of_an_erased_patient_is_left_in_any_file_and_nothing_comes_back() {
+        let bench = bench();
+        let (store, folder) = (&bench.store, bench.folder.path());
+        let other = bench.enrol("Somebody Else", "d-2", 2, &[Role::Patient]).await;
+        let patient = bench.enrol(NAME, "d-1", 3, &[Role::Patient]).await;
+        assert!(!found(folder, NAME).is_empty());
+        let done = store.erase_patient(patient).await.unwrap();
+        let expected = ErasedRecords {
+            patients: 1,
+            bindings: 1,
+            users: 1,
+            findings: 1,
+            alerts: 1,
+            messages: 2,
+            kiosk_sessions: 0,
+            after: 0,
+            log_emptied: true,
+        };
+        assert_eq!(done.records, expected);
+        for canary in [NAME, &format!("login-{NAME}")] {
+            assert_eq!(found(folder, canary), Vec::<String>::new(), "{canary}");
+        }
+        assert!(
+            store.directory().patient(patient).is_none()
+                && store.directory().user_named(&format!("login-{NAME}")).is_none()
+        );
+        let digest =
+            store.outbox_due(at(0), true, 10).await.unwrap().into_iter().find(|m| m.delivery.id == "digest-3").unwrap();
+        assert!(digest.body.contains(&PatientId::new(4).to_string()) && !digest.body.contains(&patient.to_string()));
+        // What stages still had in memory is not written any more.
+        let change = *store.alert_changes().borrow();
+        store.commit_findings(concluded(patient, NAME)).await.unwrap();
+        store.commit_alerts(alerted(patient, 3, NAME)).await.unwrap();
+        assert_eq!(store.findings_of(patient, None, None, None, None, 10).await.unwrap(), []);
+        assert!(store.episode(AlertId::new(3)).await.unwrap().is_none());
+        assert_eq!(found(folder, NAME), Vec::<String>::new());
+        // Others are as they were, and followers of changes miss none.
+        assert_eq!(store.findings_of(other, None, None, None, None, 10).await.unwrap().len(), 1);
+        store.commit_alerts(alerted(other, 2, "Somebody Else")).await.unwrap();
+        assert!(*store.alert_changes().borrow() > change);
+        assert!(matches!(store.erase_patient(PatientId::new(77)).await, Err(StoreError::NotFound("patient"))));
+        let again = store.erase_patient(patient).await.unwrap();
+        assert_eq!((again.records.patients, again.records.after), (0, 0), "erasing again is safe");
+        assert_eq!(store.unfinished_erasures().await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn somebody_who_works_here_stays_a_colleague() {
+        let bench = bench();
+        let patient = bench.enrol("Both", "d-1", 1, &[Role::Gp, Role::Patient]).await;
+        bench.store.erase_patient(patient).await.unwrap();
+        let user = bench.store.directory().user_named("login-Both").unwrap();
+        assert_eq!((user.patient, &user.roles[..]), (None, &[Role::Gp][..]));
+    }
+
+    #[tokio::test]
+    async fn an_erasure_that_was_cut_short_is_known_and_finished() {
+        let bench = bench();
+        let patient = bench.enrol(NAME, "d-1", 1, &[Role::Patient]).await;
+        let begun = bench.store.registry.write(move |c| begin(c, patient, at(0)).map(|b| b.worn)).await.unwrap();
+        assert_eq!(begun.len(), 1);
+        assert_eq!(bench.store.unfinished_erasures().await.unwrap(), [patient]);
+        bench.store.erase_patient(patient).await.unwrap();
+        assert_eq!(bench.store.unfinished_erasures().await.unwrap(), []);
+        assert_eq!(found(bench.folder.path(), NAME), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_newer_registry_is_refused_and_an_older_one_brought_forward() {
+        let Bench { folder, store, _drain } = bench();
+        drop(store);
+        let path = folder.path().join("registry.db");
+        let alter = |sql: &str| rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+        alter("DROP TABLE backup; DROP TABLE erasure; DROP TABLE site; PRAGMA user_version=1");
+        let open = || {
+            let (handle, drain) = Drain::new();
+            Store::open(folder.path(), Clock::manual(at(0)), &drain).map(|store| (store, handle))
+        };
+        let (store, _handle) = open().unwrap();
+        assert_eq!(store.backups().await.unwrap(), []);
+        drop(store);
+        alter("PRAGMA user_version=99");
+        assert!(matches!(open(), Err(StoreError::Newer { found: 99, .. })));
+    }
+}
