@@ -16,7 +16,7 @@ pub(crate) fn check(options: &RunOptions) -> Done {
         faults.push(e.to_string());
     }
     if let Err(e) = broker::check(&config.broker) {
-        faults.push(format!("broker.{e}"));
+        faults.push(e.to_string());
     }
     if config.api.address.parse::<std::net::SocketAddr>().is_err() {
         faults.push("api.address: not an address and port; write for example \"127.0.0.1:8080\"".into());
