@@ -26,7 +26,7 @@ mod trail;
 mod worklist;
 
 pub use import::{ImportReport, Rejected, import_csv};
-pub use links::{Ask, Check, Links, StageFigures, TestClockError};
+pub use links::{Ask, Check, Links, Replayed, ReplayedReading, StageFigures, TestClockError};
 pub use openapi::openapi_json;
 pub use server::{Handle, Listener, router, start};
 

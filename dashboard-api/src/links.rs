@@ -5,7 +5,7 @@
 use futures_util::future::BoxFuture;
 use std::{fmt, sync::Arc};
 use store::{ChainFault, ChainWarning, Command, CommandError, Episode, Link, LinkError, OnCallLevel, StoreError, Team};
-use vitals::{TeamId, Timestamp, Zone};
+use vitals::{ReadingId, TeamId, Timestamp, Zone};
 
 /// A question that takes a value and is answered later.
 pub type Ask<In, Out> = Arc<dyn Fn(In) -> BoxFuture<'static, Out> + Send + Sync>;
@@ -23,6 +23,8 @@ pub struct Links {
     pub check_team: Ask<Team, Result<Vec<ChainWarning>, ChainFault>>,
     /// What an acknowledge link stands for. Changes nothing.
     pub read_link: Ask<String, Result<Link, LinkError>>,
+    /// Decodes and judges a held entry again, with the present code, allow list and bindings.
+    pub replay: Ask<ReadingId, Result<Replayed, StoreError>>,
     /// The present figures of each stage, in the order of the pipeline.
     pub pipeline: Arc<dyn Fn() -> Vec<StageFigures> + Send + Sync>,
     /// Every readiness check, done now.
@@ -37,6 +39,28 @@ impl fmt::Debug for Links {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Links")
     }
+}
+
+/// What became of a held entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// It has left quarantine.
+    pub released: bool,
+    /// One for each reading in it.
+    pub results: Vec<ReplayedReading>,
+}
+
+/// What became of one reading of a held entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplayedReading {
+    /// Its number.
+    pub seq: Option<i64>,
+    /// `stored flagged excluded duplicate quarantined`.
+    pub result: &'static str,
+    /// What is stored.
+    pub id: Option<ReadingId>,
+    /// Why it is flagged, or held still.
+    pub reasons: Vec<Box<str>>,
 }
 
 /// What went through a stage since the process started.

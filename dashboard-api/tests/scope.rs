@@ -58,12 +58,15 @@ fn allowed(method: &str, path: &str) -> &'static str {
             | "/api/v1/patients/{id}/findings",
         ) => "ghsaSRp",
         (_, "/api/v1/patients" | "/api/v1/patients/{id}" | "/api/v1/patients/{id}/plan") => "ghSR",
+        (_, "/api/v1/patients/{id}/erase") => "R",
         ("get", "/api/v1/devices") => "ghsaSRo",
         (_, "/api/v1/devices" | "/api/v1/devices/{id}/credential") => "aSRo",
         ("get", "/api/v1/devices/{id}/bindings") => "ghsaSR",
         (_, "/api/v1/devices/{id}/bindings" | "/api/v1/devices/{id}/bindings/{bid}") => "ghaSR",
         (_, "/api/v1/unassigned" | "/api/v1/unassigned/{id}/assign") => "ghSR",
-        (_, "/api/v1/quarantine" | "/api/v1/quarantine/{id}/discard") => "ghSRo",
+        (_, "/api/v1/quarantine" | "/api/v1/quarantine/{id}/discard" | "/api/v1/quarantine/{id}/replay") => "ghSRo",
+        (_, "/api/v1/kiosks/{id}/sessions") => "ghaSR",
+        (_, "/api/v1/gateways/{id}/devices") => "aSRo",
         (_, "/api/v1/alerts" | "/api/v1/alerts/{id}" | "/api/v1/alerts/{id}/{action}" | "/api/v1/alerts:bulk") => {
             "ghsaSR"
         }

@@ -6,9 +6,9 @@ use crate::{
 };
 use bytes::Bytes;
 use jiff::civil::Date;
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 use store::{Desk, Epoch, NewHeld, NewReading, StoreError};
-use vitals::{DeviceKey, Held, Reading, ReadingId, Reason, Timestamp, Zone};
+use vitals::{Binding, Device, DeviceKey, DeviceKind, Held, Reading, ReadingId, Reason, Timestamp, Zone};
 use wire::{
     reading_v1::{Item, Message},
     receipt::{Outcome, Verdict},
@@ -20,45 +20,135 @@ pub(crate) type Answer = (Vec<Outcome>, Option<i64>);
 /// Where and when a message came in.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrival {
-    pub(crate) device: DeviceKey,
+    pub(crate) device: Arc<Device>,
     pub(crate) route: Cow<'static, str>,
     pub(crate) received_at: Timestamp,
     pub(crate) zone: Zone,
-    pub(crate) reset_day: Option<Date>,
+    pub(crate) reset_days: Arc<BTreeMap<String, Date>>,
 }
 
 impl Arrival {
     /// A device's own message.
     pub(crate) fn take(&self, message: &Message, desk: &mut Desk<'_>) -> Result<Answer, StoreError> {
-        let pair_from = message.clock.map(|_| first_after_last_step(&message.items, &self.zone));
-        let highest = message.items.iter().filter_map(|i| i.seq).max();
-        let last = message.items.len().saturating_sub(1);
+        let speakers = vec![Some(self.device.clone()); message.items.len()];
+        let envelopes = self.envelopes(message, &speakers);
         let mut outcomes = Vec::with_capacity(message.items.len());
-        for (i, item) in message.items.iter().enumerate() {
-            let envelope = Envelope {
-                device: self.device,
-                pair: message.clock.filter(|_| pair_from.is_some_and(|from| i >= from)),
-                historical: message.historical,
-                newest: if item.seq.is_some() { item.seq == highest } else { i == last },
-            };
-            outcomes.push(self.take_item(item, envelope, desk)?);
+        for (item, envelope) in message.items.iter().zip(envelopes) {
+            outcomes.push(self.take_item(&self.device, item, envelope, desk)?);
         }
-        let through = desk.history(self.device)?.current().and_then(Epoch::stored_through);
+        Ok((outcomes, stored_through(&self.device, desk)?))
+    }
+
+    /// A gateway's message: each item under the device that it names, if the gateway may speak for it. Otherwise it is
+    /// held under the gateway: the name is only a claim.
+    pub(crate) fn take_for_others(&self, message: &Message, desk: &mut Desk<'_>) -> Result<Answer, StoreError> {
+        let speakers: Vec<_> = message.items.iter().map(|item| self.speaker(item, desk)).collect();
+        let envelopes = self.envelopes(message, &speakers);
+        let mut outcomes = Vec::with_capacity(message.items.len());
+        for ((item, speaker), envelope) in message.items.iter().zip(&speakers).zip(envelopes) {
+            let outcome = match speaker {
+                Some(device) => self.take_item(device, item, envelope, desk)?,
+                None => self.hold_claim(item, envelope, desk)?,
+            };
+            outcomes.push(Outcome { device: item.device.clone(), ..outcome });
+        }
+        // One number says something only of one counter.
+        let through = match speakers.split_first() {
+            Some((Some(first), rest)) if rest.iter().flatten().filter(|d| d.key == first.key).count() == rest.len() => {
+                stored_through(first, desk)?
+            }
+            _ => None,
+        };
         Ok((outcomes, through))
     }
 
-    fn take_item(&self, item: &Item, envelope: Envelope, desk: &mut Desk<'_>) -> Result<Outcome, StoreError> {
-        let sense = TimeSense { zone: &self.zone, received_at: self.received_at, reset_day: self.reset_day };
-        let clocked = Clocked::of(item, envelope.pair, &sense);
+    /// For whom a gateway's item speaks; none when it may not.
+    pub(crate) fn speaker(&self, item: &Item, desk: &Desk<'_>) -> Option<Arc<Device>> {
+        let named = desk.directory().device(item.device.as_ref()?.as_str())?;
+        desk.directory().edge().allowed(self.device.key).contains(&named.key).then_some(named)
+    }
+
+    /// What the message says of each of its readings. A clock and a counter are one device's, so each is looked at alone.
+    fn envelopes(&self, message: &Message, speakers: &[Option<Arc<Device>>]) -> Vec<Envelope> {
+        let of = |key: Option<DeviceKey>| {
+            let same = |i: &usize| speakers[*i].as_ref().map(|d| d.key) == key;
+            (0..message.items.len()).filter(same).collect::<Vec<usize>>()
+        };
+        let mut envelopes: Vec<Envelope> = speakers
+            .iter()
+            .map(|speaker| Envelope {
+                device: speaker.as_ref().unwrap_or(&self.device).key,
+                pair: None,
+                historical: message.historical,
+                newest: false,
+            })
+            .collect();
+        let mut seen: Vec<Option<DeviceKey>> = Vec::new();
+        for speaker in speakers {
+            let key = speaker.as_ref().map(|d| d.key);
+            if seen.contains(&key) {
+                continue;
+            }
+            seen.push(key);
+            let places = of(key);
+            let items = || places.iter().map(|i| &message.items[*i]);
+            let pair_from = first_after_last_step(items(), &self.zone);
+            let highest = items().filter_map(|i| i.seq).max();
+            for (n, i) in places.iter().enumerate() {
+                let item = &message.items[*i];
+                envelopes[*i].pair = message.clock.filter(|_| n >= pair_from);
+                envelopes[*i].newest = if item.seq.is_some() { item.seq == highest } else { n + 1 == places.len() };
+            }
+        }
+        envelopes
+    }
+
+    pub(crate) fn sense(&self, device: &Device) -> TimeSense<'_> {
+        let reset_day = device.model.as_ref().and_then(|m| self.reset_days.get(m)).copied();
+        TimeSense { zone: &self.zone, received_at: self.received_at, reset_day }
+    }
+
+    fn take_item(
+        &self,
+        device: &Device,
+        item: &Item,
+        envelope: Envelope,
+        desk: &mut Desk<'_>,
+    ) -> Result<Outcome, StoreError> {
+        let clocked = Clocked::of(item, envelope.pair, &self.sense(device));
+        let admission = self.judge(device, item, envelope, clocked, desk)?;
+        self.settle(device, item, clocked, admission, desk)
+    }
+
+    /// What is to become of a reading; nothing is changed yet.
+    pub(crate) fn judge(
+        &self,
+        device: &Device,
+        item: &Item,
+        envelope: Envelope,
+        clocked: Clocked,
+        desk: &mut Desk<'_>,
+    ) -> Result<Admission, StoreError> {
         let seq = number_of(item, &clocked, self.received_at);
-        let known = seq.map(|seq| desk.known(self.device, seq)).transpose()?.unwrap_or_default();
-        let bindings = desk.bindings(self.device);
-        let past = Past { history: desk.history(self.device)?, known: &known, bindings: &bindings };
-        let admission = admit(item, envelope, clocked, seq, past, self.received_at);
+        let known = seq.map(|seq| desk.known(device.key, seq)).transpose()?.unwrap_or_default();
+        let bindings = worn(device, item, desk);
+        let past = Past { history: desk.history(device.key)?, known: &known, bindings: &bindings };
+        Ok(admit(item, envelope, clocked, seq, past, self.received_at))
+    }
+
+    /// Does it.
+    pub(crate) fn settle(
+        &self,
+        device: &Device,
+        item: &Item,
+        clocked: Clocked,
+        admission: Admission,
+        desk: &mut Desk<'_>,
+    ) -> Result<Outcome, StoreError> {
         let outcome = |verdict, id, reasons| Outcome { seq: item.seq, device: None, verdict, id, reasons };
         match admission {
             Admission::Duplicate(id) => {
-                desk.duplicate(self.device);
+                desk.duplicate(device.key);
                 Ok(outcome(Verdict::Duplicate, Some(id), Vec::new()))
             }
             Admission::Keep(reading) => {
@@ -70,15 +160,17 @@ impl Arrival {
             Admission::Hold(hold) => {
                 // A conflict's own time must not become its neighbours' measure.
                 let orders = clocked.orders && !hold.reasons.contains(&Reason::Conflict);
-                let (verdict, reasons) = self.hold(&item.raw, item.seq, &hold, Clocked { orders, ..clocked }, desk)?;
+                let clocked = Clocked { orders, ..clocked };
+                let (verdict, reasons) = self.hold(device.key, &item.raw, item.seq, &hold, clocked, desk)?;
                 Ok(outcome(verdict, None, reasons))
             }
         }
     }
 
     /// Holds bytes once; the same bytes again are known, and their reasons are said again.
-    fn hold(
+    pub(crate) fn hold(
         &self,
+        device: DeviceKey,
         raw: &Bytes,
         seq: Option<i64>,
         hold: &Hold,
@@ -86,13 +178,13 @@ impl Arrival {
         desk: &mut Desk<'_>,
     ) -> Result<(Verdict, Vec<Box<str>>), StoreError> {
         let reasons = hold.reasons.iter().map(|r| r.as_str().into()).collect();
-        if desk.held_before(self.device, &self.route, raw)?.is_some() {
-            desk.duplicate(self.device);
+        if desk.held_before(device, &self.route, raw)?.is_some() {
+            desk.duplicate(device);
             return Ok((Verdict::Duplicate, reasons));
         }
         let held = Held {
             id: ReadingId::new(0),
-            device: self.device,
+            device,
             epoch: hold.epoch,
             seq,
             patient: hold.patient,
@@ -108,24 +200,36 @@ impl Arrival {
 
     /// A payload that is one held reading as a whole: broken, or in a format that nobody here reads yet.
     pub(crate) fn take_whole(&self, raw: &Bytes, reason: Reason, desk: &mut Desk<'_>) -> Result<Answer, StoreError> {
-        let epoch = desk.history(self.device)?.current().map_or(0, |e| e.number);
+        let epoch = desk.history(self.device.key)?.current().map_or(0, |e| e.number);
         let hold = Hold { reasons: vec![reason], epoch, measured_at: None, patient: None };
         let clocked = Clocked { told: None, measured: None, orders: false };
-        let (verdict, reasons) = self.hold(raw, None, &hold, clocked, desk)?;
-        let through = desk.history(self.device)?.current().and_then(Epoch::stored_through);
+        let (verdict, reasons) = self.hold(self.device.key, raw, None, &hold, clocked, desk)?;
+        let through = stored_through(&self.device, desk)?;
         Ok((vec![Outcome { seq: None, device: None, verdict, id: None, reasons }], through))
     }
 
-    /// A gateway's message. There is no allow list yet, so each item is held until there is one, under the gateway:
-    /// the device that it names is only a claim.
-    pub(crate) fn take_claims(&self, message: &Message, desk: &mut Desk<'_>) -> Result<Answer, StoreError> {
-        let mut outcomes = Vec::with_capacity(message.items.len());
-        for item in &message.items {
-            let hold = Hold { reasons: vec![Reason::NotAllowed], epoch: 0, measured_at: None, patient: None };
-            let clocked = Clocked { told: None, measured: None, orders: false };
-            let (verdict, reasons) = self.hold(&item.raw, None, &hold, clocked, desk)?;
-            outcomes.push(Outcome { seq: item.seq, device: item.device.clone(), verdict, id: None, reasons });
-        }
-        Ok((outcomes, None))
+    /// An item for a device off the gateway's list. When it was measured is kept, for the day when the list is mended.
+    fn hold_claim(&self, item: &Item, envelope: Envelope, desk: &mut Desk<'_>) -> Result<Outcome, StoreError> {
+        let named = item.device.as_ref().and_then(|id| desk.directory().device(id.as_str()));
+        let sense = self.sense(named.as_deref().unwrap_or(&self.device));
+        let measured_at = Clocked::of(item, envelope.pair, &sense).measured.map(|m| m.at);
+        let hold = Hold { reasons: vec![Reason::NotAllowed], epoch: 0, measured_at, patient: None };
+        let unclocked = Clocked { told: None, measured: None, orders: false };
+        // Its number belongs to another counter than the gateway's.
+        let (verdict, reasons) = self.hold(self.device.key, &item.raw, None, &hold, unclocked, desk)?;
+        Ok(Outcome { seq: item.seq, device: None, verdict, id: None, reasons })
     }
+}
+
+/// Who wears the device when: by its bindings; at a kiosk by the token that came with the reading, and by nothing else.
+fn worn(device: &Device, item: &Item, desk: &Desk<'_>) -> Arc<[Binding]> {
+    if device.kind != DeviceKind::Kiosk {
+        return desk.bindings(device.key);
+    }
+    let session = item.session.as_deref().and_then(|token| desk.directory().edge().session(device.key, token));
+    session.into_iter().collect()
+}
+
+pub(crate) fn stored_through(device: &Device, desk: &mut Desk<'_>) -> Result<Option<i64>, StoreError> {
+    Ok(desk.history(device.key)?.current().and_then(Epoch::stored_through))
 }

@@ -90,10 +90,10 @@ fn whole_hours(micros: i64) -> bool {
 
 /// The first reading of a message for which its clock pair holds: what lies before the last step of the clock was
 /// measured by another clock than the pair shows.
-pub fn first_after_last_step(items: &[Item], zone: &Zone) -> usize {
+pub fn first_after_last_step<'a>(items: impl IntoIterator<Item = &'a Item>, zone: &Zone) -> usize {
     let mut last: Option<(i64, Timestamp)> = None;
     let mut first = 0;
-    for (i, item) in items.iter().enumerate() {
+    for (i, item) in items.into_iter().enumerate() {
         let (Some(seq), Some((_, sent))) = (item.seq, &item.time) else { continue };
         let told = sent.moment(zone);
         if last.is_some_and(|(before, at)| seq > before && at.micros_since(told) > STEP_MICROS) {

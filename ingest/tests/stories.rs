@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::{path::Path, sync::Arc};
 use store::{BookRow, ReadingQuery, Store};
 use vitals::{Binding, BindingId, Device, DeviceKey, DeviceKind, PatientId, Reading, ReadingId, Slot, Timestamp};
-use wire::topic::{Characteristic, Tree, Up};
+use wire::topic::{Tree, Up};
 
 const NOW: &str = "2026-03-02T08:00:00+08:00";
 
@@ -191,7 +191,7 @@ async fn other_routes_are_kept_for_later_and_gateways_are_not_believed() {
     let clinic = Clinic::open(folder.path()).await;
     assert_eq!(clinic.send(Up::Hello, "{}").await, Value::Null);
     assert_eq!(clinic.send(Up::Status, "anything").await, Value::Null);
-    let frame = Up::Gatt(Characteristic::BloodPressure2a35);
+    let frame = Up::Vendor("acme".into());
     assert_eq!(clinic.send(frame, &b"\x1e\x8a\x00"[..]).await["results"][0]["reasons"], json!(["kind_unknown"]));
     let claim = json!({"v": 1, "readings": [{"seq": 1, "device": "bp-9", "kind": "blood_pressure", "systolic": 120, "diastolic": 80, "unit": "mmHg"}]});
     let receipt = clinic.send_in(Tree::Gateways, Up::Readings, claim.to_string()).await;
@@ -200,7 +200,7 @@ async fn other_routes_are_kept_for_later_and_gateways_are_not_believed() {
         json!([{"seq": 1, "device": "bp-9", "result": "quarantined", "reasons": ["not_allowed"]}])
     );
     let held = clinic.store.readings().held(None, None, 10).await.unwrap();
-    assert_eq!(held.iter().map(|h| &*h.route).collect::<Vec<_>>(), ["readings", "gatt/2a35"]);
+    assert_eq!(held.iter().map(|h| &*h.route).collect::<Vec<_>>(), ["readings", "vendor/acme"]);
     assert_eq!(held[1].bytes, b"\x1e\x8a\x00");
     assert_eq!(clinic.store.readings().held(Some("not_allowed".into()), None, 10).await.unwrap().len(), 1);
     clinic.store.readings().discard(held[0].id).await.unwrap();

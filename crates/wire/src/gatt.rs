@@ -15,7 +15,7 @@ mod items;
 mod octets;
 pub mod sfloat;
 
-pub use items::{Joining, compare};
+pub use items::{Joining, Known, compare};
 
 use crate::{reading_v1::Item, topic::Characteristic};
 use bytes::Bytes;

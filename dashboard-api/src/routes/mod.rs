@@ -5,6 +5,8 @@ mod alerts;
 mod audit;
 mod bindings;
 mod devices;
+mod edge;
+mod erase;
 mod link;
 mod ops;
 mod organisations;
@@ -17,6 +19,7 @@ mod roster;
 mod rules;
 mod session;
 mod stream;
+mod summary;
 mod teams;
 mod test_clock;
 mod users;
@@ -45,8 +48,10 @@ pub(crate) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(ops::import))
         .routes(routes!(patients::list, patients::create))
         .routes(routes!(patients::read, patients::update))
+        .routes(routes!(erase::erase))
         .routes(routes!(plan::read, plan::replace))
         .routes(routes!(readings::list))
+        .routes(routes!(summary::read))
         .routes(routes!(readings::findings))
         .merge(devices_and_alerts())
 }
@@ -61,6 +66,9 @@ fn devices_and_alerts() -> OpenApiRouter<Api> {
         .routes(routes!(quarantine::assign))
         .routes(routes!(quarantine::list))
         .routes(routes!(quarantine::discard))
+        .routes(routes!(quarantine::replay))
+        .routes(routes!(edge::open, edge::close))
+        .routes(routes!(edge::allowed, edge::allow))
         .routes(routes!(alerts::list))
         .routes(routes!(alerts::read))
         .routes(routes!(alert_acts::act))

@@ -160,17 +160,69 @@ fn view(api: &Inner, held: &Held, with_bytes: bool) -> HeldView {
     }
 }
 
-/// Puts one aside for good; its bytes stay in the journal.
-#[utoipa::path(post, path = "/api/v1/quarantine/{id}/discard", tag = "devices", responses((status = 204)))]
-pub(super) async fn discard(State(api): State<Api>, caller: Caller, Id(id): Id<String>) -> Answer<StatusCode> {
+/// The held entry with this id, if the caller may act on it.
+async fn held(api: &Inner, caller: &Caller, id: &str) -> Answer<Arc<Held>> {
     let inside: ReadingId = id.replacen("q_", "r_", 1).parse().map_err(|_| Problem::not_found())?;
     // The list after the next higher position begins with this one, if it is held.
     let above = ReadingId::from_i64(inside.as_i64().saturating_add(1));
     let found = api.store.readings().held(None, Some(above), 1).await?;
     let held = found.into_iter().find(|h| h.id == inside && id.starts_with("q_")).ok_or_else(Problem::not_found)?;
-    if !owns(&api, &caller, &held) && !caller.is(Role::Ops) {
-        return Err(Problem::not_found());
-    }
-    api.store.readings().discard(inside).await?;
+    if owns(api, caller, &held) || caller.is(Role::Ops) { Ok(held) } else { Err(Problem::not_found()) }
+}
+
+/// Puts one aside for good; its bytes stay in the journal.
+#[utoipa::path(post, path = "/api/v1/quarantine/{id}/discard", tag = "devices", responses((status = 204)))]
+pub(super) async fn discard(State(api): State<Api>, caller: Caller, Id(id): Id<String>) -> Answer<StatusCode> {
+    let held = held(&api, &caller, &id).await?;
+    api.store.readings().discard(held.id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What became of a held entry that was decoded and judged again.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ReplayView {
+    /// `stored flagged excluded duplicate`, or `quarantined` where it stays held; the worst of its readings.
+    result: &'static str,
+    /// Of today.
+    reasons: Vec<String>,
+    /// One for each reading in it, in order.
+    results: Vec<ReplayedView>,
+}
+
+/// One reading of a held entry.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ReplayedView {
+    seq: Option<i64>,
+    result: &'static str,
+    #[schema(value_type = Option<String>)]
+    id: Option<ReadingId>,
+    reasons: Vec<String>,
+}
+
+/// Decodes and judges one again, with the present code, allow list and bindings. What can be stored now leaves
+/// quarantine and is counted as what it has become; what cannot stays as it is.
+#[utoipa::path(post, path = "/api/v1/quarantine/{id}/replay", tag = "devices",
+    responses((status = 200, body = ReplayView), (status = 404)))]
+pub(super) async fn replay(State(api): State<Api>, caller: Caller, Id(id): Id<String>) -> Answer<Json<ReplayView>> {
+    let held = held(&api, &caller, &id).await?;
+    let done = (api.links.replay)(held.id).await?;
+    let results: Vec<ReplayedView> = done
+        .results
+        .into_iter()
+        .map(|r| ReplayedView {
+            seq: r.seq,
+            result: r.result,
+            id: r.id,
+            reasons: r.reasons.iter().map(ToString::to_string).collect(),
+        })
+        .collect();
+    let held_still = results.iter().find(|r| r.result == "quarantined");
+    let shown = held_still.or(results.first());
+    Ok(Json(ReplayView {
+        result: shown.map_or("stored", |r| r.result),
+        reasons: shown.map(|r| r.reasons.clone()).unwrap_or_default(),
+        results,
+    }))
 }

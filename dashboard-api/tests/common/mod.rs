@@ -80,6 +80,7 @@ pub(crate) fn links() -> Links {
         on_call: Arc::new(|_| Box::pin(async { Ok(Vec::new()) })),
         check_team: Arc::new(|_| Box::pin(async { Ok(Vec::new()) })),
         read_link: Arc::new(|_| Box::pin(async { Err(LinkError::Tampered) })),
+        replay: Arc::new(|_| Box::pin(async { Err(store::StoreError::NotFound("held reading")) })),
         pipeline: Arc::new(Vec::new),
         checks: Arc::new(|()| Box::pin(async { vec![Check { name: "journal", ok: true, reason: None }] })),
         metrics: Arc::new(String::new),

@@ -12,7 +12,7 @@ use super::{
 use crate::StoreError;
 use rusqlite::params;
 use std::sync::Arc;
-use vitals::{Binding, DeviceKey, Entry, PatientId, Reading, ReadingId};
+use vitals::{Binding, DeviceKey, DeviceKind, Entry, PatientId, Reading, ReadingId};
 
 impl Readings {
     /// Gives the stored readings of `device` to whom its present bindings say. Returns how many moved.
@@ -42,6 +42,10 @@ impl Readings {
 
 impl Writer {
     fn reattribute(&mut self, device: DeviceKey) -> Result<usize, StoreError> {
+        // At a kiosk the token said whose each reading is, once and for all.
+        if self.directory.device_by_key(device).is_some_and(|d| d.kind == DeviceKind::Kiosk) {
+            return Ok(0);
+        }
         let bindings = self.directory.bindings(device);
         let stored = self.readings_of(device)?;
         let moved: Vec<(Arc<Reading>, Reading)> = {

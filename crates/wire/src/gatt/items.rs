@@ -14,7 +14,7 @@ use crate::{
 use bytes::Bytes;
 use jiff::{SignedDuration, civil::DateTime};
 use std::fmt::Write;
-use vitals::{Decimal, DeviceTime, GlucoseValue, Meal, MealName, Reason, Status, Unit, Values};
+use vitals::{Context, Decimal, DeviceTime, GlucoseValue, Meal, MealName, Reason, Status, Unit, Values};
 
 /// The user index that means nobody.
 const UNKNOWN_USER: u8 = 0xFF;
@@ -59,6 +59,43 @@ impl Joining {
         Self { seq: i64::from(context.sequence), meal, meal_name, not_glucose, hex: hex(octets) }
     }
 }
+
+impl Joining {
+    /// Says more of a reading. What is known already stays.
+    pub fn join(&self, context: &mut Context) {
+        context.meal = context.meal.or(self.meal);
+        context.meal_name = context.meal_name.or(self.meal_name);
+        let frame = format!(r#"{MARK}{}"}}"#, self.hex);
+        context.extra = Some(match context.extra.as_deref() {
+            Some(own) => format!("{},{frame}}}", &own[..own.len().saturating_sub(1)]).into(),
+            None => format!("{{{frame}}}").into(),
+        });
+    }
+
+    /// Whether a reading has been joined with a 2A34 already: with this one, or with another.
+    pub fn known(&self, context: &Context) -> Known {
+        let joined = context.extra.as_deref().and_then(|e| e.split_once(MARK)).map(|(_, rest)| rest);
+        match joined {
+            None => Known::Nothing,
+            Some(rest) if rest.strip_prefix(&*self.hex).is_some_and(|r| r.starts_with('"')) => Known::This,
+            Some(_) => Known::Another,
+        }
+    }
+}
+
+/// What a reading was joined with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// With no 2A34.
+    Nothing,
+    /// With the same octets.
+    This,
+    /// With other octets.
+    Another,
+}
+
+/// How a joined frame stands in a reading's own words.
+const MARK: &str = r#""context":{"char":"2a34","hex":""#;
 
 fn hex(octets: &[u8]) -> Box<str> {
     let mut text = String::with_capacity(2 * octets.len());

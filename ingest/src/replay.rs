@@ -1,0 +1,194 @@
+//! A held entry once more: decoded by the present code, judged by the present allow list and bindings, as of the moment
+//! when it was received.
+//!
+//! Goes in: what is held. Comes out: readings, and the entry is out of quarantine and counted as what it has become; or
+//! why it stays held, and nothing has changed.
+//! Must never: guess a time that only the envelope of the original message could tell.
+
+use crate::{
+    Handle,
+    admit::{Admission, Clocked, Envelope},
+    desk::Arrival,
+    time::Measured,
+};
+use bytes::Bytes;
+use std::{borrow::Cow, sync::Arc, time::Duration};
+use store::{Desk, StoreError};
+use vitals::{Device, DeviceKind, Held, ReadingId, Reason, TimeQuality};
+use wire::{
+    gatt::{self, Frame},
+    reading_v1::{self, Item, MOST_READINGS, Message},
+    receipt::{Outcome, Verdict},
+    topic::Characteristic,
+};
+
+/// A smaller shift by a clock pair leaves the quality `exact`, as at the first arrival.
+const SMALL_SHIFT: Duration = Duration::from_secs(60);
+
+/// What became of a held entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replayed {
+    /// It has left quarantine.
+    pub released: bool,
+    /// One for each reading in it; `quarantined` with the reasons of today where it stays.
+    pub results: Vec<Outcome>,
+}
+
+/// What a held entry is when it is read again.
+enum Again {
+    /// One reading, without the message around it.
+    Alone(Box<Item>),
+    /// A message or frame, whole.
+    Whole(Message),
+    /// Still nothing that can be read.
+    Unreadable(Reason),
+}
+
+impl Handle {
+    /// Replays one entry.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when it is not in quarantine; when nothing can be stored.
+    pub async fn replay(&self, id: ReadingId) -> Result<Replayed, StoreError> {
+        // The list below the next higher position begins with this one, if it is held.
+        let above = ReadingId::from_i64(id.as_i64().saturating_add(1));
+        let found = self.store.readings().held(None, Some(above), 1).await?;
+        let held = found.into_iter().find(|h| h.id == id).ok_or(StoreError::NotFound("held reading"))?;
+        let device = self.store.directory().device_by_key(held.device).ok_or(StoreError::NotFound("device"))?;
+        let arrival = Arrival {
+            device,
+            route: held.route.clone(),
+            received_at: held.received_at,
+            zone: self.zone.clone(),
+            reset_days: self.reset_days.clone(),
+        };
+        let day = held.received_at.day(&self.zone);
+        let work = move |desk: &mut Desk<'_>| arrival.replay(&held, desk);
+        self.store.readings().submit(day, MOST_READINGS, work).await
+    }
+}
+
+fn read_again(held: &Held) -> Again {
+    let bytes = Bytes::copy_from_slice(&held.bytes);
+    if held.route == "readings" {
+        return match reading_v1::decode(&bytes) {
+            Ok(message) => Again::Whole(message),
+            // What is no message is a reading of one, unless it was held as a message that cannot be read.
+            Err(unreadable) if held.seq.is_none() && held.reasons == [unreadable.reason] && !is_item(&bytes) => {
+                Again::Unreadable(unreadable.reason)
+            }
+            Err(_) => Again::Alone(Box::new(reading_v1::decode_item(&bytes))),
+        };
+    }
+    let Some(characteristic) = held.route.strip_prefix("gatt/").and_then(Characteristic::parse) else {
+        return Again::Unreadable(Reason::KindUnknown);
+    };
+    match gatt::decode(characteristic, &bytes) {
+        Frame::Readings(items) => Again::Whole(Message { items, ..Message::default() }),
+        Frame::Unreadable(reason) => Again::Unreadable(reason),
+        Frame::Context(_) => Again::Whole(Message::default()),
+    }
+}
+
+/// Whether the bytes are an object with a kind: a reading.
+fn is_item(bytes: &Bytes) -> bool {
+    !reading_v1::decode_item(bytes).faults.contains(&Reason::KindUnknown)
+}
+
+impl Arrival {
+    fn replay(&self, held: &Held, desk: &mut Desk<'_>) -> Result<Replayed, StoreError> {
+        if desk.is_settled(held.id) {
+            return Err(StoreError::NotFound("held reading"));
+        }
+        match read_again(held) {
+            Again::Unreadable(reason) => Ok(stays(held.seq, [reason.as_str().into()].into())),
+            Again::Alone(item) => self.replay_item(held, &item, desk),
+            Again::Whole(message) if message.items.is_empty() => self.replay_context(held, desk),
+            Again::Whole(message) => self.replay_message(held, message, desk),
+        }
+    }
+
+    fn replay_item(&self, held: &Held, item: &Item, desk: &mut Desk<'_>) -> Result<Replayed, StoreError> {
+        let named = item.device.clone().filter(|_| self.device.kind == DeviceKind::Gateway);
+        let device: Arc<Device> = if self.device.kind == DeviceKind::Gateway {
+            match self.speaker(item, desk) {
+                Some(device) => device,
+                None => return Ok(stays(item.seq, [Reason::NotAllowed.as_str().into()].into())),
+            }
+        } else {
+            self.device.clone()
+        };
+        let clocked = self.clock_of(held, item, &device);
+        let envelope = Envelope { device: device.key, pair: None, historical: true, newest: false };
+        let admission = self.judge(&device, item, envelope, clocked, desk)?;
+        if let Admission::Hold(hold) = admission {
+            return Ok(stays(item.seq, hold.reasons.iter().map(|r| r.as_str().into()).collect()));
+        }
+        desk.release(held);
+        let outcome = self.settle(&device, item, clocked, admission, desk)?;
+        Ok(Replayed { released: true, results: vec![Outcome { device: named, ..outcome }] })
+    }
+
+    /// The time as it was concluded when the whole message was there; without it only the number could be right.
+    fn clock_of(&self, held: &Held, item: &Item, device: &Device) -> Clocked {
+        let clocked = Clocked::of(item, None, &self.sense(device));
+        let measured = held.measured_at.map(|at| match clocked.measured {
+            Some(same) if same.at == at => same,
+            _ => {
+                let shift = clocked.told.map_or(Duration::MAX, |told| told.since(at).max(at.since(told)));
+                let quality = if shift > SMALL_SHIFT { TimeQuality::Corrected } else { TimeQuality::Exact };
+                Measured { at, quality, zone_suspect: false }
+            }
+        });
+        Clocked { measured, orders: clocked.orders && measured.is_some(), ..clocked }
+    }
+
+    /// A message or a frame that can be read now: its readings are taken as if it came again.
+    fn replay_message(&self, held: &Held, mut message: Message, desk: &mut Desk<'_>) -> Result<Replayed, StoreError> {
+        if self.device.kind == DeviceKind::Gateway {
+            desk.release(held);
+            let (results, _) = self.take_for_others(&message, desk)?;
+            return Ok(Replayed { released: true, results });
+        }
+        let mut joined = Vec::new();
+        if held.route == "gatt/2a18" {
+            for item in &mut message.items {
+                joined.extend(self.join_waiting(item, desk)?);
+            }
+        }
+        if let [item] = &message.items[..]
+            && item.raw.len() == held.bytes.len()
+        {
+            // One reading that is the entry itself: it must not be held a second time.
+            let envelope =
+                Envelope { device: self.device.key, pair: message.clock, historical: message.historical, newest: true };
+            let clocked = Clocked::of(item, envelope.pair, &self.sense(&self.device));
+            let admission = self.judge(&self.device, item, envelope, clocked, desk)?;
+            if let Admission::Hold(hold) = admission {
+                return Ok(stays(item.seq, hold.reasons.iter().map(|r| r.as_str().into()).collect()));
+            }
+            desk.release(held);
+            let outcome = self.settle(&self.device, item, clocked, admission, desk)?;
+            joined.into_iter().for_each(|seq| desk.wait(self.device.key, seq, None));
+            return Ok(Replayed { released: true, results: vec![outcome] });
+        }
+        desk.release(held);
+        let (results, _) = self.take(&message, desk)?;
+        Ok(Replayed { released: true, results })
+    }
+
+    /// A context that can be read now goes where every context goes.
+    fn replay_context(&self, held: &Held, desk: &mut Desk<'_>) -> Result<Replayed, StoreError> {
+        if let Some(characteristic) = held.route.strip_prefix("gatt/").and_then(Characteristic::parse) {
+            self.take_frame(characteristic, &Bytes::copy_from_slice(&held.bytes), desk)?;
+        }
+        desk.release(held);
+        Ok(Replayed { released: true, results: Vec::new() })
+    }
+}
+
+fn stays(seq: Option<i64>, reasons: Vec<Cow<'static, str>>) -> Replayed {
+    let reasons = reasons.into_iter().map(|r| r.into_owned().into()).collect();
+    let outcome = Outcome { seq, device: None, verdict: Verdict::Quarantined, id: None, reasons };
+    Replayed { released: false, results: vec![outcome] }
+}
