@@ -1,7 +1,7 @@
 //! What the API asks of the stages beside it, answered: the only place where the two meet.
 
 use crate::pace::Pace;
-use dashboard_api::{Check, Links, StageFigures, TestClockError};
+use dashboard_api::{Check, Links, Replayed, ReplayedReading, StageFigures, TestClockError};
 use metrics_exporter_prometheus::PrometheusHandle;
 use runtime::ClockError;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use vitals::Zone;
 pub(crate) struct Stages {
     pub(crate) store: Store,
     pub(crate) broker: broker::Handle,
+    pub(crate) ingest: ingest::Handle,
     pub(crate) alerts: alerts::Handle,
     pub(crate) questdb: Option<store::questdb::Handle>,
     pub(crate) metrics: PrometheusHandle,
@@ -22,6 +23,7 @@ pub(crate) struct Stages {
 pub(crate) fn links(stages: &Stages, zone: Zone, pace: Option<Pace>) -> Links {
     let (act, on_call, check, link) =
         (stages.alerts.clone(), stages.alerts.clone(), stages.alerts.clone(), stages.alerts.clone());
+    let replay = stages.ingest.clone();
     let (ready, figures, metrics) = (stages.clone(), stages.clone(), stages.metrics.clone());
     Links {
         zone,
@@ -41,6 +43,10 @@ pub(crate) fn links(stages: &Stages, zone: Zone, pace: Option<Pace>) -> Links {
             let alerts = link.clone();
             Box::pin(async move { alerts.read_link(&token).await })
         }),
+        replay: Arc::new(move |id| {
+            let ingest = replay.clone();
+            Box::pin(async move { ingest.replay(id).await.map(replayed) })
+        }),
         pipeline: Arc::new(move || pipeline(&figures)),
         checks: Arc::new(move |()| {
             let stages = ready.clone();
@@ -54,6 +60,16 @@ pub(crate) fn links(stages: &Stages, zone: Zone, pace: Option<Pace>) -> Links {
             })
         }),
     }
+}
+
+fn replayed(done: ingest::Replayed) -> Replayed {
+    let reading = |o: wire::receipt::Outcome| ReplayedReading {
+        seq: o.seq,
+        result: o.verdict.as_str(),
+        id: o.id,
+        reasons: o.reasons,
+    };
+    Replayed { released: done.released, results: done.results.into_iter().map(reading).collect() }
 }
 
 fn refused(e: ClockError) -> TestClockError {

@@ -65,12 +65,12 @@ impl Service {
         let alerts = alerts::start(config.alerts, public_url, store.clone(), &root)
             .await
             .map_err(|e| Failure::failed("alerts", e))?;
-        let edge = broker::start(config.broker, store.clone(), Arc::new(ToIngest(ingest)), &root)
+        let edge = broker::start(config.broker, store.clone(), Arc::new(ToIngest(ingest.clone())), &root)
             .await
             .map_err(|e| Failure::failed("broker", e))?;
         let paced: Vec<Arc<dyn Paced>> = vec![Arc::new(rules.clone()), Arc::new(alerts.clone())];
         let pace = clock.is_manual().then(|| Pace::new(clock, paced, folder.to_owned()));
-        let stages = Stages { store: store.clone(), broker: edge.clone(), alerts, questdb, metrics };
+        let stages = Stages { store: store.clone(), broker: edge.clone(), ingest, alerts, questdb, metrics };
         let links = crate::links::links(&stages, zone.clone(), pace);
         let http = http.serve(config.api, store.clone(), links, &root).await.map_err(|e| Failure::failed("api", e))?;
         crate::live::copy(store.clone(), edge.clone(), zone, &root);
