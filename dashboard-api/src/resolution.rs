@@ -1,11 +1,15 @@
 //! Readings by day or by week: counts, means, least and greatest. Pure.
 //!
-//! Excluded readings do not count; flagged ones are counted apart and left out of means.
+//! Excluded readings do not count; flagged ones are counted apart and left out of means, `HI` and `LO` beside them.
 
 use crate::problem::{Answer, Problem};
+use jiff::civil::Date;
 use serde::Serialize;
 use std::{collections::BTreeMap, sync::Arc};
-use vitals::{Disposition, GlucoseLevel, Kind, Reading, Zone};
+use vitals::{
+    Kind, Reading, Targets, Zone,
+    summary::{Stats, Summary},
+};
 
 /// How finely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,65 +67,159 @@ impl Bucket {
     }
 }
 
-#[derive(Default)]
-struct Sums {
-    first: Vec<f64>,
-    second: Vec<f64>,
-    flagged: usize,
-    above: usize,
-    below: usize,
+/// The first day of the day or week in which a reading was measured. A week begins on Monday.
+pub(crate) fn first_day(r: &Reading, resolution: Resolution, zone: &Zone) -> Date {
+    let day = r.measured_at.day(zone);
+    match resolution {
+        Resolution::Week => {
+            let past = i64::from(day.weekday().to_monday_zero_offset());
+            day.checked_sub(jiff::Span::new().days(past)).unwrap_or(day)
+        }
+        _ => day,
+    }
 }
 
-/// Ascending by day, then kind. A week begins on Monday.
+/// One summary for each day or week in which anything was measured, ascending. `readings` in order of measurement.
+pub(crate) fn summaries(
+    readings: &[Arc<Reading>],
+    resolution: Resolution,
+    zone: &Zone,
+    targets: &Targets,
+) -> BTreeMap<Date, Summary> {
+    let mut all: BTreeMap<Date, Summary> = BTreeMap::new();
+    for r in readings {
+        all.entry(first_day(r, resolution, zone)).or_default().add(r, zone, targets);
+    }
+    all
+}
+
+/// Ascending by day, then kind.
 pub(crate) fn buckets(readings: &[Arc<Reading>], resolution: Resolution, zone: &Zone) -> Vec<Bucket> {
-    let mut sums: BTreeMap<(String, &'static str), Sums> = BTreeMap::new();
-    for r in readings.iter().filter(|r| r.disposition != Disposition::Excluded) {
-        let day = r.measured_at.day(zone);
-        let first = match resolution {
-            Resolution::Week => (0..day.weekday().to_monday_zero_offset()).fold(day, |d, _| d.yesterday().unwrap_or(d)),
-            _ => day,
+    let all = summaries(readings, resolution, zone, &Targets::default());
+    all.iter().flat_map(|(day, s)| [glucose(*day, s), pressure(*day, s)]).flatten().collect()
+}
+
+fn pressure(day: Date, s: &Summary) -> Option<Bucket> {
+    let (s, count) = (&s.pressure, usize::try_from(s.pressure.all[0].n).unwrap_or(usize::MAX));
+    (count as u64 + s.flagged > 0).then(|| Bucket {
+        day: day.to_string(),
+        kind: Kind::BloodPressure.as_str(),
+        unit: "mmHg",
+        count,
+        flagged: usize::try_from(s.flagged).unwrap_or(usize::MAX),
+        above_range: 0,
+        below_range: 0,
+        systolic: spread(&s.all[0]),
+        diastolic: spread(&s.all[1]),
+        glucose: None,
+    })
+}
+
+fn glucose(day: Date, s: &Summary) -> Option<Bucket> {
+    let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let s = &s.glucose;
+    (s.all.n + s.flagged + s.above_range + s.below_range > 0).then(|| Bucket {
+        day: day.to_string(),
+        kind: Kind::BloodGlucose.as_str(),
+        unit: "mmol/L",
+        count: number(s.all.n),
+        flagged: number(s.flagged),
+        above_range: number(s.above_range),
+        below_range: number(s.below_range),
+        systolic: None,
+        diastolic: None,
+        glucose: spread(&s.all),
+    })
+}
+
+fn spread(s: &Stats) -> Option<Spread> {
+    (s.n > 0).then_some(Spread { mean: s.mean, min: s.min, max: s.max })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use vitals::{
+        Context, Decimal, DeviceKey, Disposition, GlucoseLevel, GlucoseValue, PatientId, ReadingId, Statuses,
+        TimeQuality, Timestamp, Unit, Values,
+    };
+
+    fn reading(minute: i64, disposition: usize, kind: u8, value: i64) -> Arc<Reading> {
+        let at = Timestamp::from_seconds(1_770_000_000 + minute * 60);
+        let (values, unit) = match kind {
+            0 => (Values::Glucose(GlucoseValue::High), Unit::MmolPerL),
+            1 => (Values::Glucose(GlucoseValue::Low), Unit::MmolPerL),
+            2..6 => (Values::Glucose(GlucoseValue::Value(Decimal::new(value, -1))), Unit::MmolPerL),
+            _ => {
+                let (systolic, diastolic) = (Decimal::new(value, 0), Decimal::new(value - 40, 0));
+                (Values::Pressure { systolic, diastolic, map: None, pulse: None }, Unit::MmHg)
+            }
         };
-        add(sums.entry((first.to_string(), r.kind().as_str())).or_default(), r);
+        Arc::new(Reading {
+            id: ReadingId::new(0),
+            device: DeviceKey::new(1),
+            epoch: 0,
+            seq: minute,
+            user_slot: None,
+            patient: Some(PatientId::new(1)),
+            measured_at: at,
+            received_at: at,
+            device_time: None,
+            time_quality: TimeQuality::Exact,
+            disposition: [Disposition::Stored, Disposition::Stored, Disposition::Flagged, Disposition::Excluded]
+                [disposition],
+            values,
+            unit,
+            statuses: Statuses::default(),
+            flags: Vec::new(),
+            historical: false,
+            context: Context::default(),
+        })
     }
-    sums.into_iter().map(|((day, kind), s)| bucket(day, kind, &s)).collect()
-}
 
-fn add(sums: &mut Sums, r: &Reading) {
-    if r.disposition == Disposition::Flagged {
-        sums.flagged += 1;
-        return;
+    /// Mean and sample deviation, in two passes over the values themselves.
+    #[allow(clippy::cast_precision_loss)]
+    fn recount(values: &[f64]) -> (u64, f64, f64) {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n.max(1.0);
+        let sd = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)).sqrt();
+        (values.len() as u64, mean, sd)
     }
-    if let Some((systolic, diastolic)) = r.pressure() {
-        sums.first.push(systolic);
-        sums.second.push(diastolic);
-    }
-    match r.glucose() {
-        Some(GlucoseLevel::Mmol(value)) => sums.first.push(value),
-        Some(GlucoseLevel::AboveRange) => sums.above += 1,
-        Some(GlucoseLevel::BelowRange) => sums.below += 1,
-        None => {}
-    }
-}
 
-fn bucket(day: String, kind: &'static str, s: &Sums) -> Bucket {
-    let pressure = kind == Kind::BloodPressure.as_str();
-    Bucket {
-        day,
-        kind,
-        unit: if pressure { "mmHg" } else { "mmol/L" },
-        count: s.first.len(),
-        flagged: s.flagged,
-        above_range: s.above,
-        below_range: s.below,
-        systolic: if pressure { spread(&s.first) } else { None },
-        diastolic: if pressure { spread(&s.second) } else { None },
-        glucose: if pressure { None } else { spread(&s.first) },
+    proptest! {
+        /// Days joined, weeks joined and a recount of every value say the same, over changes of summer time too.
+        #[test]
+        fn summaries_equal_a_recount(
+            raw in prop::collection::vec((0_i64..400_000, 0_usize..4, 0_u8..12, 50_i64..260), 0..120),
+            zone in prop::sample::select(vec!["Asia/Shanghai", "America/New_York", "Australia/Lord_Howe"]),
+        ) {
+            let zone = Zone::named(zone).unwrap();
+            let mut readings: Vec<Arc<Reading>> = raw.into_iter().map(|(m, d, k, v)| reading(m, d, k, v)).collect();
+            readings.sort_by_key(|r| r.measured_at);
+            let joined = |resolution| {
+                let mut all = Summary::default();
+                let parts = summaries(&readings, resolution, &zone, &Targets::default());
+                parts.values().for_each(|part| all.join(part));
+                all
+            };
+            let counts = |r: &&Arc<Reading>| r.disposition == Disposition::Stored;
+            let systolic: Vec<f64> = readings.iter().filter(counts).filter_map(|r| Some(r.pressure()?.0)).collect();
+            let steps: Vec<f64> = systolic.windows(2).map(|w| (w[1] - w[0]).abs()).collect();
+            let levels = readings.iter().filter(|r| r.disposition != Disposition::Excluded).filter_map(|r| r.glucose());
+            let high = levels.filter(|l| *l == GlucoseLevel::AboveRange).count() as u64;
+            for all in [joined(Resolution::Day), joined(Resolution::Week)] {
+                let (n, mean, sd) = recount(&systolic);
+                let stats = all.pressure.all[0];
+                prop_assert_eq!(stats.n, n);
+                prop_assert!((stats.mean - mean).abs() < 1e-9 && (stats.sd().unwrap_or(0.0) - sd).abs() < 1e-6);
+                prop_assert!((all.pressure.steps.mean().unwrap_or(0.0) - recount(&steps).1).abs() < 1e-9);
+                prop_assert_eq!(all.glucose.above_range, high);
+                let left_out = all.pressure.flagged + all.pressure.excluded + all.glucose.flagged + all.glucose.excluded;
+                let used = all.pressure.all[0].n + all.glucose.all.n + all.glucose.above_range + all.glucose.below_range;
+                prop_assert_eq!(left_out + used, readings.len() as u64);
+                prop_assert_eq!(all.glucose.low + all.glucose.in_range + all.glucose.high, all.glucose.all.n);
+            }
+        }
     }
-}
-
-#[allow(clippy::cast_precision_loss)] // counts are far below 2^52
-fn spread(values: &[f64]) -> Option<Spread> {
-    let min = values.iter().copied().reduce(f64::min)?;
-    let max = values.iter().copied().reduce(f64::max)?;
-    Some(Spread { mean: values.iter().sum::<f64>() / values.len() as f64, min, max })
 }

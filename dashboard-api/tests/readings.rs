@@ -148,3 +148,37 @@ async fn a_file_of_contracts_goes_in_and_its_bad_rows_are_named() {
         .collect();
     assert_eq!(rejected, [(4, "birth_date"), (5, "team")]);
 }
+
+#[tokio::test]
+async fn a_summary_says_what_a_doctor_would_count() {
+    let world = World::new().await;
+    let ids = world.district("1").await;
+    let patient = &ids["patient-record"];
+    for (seq, (systolic, diastolic)) in [("120", "80"), ("130", "84"), ("140", "90")].into_iter().enumerate() {
+        let seq = i64::try_from(seq).unwrap() + 1;
+        world.keep("d-1", Some(patient), seq, pressure(systolic, diastolic), Unit::MmHg).await;
+    }
+    world.keep("d-1", Some(patient), 4, glucose("3.5"), Unit::MmolPerL).await;
+    world.keep("d-1", Some(patient), 5, Values::Glucose(GlucoseValue::High), Unit::MmolPerL).await;
+    let path = format!("/api/v1/patients/{patient}/summary");
+    let all = world.get(&path, &world.admin).await.must(200).json();
+    let bp = &all["bloodPressure"];
+    assert_eq!((&bp["used"], &bp["all"]["systolic"]["mean"]), (&json!(3), &json!(130.0)), "{all}");
+    assert_eq!(
+        (&bp["all"]["systolic"]["sd"], &bp["variability"]["systolicArv"]),
+        (&json!(10.0), &json!(10.0)),
+        "{all}"
+    );
+    assert!((bp["inTarget"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-9, "{all}");
+    assert_eq!(bp["byWeek"].as_array().unwrap().len(), 1, "{all}");
+    let sugar = &all["bloodGlucose"];
+    assert_eq!(
+        (&sugar["used"], &sugar["aboveRange"], &sugar["all"]["count"]),
+        (&json!(2), &json!(1), &json!(1)),
+        "{all}"
+    );
+    assert_eq!(sugar["timeInRange"], json!({"below": 0.5, "within": 0.0, "above": 0.5}), "{all}");
+    let none = world.get(&format!("{path}?to=2001-01-01T00:00:00Z"), &world.admin).await.must(200).json();
+    assert_eq!((&none["bloodPressure"], &none["bloodGlucose"]), (&Value::Null, &Value::Null));
+    world.get(&format!("{path}?from=yesterday"), &world.admin).await.problem(400);
+}

@@ -55,6 +55,7 @@ fn allowed(method: &str, path: &str) -> &'static str {
             | "/api/v1/patients/{id}"
             | "/api/v1/patients/{id}/plan"
             | "/api/v1/patients/{id}/readings"
+            | "/api/v1/patients/{id}/summary"
             | "/api/v1/patients/{id}/findings",
         ) => "ghsaSRp",
         (_, "/api/v1/patients" | "/api/v1/patients/{id}" | "/api/v1/patients/{id}/plan") => "ghSR",
@@ -138,7 +139,7 @@ async fn another_teams_patient_does_not_exist() {
     let patient = &one["patient-record"];
     world.keep("d-1", Some(patient), 1, pressure("141", "91"), Unit::MmHg).await;
     let (mine, others) = (tokens(&world, "1").await, tokens(&world, "2").await);
-    for tail in ["", "/plan", "/readings", "/findings"] {
+    for tail in ["", "/plan", "/readings", "/summary", "/findings"] {
         let path = format!("/api/v1/patients/{patient}{tail}");
         for role in ["gp", "health_manager", "specialist", "assistant", "station_admin", "region_admin", "patient"] {
             world.get(&path, &mine[role]).await.must(200);

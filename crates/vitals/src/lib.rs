@@ -10,6 +10,7 @@ mod people;
 mod quantity;
 mod quarantine;
 mod reading;
+pub mod summary;
 mod time;
 
 pub use decimal::{Decimal, DecimalError};

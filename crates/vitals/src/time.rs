@@ -129,6 +129,13 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// The hour that a clock on the wall in `zone` shows, 0 to 23.
+    pub fn hour(self, zone: &Zone) -> i8 {
+        zone.0.to_datetime(jiff::Timestamp::from_microsecond(self.0).unwrap_or_default()).hour()
+    }
+}
+
 /// `n` with leading zeros.
 fn digits(out: &mut String, n: i64, places: u32) {
     for place in (0..places).rev() {
