@@ -63,7 +63,8 @@ impl Store {
     /// When a file cannot be opened, is newer than this program, or is not a database.
     pub fn open(folder: &Path, clock: Clock, drain: &Drain) -> Result<Self, StoreError> {
         let registry = Registry::open(&folder.join("registry.db"), drain)?;
-        let readings = Readings::open(&folder.join("journal.db"), registry.directory().clone(), drain)?;
+        let concluded = registry.read_blocking(registry::findings::position)?;
+        let readings = Readings::open(&folder.join("journal.db"), registry.directory().clone(), drain, concluded)?;
         Ok(Self { folder: Arc::new(folder.to_owned()), registry, readings, clock, zone: vitals::Zone::default() })
     }
 

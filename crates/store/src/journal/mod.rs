@@ -175,8 +175,9 @@ pub struct JournalHealth {
 }
 
 impl Readings {
-    /// Opens the file, rebuilds memory from it and starts the commit thread.
-    pub(crate) fn open(path: &Path, directory: Directory, drain: &Drain) -> Result<Self, StoreError> {
+    /// Opens the file, rebuilds memory from it and starts the commit thread. `concluded`: the position up to which the
+    /// registry has conclusions; a journal that ends before it has lost readings, which is said.
+    pub(crate) fn open(path: &Path, directory: Directory, drain: &Drain, concluded: u64) -> Result<Self, StoreError> {
         let shared = Arc::new(Shared {
             path: path.to_owned(),
             memory: RwLock::default(),
@@ -192,7 +193,7 @@ impl Readings {
             disk_full: AtomicBool::new(false),
             dead: AtomicBool::new(false),
         });
-        let writer = Writer::open(path, shared.clone(), directory, drain.named("journal writer"))?;
+        let writer = Writer::open(path, shared.clone(), directory, drain.named("journal writer"), concluded)?;
         let (jobs, queue) = mpsc::channel();
         thread::Builder::new()
             .name("journal".into())

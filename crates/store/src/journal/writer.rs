@@ -80,6 +80,7 @@ impl Writer {
         shared: Arc<Shared>,
         directory: Directory,
         drain: Drain,
+        concluded: u64,
     ) -> Result<Self, StoreError> {
         let connection = tables::open(path)?;
         let c = &connection;
@@ -110,6 +111,7 @@ impl Writer {
             )
             .map_err(fault)?;
         let highest = highest.max(tables::meta(c, "highest")?.unwrap_or(0)).cast_unsigned();
+        let highest = no_id_twice(highest, concluded);
         *shared.memory.write() = memory;
         shared.committed.send_replace(highest);
         Ok(Self { connection, shared, histories, directory, active, merge, next_id: highest + 1, owed: 0, unchecked: 0, drain })
@@ -370,6 +372,22 @@ impl Writer {
             Vacant(empty) => Ok(empty.insert(stored_history(&self.connection, device)?)),
         }
     }
+}
+
+/// The highest id that was ever given. The registry knows ids that the journal does not when the disk lost what it had
+/// promised to keep: it is said, and no new reading gets such an id, for rules would take it for concluded.
+fn no_id_twice(highest: u64, concluded: u64) -> u64 {
+    if concluded > highest {
+        let lost = concluded - highest;
+        metrics::counter!("hearthbeat_journal_errors_total", "stage" => "lost").increment(1);
+        tracing::error!(
+            highest,
+            concluded,
+            "journal: acknowledged readings are MISSING: up to {lost}, the last that were received; the disk lost what \
+             it had synced. Replace it; what the backup has more, `restore` brings back"
+        );
+    }
+    highest.max(concluded)
 }
 
 /// Rebuilds one half's memory, and what it adds to the devices' histories.
