@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """kill -9 under load, at random moments and at named points: what was acknowledged is stored once, what was found is one episode.
 
-    tests/crash/kill9.py [--kills 6] [--named 14] [--long] [--seed N] [--meters 8] [--point NAME] [--keep]
+    tests/crash/kill9.py [--kills 6] [--named 14] [--long] [--seed N] [--meters 24] [--point NAME] [--keep]
 
 Meters with an outbox pipeline readings over MQTT 3.1.1 and 5 while the release binary is killed and started again;
 around each kill one patient has a crisis (two confirming pressures, or one severe low). In the end the clients' own
@@ -29,9 +29,9 @@ from service import Broken, Service, until  # noqa: E402
 MORNING = datetime.datetime(2026, 3, 2, 8, 0, tzinfo=CST)
 # Where the process dies, and up to how many passes it takes: enough to be anywhere in the load, few enough to be reached.
 POINTS = {
-    "journal.before_commit": 60, "journal.after_commit": 60, "journal.frozen": 3, "journal.mid_merge": 60, "journal.before_merged": 2,
-    "journal.after_merged": 2, "journal.before_checkpoint": 4, "journal.after_checkpoint": 4, "registry.before_commit": 12,
-    "registry.after_commit": 12, "rules.before_commit": 3, "rules.after_commit": 3, "alerts.before_commit": 2, "alerts.after_commit": 2,
+    "journal.before_commit": 40, "journal.after_commit": 40, "journal.frozen": 2, "journal.mid_merge": 30, "journal.before_merged": 2,
+    "journal.after_merged": 2, "journal.before_checkpoint": 3, "journal.after_checkpoint": 3, "registry.before_commit": 10,
+    "registry.after_commit": 10, "rules.before_commit": 2, "rules.after_commit": 2, "alerts.before_commit": 2, "alerts.after_commit": 2,
     "outbox.before_send": 2, "outbox.after_send": 2, "outbox.after_mark": 2,
 }
 HURRY = {"HEARTHBEAT_MERGE_AT": "400:80"}
@@ -164,7 +164,7 @@ def run(args, checks, service, deaths, named):
     team = service.district()["team"]
     homes = service.enrol(team, args.meters + deaths)
     start = begun.replace(microsecond=0) - datetime.timedelta(hours=20)
-    meters = [Meter(service.mqtt, device, secret, ordinary(start), version=4 + n % 2, per_message=1 + 2 * (n % 3), rate=args.rate, last=60_000, seed=args.seed)
+    meters = [Meter(service.mqtt, device, secret, ordinary(start), version=4 + n % 2, per_message=1 + 2 * (n % 3), rate=args.rate / 5 if named else args.rate, last=60_000, seed=args.seed)
               for n, (device, secret) in enumerate(homes[:args.meters])]
     if named:
         service.kill()
@@ -193,8 +193,8 @@ def main():
     parser.add_argument("--point", choices=sorted(POINTS), help="only this one")
     parser.add_argument("--long", action="store_true", help="100 and 100")
     parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--meters", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=150.0, help="readings a second and meter")
+    parser.add_argument("--meters", type=int, default=24)
+    parser.add_argument("--rate", type=float, default=30.0, help="readings a second and meter; a fifth of it at named points, which take longer")
     parser.add_argument("--keep", action="store_true", help="leave the folder of a failed run for inspection")
     args = parser.parse_args()
     args.seed = args.seed if args.seed is not None else random.SystemRandom().randrange(1_000_000)

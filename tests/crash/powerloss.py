@@ -51,7 +51,7 @@ class Load:
 
 LOADS = [
     Load("singles", meters=6, per_message=1, rate=60, hurry="2000:400", people=3, crises=2),
-    Load("merges", meters=8, per_message=7, rate=300, hurry="250:60", crises=1, clean=True),
+    Load("merges", meters=24, per_message=7, rate=50, hurry="250:60", crises=1, clean=True),
     Load("crises", meters=3, per_message=2, rate=40, hurry="150:40", delay_us=2000, people=12, crises=6),
 ]
 
@@ -265,7 +265,7 @@ def judge_pages(recording, moment, begun):
     def found():
         alerts = [a for a in service.items("/api/v1/alerts?state=all&limit=200") if a["severity"] == "critical"]
         return alerts if {a["patientId"] for a in alerts} >= set(patient.values()) else None
-    alerts = until("an episode for every crisis after the restart", 30, found, 0.1)
+    alerts = until("an episode for every crisis after the restart", 90, found, 0.1)
     if len(alerts) != len(patient):
         faults.append(f"{len(alerts)} episodes for {len(patient)} crises")
 
