@@ -22,6 +22,7 @@ use store::{
     Action, Command, CommandError, Delivery, DeliveryState, Episode, FindingChange, FindingEvent, ReadingQuery, Store,
     StoreError,
 };
+use tokio::sync::watch;
 use vitals::{AlertId, Concept, Finding, FindingId, PatientId, Severity, Timestamp, Zone};
 
 /// Findings, timers or failures in one transaction: small, so that a page never waits for many others.
@@ -59,6 +60,8 @@ pub(crate) struct Stage {
     position: i64,
     /// Turns of the roster up to here have been seen.
     turned: Timestamp,
+    /// Tells when patients may have been erased.
+    people: watch::Receiver<u64>,
     /// Journal position and moment of the last look at ranges.
     looked: (u64, Timestamp),
 }
@@ -77,7 +80,8 @@ impl Stage {
         let active = store.active_episodes().await?;
         let cases: HashMap<_, _> = active.into_iter().map(|e| (e.id, Case::read(e))).collect();
         let keys = cases.values().map(|c| ((c.episode.patient, c.episode.concept), c.episode.id)).collect();
-        Ok(Self { shared, cases, keys, position, turned: now, looked: (0, Timestamp::MIN) })
+        let people = store.directory().changes();
+        Ok(Self { shared, cases, keys, position, turned: now, people, looked: (0, Timestamp::MIN) })
     }
 
     fn now(&self) -> Timestamp {
@@ -86,9 +90,21 @@ impl Stage {
 
     /// Everything there is to do now, one small transaction after another. Returns whether anything was done.
     pub(crate) async fn cycle(&mut self) -> Result<bool, StoreError> {
+        self.forget_erased();
         // A stream of findings must not starve the timers; the ranges can wait for both.
         let (new, due, failed) = (self.take_findings().await?, self.fire_timers().await?, self.take_failures().await?);
         Ok(new || due || failed || self.turn_roster().await? || self.look_at_ranges().await?)
+    }
+
+    /// Episodes of a patient who was erased are no longer in the store: memory forgets them too.
+    fn forget_erased(&mut self) {
+        if !self.people.has_changed().unwrap_or(false) {
+            return;
+        }
+        self.people.mark_unchanged();
+        let directory = self.shared.store.directory();
+        self.cases.retain(|_, case| directory.patient(case.episode.patient).is_some());
+        self.keys.retain(|_, alert| self.cases.contains_key(alert));
     }
 
     /// The earliest moment at which something happens by itself.

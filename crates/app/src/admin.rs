@@ -136,9 +136,12 @@ pub(crate) fn import(options: &ImportOptions) -> Done {
     if report.rejected.is_empty() { Ok(()) } else { Err(Failure::Quiet) }
 }
 
-/// `audit verify`
+/// `audit verify`, `audit books`
 pub(crate) fn audit(command: &AuditCommand) -> Done {
-    let AuditCommand::Verify { data } = command;
+    let data = match command {
+        AuditCommand::Verify { data } => data,
+        AuditCommand::Books(options) => return crate::keeping::books(options),
+    };
     folder::require_initialised(&data.data_dir)?;
     match store::verify_audit(&data.data_dir)? {
         store::AuditVerdict::Whole { rows } => {

@@ -35,7 +35,7 @@ pub(crate) enum Command {
     /// Configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// The audit chain
+    /// The audit chain, and the books
     #[command(subcommand)]
     Audit(AuditCommand),
     /// The time series and its projection
@@ -43,8 +43,10 @@ pub(crate) enum Command {
     Store(StoreCommand),
     /// Everything stored, to stdout, while the service runs or not
     Export(ExportOptions),
+    /// Everything about one patient, gone from both files, with the proof; on a stopped service
+    Erase(EraseOptions),
     /// A consistent copy of the data folder, while the service runs or not
-    Backup(CopyOptions),
+    Backup(BackupOptions),
     /// A data folder from a backup
     Restore(CopyOptions),
     /// The API's OpenAPI 3.1 document
@@ -186,6 +188,35 @@ pub(crate) enum AuditCommand {
         #[command(flatten)]
         data: DataDir,
     },
+    /// Count every row again and compare with the books, while the service runs or not; exit 1 names what differs
+    Books(BooksOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BooksOptions {
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+    /// One day, device by device: 2026-03-01, in the site's zone
+    #[arg(long, value_name = "DAY")]
+    pub(crate) day: Option<jiff::civil::Date>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EraseOptions {
+    /// The patient's id
+    #[arg(value_name = "PATIENT")]
+    pub(crate) patient: String,
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+    /// The patient's id once more: this cannot be undone
+    #[arg(long, value_name = "PATIENT")]
+    pub(crate) confirm: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -220,6 +251,15 @@ pub(crate) struct CopyOptions {
     pub(crate) folder: PathBuf,
     #[command(flatten)]
     pub(crate) data: DataDir,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupOptions {
+    #[command(flatten)]
+    pub(crate) to: CopyOptions,
+    /// Days after which the copy is to be deleted; written down, so that an erasure can name it
+    #[arg(long, value_name = "DAYS", default_value_t = 35)]
+    pub(crate) keep_days: u32,
 }
 
 #[derive(Debug, Args)]

@@ -1,13 +1,20 @@
 //! `backup` and `restore`: a consistent copy of the folder, taken while the service runs.
 
-use crate::{Done, Failure, arguments::CopyOptions, folder};
-use std::{fs, path::Path};
+use crate::{
+    Done, Failure,
+    arguments::{BackupOptions, CopyOptions},
+    folder,
+};
+use runtime::Clock;
+use std::{fs, path::Path, time::Duration};
+use store::{Archive, BackupRecord, Snapshot};
 
 /// Files beside the two databases that an installation needs again.
 const SMALL: &[&str] = &["device-ca.pem", "device-ca.key"];
 
-/// Copies the folder to a new one.
-pub(crate) fn backup(options: &CopyOptions) -> Done {
+/// Copies the folder to a new one, and writes down where it went and when it is to be deleted.
+pub(crate) fn backup(options: &BackupOptions) -> Done {
+    let BackupOptions { to: options, keep_days } = options;
     let from = &options.data.data_dir;
     folder::require_initialised(from)?;
     folder::claim_new(&options.folder)?;
@@ -16,6 +23,21 @@ pub(crate) fn backup(options: &CopyOptions) -> Done {
     store::backup::backup_journal(from, &options.folder)?;
     copy_small(from, &options.folder)?;
     println!("backed up {} to {}", from.display(), options.folder.display());
+    write_down(from, &options.folder, *keep_days)
+        .map_err(|e| Failure::failed("the backup is whole, but it was not written down", e))
+}
+
+/// Erasures name the backups that are written down; those that are due are named here.
+fn write_down(from: &Path, to: &Path, keep_days: u32) -> Done {
+    let to = fs::canonicalize(to).map_err(|e| Failure::failed(to.display(), e))?;
+    let made_at = Clock::wall();
+    let expires_at = made_at.plus(Duration::from_secs(u64::from(keep_days) * 86_400));
+    let made = BackupRecord { path: to.display().to_string(), made_at, expires_at };
+    for old in store::record_backup(from, &made)? {
+        if old.expires_at <= made_at && Path::new(&old.path).exists() {
+            println!("{} was to be deleted by now", old.path);
+        }
+    }
     Ok(())
 }
 
@@ -23,6 +45,8 @@ pub(crate) fn backup(options: &CopyOptions) -> Done {
 pub(crate) fn restore(options: &CopyOptions) -> Done {
     let to = &options.data.data_dir;
     folder::require_initialised(&options.folder)?;
+    // A copy that a newer program made is refused before anything is written.
+    drop((Snapshot::open(&options.folder)?, Archive::open(&options.folder)?));
     folder::claim_new(to)?;
     store::backup::backup_registry(&options.folder, to)?;
     store::backup::backup_journal(&options.folder, to)?;

@@ -74,6 +74,16 @@ pub(crate) enum LogFormat {
 pub(crate) struct StoreConfig {
     pub(crate) engine: Series,
     pub(crate) questdb: store::questdb::Config,
+    pub(crate) retention: Retention,
+}
+
+/// How long what is kept; 0: for ever. Audit, findings and alerts are always kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Retention {
+    pub(crate) readings_years: u16,
+    pub(crate) quarantine_days: u16,
+    pub(crate) message_days: u16,
 }
 
 /// The embedded series is always kept; QuestDB is a projection of it.
@@ -86,7 +96,11 @@ pub(crate) enum Series {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { engine: Series::Embedded, questdb: store::questdb::Config::default() }
+        Self {
+            engine: Series::Embedded,
+            questdb: store::questdb::Config::default(),
+            retention: Retention::default(),
+        }
     }
 }
 

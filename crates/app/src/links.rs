@@ -1,6 +1,6 @@
 //! What the API asks of the stages beside it, answered: the only place where the two meet.
 
-use crate::pace::Pace;
+use crate::{pace::Pace, upkeep::Books};
 use dashboard_api::{Check, Links, Replayed, ReplayedReading, StageFigures, TestClockError};
 use metrics_exporter_prometheus::PrometheusHandle;
 use runtime::ClockError;
@@ -16,6 +16,7 @@ pub(crate) struct Stages {
     pub(crate) ingest: ingest::Handle,
     pub(crate) alerts: alerts::Handle,
     pub(crate) questdb: Option<store::questdb::Handle>,
+    pub(crate) books: Books,
     pub(crate) metrics: PrometheusHandle,
 }
 
@@ -95,6 +96,8 @@ async fn checks(stages: &Stages) -> Vec<Check> {
         .into_iter()
         .map(|(name, reason)| Check { name, ok: reason.is_none(), reason })
         .chain(projection(stages))
+        // A mismatch is an alarm, and no reason to turn meters away: what comes in is stored and judged as ever.
+        .chain([Check { name: "books", ok: true, reason: stages.books.alarm() }])
         .collect()
 }
 
@@ -145,6 +148,8 @@ fn pipeline(stages: &Stages) -> Vec<StageFigures> {
         let behind = health.committed.saturating_sub(health.checked);
         all.push(figures("questdb", health.sent, health.checked, behind, health.quarantined));
     }
+    let books = stages.books.outcome();
+    all.push(figures("books", books.rows, books.rows, 0, books.wrong));
     all
 }
 

@@ -13,11 +13,13 @@ mod doctor;
 mod export;
 mod failure;
 mod folder;
+mod keeping;
 mod links;
 mod live;
 mod pace;
 mod run;
 mod service;
+mod upkeep;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Doctor(options) => doctor::doctor(&options),
         Command::Config(command) => check::show(&command),
         Command::Export(options) => export::export(&options),
+        Command::Erase(options) => keeping::erase(&options),
         Command::Backup(options) => backup::backup(&options),
         Command::Restore(options) => backup::restore(&options),
         Command::Openapi => admin::openapi(),

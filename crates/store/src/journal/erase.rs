@@ -85,6 +85,10 @@ impl Writer {
             }
             memory.assigned.retain(|_, to| *to != patient);
         }
+        let times = || readings.iter().map(|r| r.measured_at);
+        if let (Some(first), Some(last)) = (times().min(), times().max()) {
+            let _ = self.shared.moved.send((first, last)); // a projection that runs sends these weeks anew now
+        }
         self.rewrite_file()?;
         let log_emptied = self.empty_log()?;
         Ok(ErasedReadings {

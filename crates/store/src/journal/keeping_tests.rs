@@ -91,7 +91,8 @@ async fn people(bench: &Bench) -> Vec<ReadingId> {
     ids
 }
 
-const fn some((): ()) -> Result<(), StoreError> {
+fn some(writer: &mut Writer) -> Result<(), StoreError> {
+    writer.merge_some(17);
     Ok(())
 }
 
@@ -110,7 +111,7 @@ async fn the_recount_agrees_at_every_step_of_a_merge() {
         assert_eq!(report.mismatches, []);
         let [(_, books)] = report.days[..] else { panic!("{:?}", report.days) };
         assert_eq!((books.stored, books.duplicate, books.quarantined), (25 * device, 10 * device, device));
-        bench.store.readings().control(|w| some(w.merge_some(17))).await.unwrap();
+        bench.store.readings().control(some).await.unwrap();
         assert_eq!(recount(&bench).mismatches, []);
     }
     let report = bench.store.readings().snapshot().unwrap().recount(&Zone::default(), Some(day())).unwrap();
@@ -125,8 +126,9 @@ async fn a_lost_a_doubled_and_a_miscounted_row_are_named() {
     people(&bench).await;
     bench.store.readings().control(Writer::settle).await.unwrap();
     assert_eq!(recount(&bench).mismatches, []);
-    let tamper =
-        |sql: &'static str| bench.store.readings().control(move |w| some(w.connection.execute_batch(sql).unwrap()));
+    let tamper = |sql: &'static str| {
+        bench.store.readings().control(move |w| w.connection.execute_batch(sql).map_err(tables::fault))
+    };
     tamper("UPDATE books SET stored = stored + 1 WHERE device = 2").await.unwrap();
     let [Mismatch::Count { device, what: "stored", books: 41, rows: 40, .. }] = recount(&bench).mismatches[..] else {
         panic!("{:?}", recount(&bench))
@@ -194,12 +196,11 @@ async fn an_erasure_that_a_crash_cuts_short_is_whole_or_has_not_happened() {
 #[tokio::test]
 async fn old_weeks_go_whole_and_only_what_rules_have_seen() {
     let folder = tempfile::tempdir().unwrap();
-    let bench = open(folder.path(), 10);
+    let bench = open(folder.path(), 100_000);
     let week = |n: i64| Timestamp::from_seconds((START / 604_800 - n) * 604_800 + 5);
     let aged = |seq: i64| Reading { measured_at: week(seq / 10), ..pressure(3, 13, seq, 120, "old") };
     let ids = keep_all(&bench, (0..50).map(aged).collect()).await;
     hold_as(&bench, 3, "old bytes".into()).await;
-    bench.store.readings().control(Writer::settle).await.unwrap();
     let keep = Keep { readings_from: Some(week(2).plus(std::time::Duration::from_secs(86_400))), held_from: None };
     let none = bench.store.readings().drop_old(keep, Zone::default()).await.unwrap();
     assert_eq!(none, Dropped::default(), "rules have concluded nothing yet");

@@ -13,10 +13,7 @@ use super::{
 };
 use crate::StoreError;
 use jiff::civil::Date;
-use std::{
-    collections::{BTreeMap, HashSet},
-    fmt,
-};
+use std::collections::{BTreeMap, HashSet};
 use vitals::{DeviceKey, Entry, ReadingId, Timestamp, Zone};
 
 /// Mismatches that are told one by one; the rest is a number.
@@ -58,27 +55,20 @@ pub enum Mismatch {
     Sum { what: &'static str },
 }
 
-impl fmt::Display for Mismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Mismatch {
+    /// In words; `name` gives a device's public name.
+    pub fn words(&self, name: impl Fn(DeviceKey) -> String) -> String {
         match self {
             Self::Count { day, device, what, books, rows } => {
-                write!(f, "{day} device {}: {what} is {books} in the books, {rows} by rows", device.as_i64())
+                format!("{day} {}: {what} is {books} in the books, {rows} by rows", name(*device))
             }
             Self::Number { device, epoch, seq, reading, known: Some(known) } => {
-                write!(
-                    f,
-                    "device {}: number {seq} of epoch {epoch} is stored twice: {known} and {reading}",
-                    device.as_i64()
-                )
+                format!("{}: number {seq} of epoch {epoch} is stored twice: {known} and {reading}", name(*device))
             }
             Self::Number { device, epoch, seq, reading, known: None } => {
-                write!(
-                    f,
-                    "device {}: number {seq} of epoch {epoch} is stored ({reading}) but not known",
-                    device.as_i64()
-                )
+                format!("{}: number {seq} of epoch {epoch} is stored ({reading}) but not known", name(*device))
             }
-            Self::Sum { what } => f.write_str(what),
+            Self::Sum { what } => (*what).to_owned(),
         }
     }
 }

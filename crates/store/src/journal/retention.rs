@@ -8,6 +8,7 @@ use super::{
     books::{Books, Counts, day_number},
     erase::drop_held,
     keeping::{self, Stretch},
+    memory::Memtable,
     row::{self, week},
     tables::fault,
     writer::Writer,
@@ -15,7 +16,7 @@ use super::{
 use crate::StoreError;
 use rusqlite::params;
 use std::sync::atomic::Ordering::Relaxed;
-use vitals::{Held, Reading, Timestamp, Zone};
+use vitals::{Entry, Held, Reading, Timestamp, Zone};
 
 /// Rows taken out between two commits.
 const STEP: usize = 500;
@@ -47,6 +48,7 @@ impl Readings {
     /// When the file cannot be written; what went before stays gone, the rest goes next time.
     pub async fn drop_old(&self, keep: Keep, zone: Zone) -> Result<Dropped, StoreError> {
         let mut dropped = Dropped::default();
+        self.control(move |w| w.settle_old(keep)).await?;
         if let Some(from) = keep.readings_from {
             // The week in which `from` lies is kept whole.
             while let Some(wk) = self.control(move |w| w.old_week(week(from))).await? {
@@ -76,6 +78,25 @@ impl Readings {
 }
 
 impl Writer {
+    /// A small installation may take years to fill its memory: what is old and in memory only is merged first.
+    fn settle_old(&mut self, keep: Keep) -> Result<(), StoreError> {
+        let old = {
+            let memory = self.shared.memory.read();
+            let readings = |t: &Memtable| {
+                keep.readings_from.is_some_and(|from| t.series.keys().next().is_some_and(|k| k.0 < week(from)))
+            };
+            let held = |t: &Memtable| {
+                let first = t.rows.iter().find_map(|r| match &*r.entry {
+                    Entry::Held(held) => Some(held.received_at),
+                    Entry::Reading(_) => None,
+                });
+                keep.held_from.is_some_and(|from| first.is_some_and(|at| at < from))
+            };
+            memory.tables().any(|t| readings(t) || held(t))
+        };
+        if old { self.settle() } else { Ok(()) }
+    }
+
     /// The oldest week before `limit` of which everything is merged and concluded.
     fn old_week(&self, limit: i32) -> Result<Option<i32>, StoreError> {
         let consumed = self.shared.consumed.load(Relaxed).cast_signed();

@@ -28,8 +28,10 @@ impl Archive {
     /// When there is none, or it cannot be read.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(folder.join("registry.db"), flags)?;
+        let path = folder.join("registry.db");
+        let connection = Connection::open_with_flags(&path, flags)?;
         connection.execute_batch("PRAGMA busy_timeout=5000; PRAGMA query_only=ON; BEGIN")?;
+        super::schema::refuse_newer(&connection, &path)?;
         let directory = Directory::load(&connection)?;
         Ok(Self { connection, directory })
     }

@@ -50,13 +50,21 @@ fn backups(c: &Connection) -> Result<Vec<BackupRecord>, StoreError> {
     rows.map(|r| Ok(r?)).collect()
 }
 
-/// Writes a backup down in the installation of which it was made, beside a running service too.
+fn has_table(c: &Connection, name: &str) -> Result<bool, StoreError> {
+    Ok(c.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1")?.exists([name])?)
+}
+
+/// Writes a backup down in the installation of which it was made, beside a running service too. Returns every one that
+/// is written down there.
 ///
 /// # Errors
 /// When the registry cannot be written.
 pub fn record_backup(folder: &Path, made: &BackupRecord) -> Result<Vec<BackupRecord>, StoreError> {
-    let mut c = connect(&folder.join("registry.db"))?;
-    super::schema::migrate(&mut c, folder)?;
+    let c = connect(&folder.join("registry.db"))?;
+    // A file that was not yet brought forward is not brought forward by a copy of it: its own program may go on.
+    if !has_table(&c, "backup")? {
+        return Ok(Vec::new());
+    }
     c.execute(
         "INSERT OR REPLACE INTO backup(path, made_at, expires_at) VALUES(?1, ?2, ?3)",
         params![made.path, made.made_at.as_micros(), made.expires_at.as_micros()],
@@ -71,8 +79,7 @@ pub fn record_backup(folder: &Path, made: &BackupRecord) -> Result<Vec<BackupRec
 pub fn site_zone(folder: &Path) -> Result<Option<String>, StoreError> {
     let c = connect(&folder.join("registry.db"))?;
     c.execute_batch("PRAGMA query_only=ON")?;
-    let known = "SELECT 1 FROM sqlite_master WHERE name = 'site'";
-    if !c.prepare(known)?.exists([])? {
+    if !has_table(&c, "site")? {
         return Ok(None);
     }
     Ok(c.query_row("SELECT value FROM site WHERE key = 'time_zone'", [], |r| r.get(0)).optional()?)
@@ -87,7 +94,7 @@ impl Store {
         self.registry.read(backups).await
     }
 
-    /// Forgets backups that were due before `at` and of which `gone` says that they are no longer there.
+    /// Forgets a backup that is no longer there.
     ///
     /// # Errors
     /// As every write.

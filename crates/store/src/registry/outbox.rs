@@ -326,6 +326,16 @@ impl Store {
             .await
     }
 
+    /// Takes the bodies of messages made before `from` that are done with; what became of them stays. Returns how many.
+    ///
+    /// # Errors
+    /// As every write.
+    pub async fn drop_old_messages(&self, from: Timestamp) -> Result<u64, StoreError> {
+        let sql = "UPDATE outbox SET body = '' WHERE created_at < ?1 AND body <> ''
+                   AND state NOT IN ('pending', 'failed_temp')";
+        self.registry.write(move |c| Ok(c.execute(sql, [from.as_micros()])? as u64)).await
+    }
+
     /// Deliveries that failed and have not been dealt with, oldest first.
     ///
     /// # Errors

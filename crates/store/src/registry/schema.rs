@@ -22,15 +22,21 @@ const MODULES: &[&str] = &[
 pub(super) const VERSION: i64 = 2;
 
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    let found: i64 = connection.query_row("PRAGMA user_version", [], |r| r.get(0))?;
-    if found > VERSION {
-        return Err(StoreError::Newer { file: path.display().to_string(), found, known: VERSION });
-    }
+    refuse_newer(connection, path)?;
     let tx = connection.transaction()?;
     for schema in MODULES {
         tx.execute_batch(schema)?;
     }
     tx.pragma_update(None, "user_version", VERSION)?;
     tx.commit()?;
+    Ok(())
+}
+
+/// Also for those who only read.
+pub(super) fn refuse_newer(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |r| r.get(0))?;
+    if found > VERSION {
+        return Err(StoreError::Newer { file: path.display().to_string(), found, known: VERSION });
+    }
     Ok(())
 }

@@ -1,0 +1,171 @@
+//! What the service does by itself so that its promises stay true: counts the books again every hour, drops what is
+//! older than it shall keep once a day, finishes erasures that a crash cut short.
+//!
+//! Goes in: the store, `[store.retention]`. Comes out: figures, log lines and a check for operations.
+//! Must never: hold up a reading, end the process, keep it from ending.
+
+use crate::config::Retention;
+use runtime::Drain;
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use store::{Dropped, Keep, Recount, Snapshot, Store, StoreError, questdb};
+use tokio::sync::watch;
+use vitals::{Timestamp, Zone};
+
+/// On the service's clock.
+const EVERY: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+/// Mismatches that are logged one by one.
+const LOGGED: usize = 10;
+/// The recount gives way to everything else on this machine.
+const NICE: i32 = 10;
+
+/// What the last recount said. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Books(Arc<watch::Sender<Outcome>>);
+
+/// Of the last recount.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outcome {
+    /// Rows counted.
+    pub(crate) rows: u64,
+    /// What did not agree.
+    pub(crate) wrong: u64,
+    /// Why it could not be done.
+    pub(crate) failed: bool,
+}
+
+impl Books {
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.0.borrow().clone()
+    }
+
+    /// For operations, where something is to be said.
+    pub(crate) fn alarm(&self) -> Option<String> {
+        let outcome = self.0.borrow();
+        match (outcome.wrong, outcome.failed) {
+            (0, false) => None,
+            (0, true) => Some("the recount could not be done: see the log".into()),
+            (n, _) => Some(format!("{n} mismatches: run hearthbeat audit books")),
+        }
+    }
+}
+
+/// Begins at once; ends with the drain.
+pub(crate) fn start(store: Store, retention: Retention, questdb: Option<questdb::Handle>, drain: &Drain) -> Books {
+    let books = Books(Arc::new(watch::Sender::new(Outcome::default())));
+    let (said, drain) = (books.clone(), drain.named("upkeep"));
+    tokio::spawn(async move {
+        tokio::select! {
+            () = keep_up(&store, retention, questdb.as_ref(), &said) => {}
+            () = drain.stopping() => {}
+        }
+    });
+    books
+}
+
+async fn keep_up(store: &Store, retention: Retention, questdb: Option<&questdb::Handle>, books: &Books) {
+    let mut done = None;
+    if let Err(e) = store.keep_zone(store.zone().name().to_owned()).await {
+        tracing::warn!(error = %e, "the site's zone was not written down for offline commands");
+    }
+    loop {
+        finish_erasures(store).await;
+        let now = store.clock().now();
+        let today = now.day(store.zone());
+        if done != Some(today) {
+            match drop_old(store, retention, now).await {
+                Ok(()) => done = Some(today),
+                Err(e) => tracing::error!(error = %e, "retention: not everything that is too old could be dropped"),
+            }
+        }
+        mend_projection(store, questdb).await;
+        recount(store, books).await;
+        store.clock().sleep_until(now.plus(EVERY)).await;
+    }
+}
+
+async fn finish_erasures(store: &Store) {
+    let unfinished = store.unfinished_erasures().await.unwrap_or_default();
+    for patient in unfinished {
+        match store.erase_patient(patient).await {
+            Ok(_) => tracing::info!(%patient, "an erasure that was cut short is finished"),
+            Err(e) => tracing::error!(%patient, error = %e, "an erasure could not be finished; it is tried again"),
+        }
+    }
+}
+
+async fn drop_old(store: &Store, retention: Retention, now: Timestamp) -> Result<(), StoreError> {
+    let Retention { readings_years, quarantine_days, message_days } = retention;
+    let before = |days: u64| (days > 0).then(|| now.minus(DAY.saturating_mul(u32::try_from(days).unwrap_or(u32::MAX))));
+    // A Gregorian year, rounded up: rather a day too long.
+    let keep =
+        Keep { readings_from: before(u64::from(readings_years) * 366), held_from: before(u64::from(quarantine_days)) };
+    let dropped = store.readings().drop_old(keep, store.zone().clone()).await?;
+    let messages = match before(u64::from(message_days)) {
+        Some(from) => store.drop_old_messages(from).await?,
+        None => 0,
+    };
+    let Dropped { weeks, readings, held } = dropped;
+    metrics::counter!("hearthbeat_retention_rows_total", "kind" => "readings").increment(readings);
+    metrics::counter!("hearthbeat_retention_rows_total", "kind" => "quarantine").increment(held);
+    metrics::counter!("hearthbeat_retention_rows_total", "kind" => "messages").increment(messages);
+    if readings + held + messages > 0 {
+        tracing::info!(weeks, readings, held, messages, "retention dropped what is too old");
+    }
+    Ok(())
+}
+
+/// Weeks in which readings were erased or dropped while nobody projected are sent anew.
+async fn mend_projection(store: &Store, questdb: Option<&questdb::Handle>) {
+    let (Some(questdb), Ok(Some((first, last)))) = (questdb, store.readings().projection_stale().await) else { return };
+    let noted = questdb.rewrite(first, last.plus(Duration::from_micros(1))).await.map_err(|e| e.to_string());
+    let mended = match noted {
+        Ok(()) => store.readings().projection_mended((first, last)).await.map_err(|e| e.to_string()),
+        failed => failed,
+    };
+    if let Err(reason) = mended {
+        tracing::error!(reason, "QuestDB still shows what was erased or dropped; it is told again within the hour");
+    }
+}
+
+/// On a thread of its own, on the file alone: neither the commit thread nor the end of the process waits for it.
+async fn recount(store: &Store, books: &Books) {
+    let (folder, zone): (PathBuf, Zone) = (store.folder().to_owned(), store.zone().clone());
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    let begun = std::time::Instant::now();
+    let thread = std::thread::Builder::new().name("recount".into()).spawn(move || {
+        // Linux counts niceness by thread; where it is refused the recount is only less polite.
+        let _ = rustix::process::setpriority_process(None, NICE);
+        let _ = answer.send(Snapshot::open(&folder).and_then(|snapshot| snapshot.recount(&zone, None)));
+    });
+    let outcome = match thread {
+        Ok(_) => answered.await.unwrap_or(Err(StoreError::Closed)),
+        Err(e) => Err(StoreError::Database { what: "recount", reason: e.to_string() }),
+    };
+    metrics::histogram!("hearthbeat_books_recount_seconds").record(begun.elapsed().as_secs_f64());
+    match outcome {
+        Ok(report) => tell(store, &report, books),
+        Err(e) => {
+            metrics::counter!("hearthbeat_books_errors_total").increment(1);
+            tracing::error!(error = %e, "the books could not be counted again");
+            books.0.send_modify(|outcome| outcome.failed = true);
+        }
+    }
+}
+
+fn tell(store: &Store, report: &Recount, books: &Books) {
+    let wrong = report.wrong();
+    let rows = report.days.iter().map(|(_, day)| day.stored + day.quarantined).sum();
+    metrics::counter!("hearthbeat_books_recounts_total").increment(1);
+    metrics::gauge!("hearthbeat_books_mismatches").set(f64::from(u32::try_from(wrong).unwrap_or(u32::MAX)));
+    books.0.send_replace(Outcome { rows, wrong, failed: false });
+    if wrong == 0 {
+        tracing::debug!(rows, "the books agree with every row");
+        return;
+    }
+    let name = |key| store.directory().device_by_key(key).map_or_else(|| format!("device {key}"), |d| d.id.to_string());
+    tracing::error!(wrong, "the books do not balance: run `hearthbeat audit books`");
+    for mismatch in report.mismatches.iter().take(LOGGED) {
+        tracing::error!(mismatch = mismatch.words(name), "books");
+    }
+}
