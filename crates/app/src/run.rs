@@ -74,9 +74,10 @@ async fn serve(
     };
     owned.withdraw_addresses();
     if let Some(fatal) = fatal {
-        // After a failed fsync nothing may be written any more, an orderly end included.
+        // After a failed fsync nothing may be written any more: even closing the files would write and sync again.
         tracing::error!(stage = fatal.stage, reason = %fatal.reason, "ends now");
-        return Err(Failure::Failed(fatal.to_string()));
+        eprintln!("hearthbeat: {fatal}");
+        std::process::exit(1);
     }
     tracing::info!("stopping");
     tokio::select! {

@@ -40,10 +40,14 @@ pub enum StoreError {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(e: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode::{ConstraintViolation, DiskFull, SystemIoFailure};
+        use rusqlite::ErrorCode::{ConstraintViolation, DiskFull};
+        let extended = e.sqlite_error().map_or(0, |e| e.extended_code);
         match e.sqlite_error_code() {
             Some(DiskFull) => Self::DiskFull("registry.db".into()),
-            Some(SystemIoFailure) if e.to_string().contains("sync") => Self::Fatal(e.to_string()),
+            // SQLITE_IOERR_FSYNC and SQLITE_IOERR_DIR_FSYNC: what is on the disk is unknown from here on.
+            _ if matches!(extended, 1034 | 1290) => {
+                Self::Fatal(format!("registry.db: fsync failed (code {extended})"))
+            }
             Some(ConstraintViolation) => Self::Conflict(e.to_string()),
             _ if matches!(e, rusqlite::Error::QueryReturnedNoRows) => Self::NotFound("record"),
             _ => Self::Database { what: "registry.db", reason: e.to_string() },

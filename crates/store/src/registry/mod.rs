@@ -16,6 +16,7 @@ pub(crate) mod findings;
 pub(crate) mod keeping;
 pub(crate) mod outbox;
 pub(crate) mod people;
+pub(crate) mod presence;
 pub(crate) mod roster;
 mod schema;
 pub(crate) mod sessions;
@@ -234,7 +235,11 @@ fn in_savepoint<T>(c: &Connection, work: impl FnOnce(&Connection) -> Result<T, S
 /// Ends when every handle is dropped, or at a fault that may not be retried.
 fn write_loop(connection: &Connection, jobs: &mpsc::Receiver<Job>, drain: &Drain) {
     let mut next = None;
+    let mut dead = false;
     while let Some(job) = next.take().or_else(|| jobs.recv().ok()) {
+        if dead {
+            continue; // the process is ending: who waits hears `Closed`, and the file is not touched any more
+        }
         let mut batch = match job {
             Job::Write(first) => vec![first],
             Job::Alone(work) => {
@@ -268,28 +273,33 @@ fn write_loop(connection: &Connection, jobs: &mpsc::Receiver<Job>, drain: &Drain
             let _ = connection.execute_batch("ROLLBACK");
             if !matches!(e, StoreError::DiskFull(_)) {
                 drain.fatal("registry", e);
+                dead = true;
             }
         }
         finishes.into_iter().for_each(|finish| finish(outcome.clone()));
-        if outcome.is_ok() {
-            checkpoint(connection, drain);
+        if outcome.is_ok()
+            && let Err(e) = checkpoint(connection)
+        {
+            drain.fatal("registry", e);
+            dead = true;
         }
     }
 }
 
 /// Copies the write-ahead log into the file once it is long enough. By hand, because SQLite's own hides a failed fsync.
-fn checkpoint(connection: &Connection, drain: &Drain) {
+fn checkpoint(connection: &Connection) -> Result<(), StoreError> {
     let ask = |sql| connection.query_row(sql, [], |r| Ok((r.get::<_, i64>(1)?, r.get::<_, i64>(2)?)));
     match ask("PRAGMA wal_checkpoint(NOOP)") {
         Ok((frames, copied)) if frames.max(0) - copied.max(0) >= CHECKPOINT_PAGES => {}
-        _ => return,
+        _ => return Ok(()),
     }
     match ask("PRAGMA wal_checkpoint(PASSIVE)").map_err(StoreError::from) {
-        Ok(_) => {}
         // The log holds everything, synced; copying is tried again after the next commit.
         Err(StoreError::DiskFull(_)) => tracing::warn!("registry: no room to shorten the write-ahead log"),
-        Err(e) => drain.fatal("registry", e),
+        Err(e) => return Err(e),
+        Ok(_) => {}
     }
+    Ok(())
 }
 
 impl Readers {
