@@ -4,6 +4,7 @@
 //! Must never: trust an identity inside a payload, drop a byte silently, answer before the store has answered.
 
 pub mod admit;
+mod asks;
 mod desk;
 mod frames;
 pub mod place;
@@ -20,7 +21,7 @@ use runtime::{BoxFuture, Drain};
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, collections::BTreeMap, future::Future, sync::Arc};
 use store::{Desk, Store, StoreError};
-use vitals::{Device, Disposition, Reason, Zone};
+use vitals::{Device, DeviceKey, Disposition, Reason, Zone};
 use wire::{
     reading_v1,
     receipt::{Outcome, Receipt, Verdict},
@@ -66,6 +67,7 @@ pub struct Handle {
     zone: Zone,
     reset_days: Arc<BTreeMap<String, Date>>,
     meters: Arc<Meters>,
+    asks: Arc<asks::Asks>,
 }
 
 /// Starts the stage. It has no task of its own: its work is done by the broker's tasks and the store's commit thread.
@@ -75,7 +77,8 @@ pub struct Handle {
 #[allow(clippy::unused_async)] // every stage starts alike
 pub async fn start(config: Config, store: Store, _drain: &Drain) -> Result<Handle, Error> {
     let zone = Zone::named(&config.time_zone).map_err(|_| Error::Zone(config.time_zone.clone()))?;
-    Ok(Handle { store, zone, reset_days: Arc::new(config.reset_days), meters: Arc::new(Meters::new()) })
+    let (meters, asks) = (Arc::new(Meters::new()), Arc::default());
+    Ok(Handle { store, zone, reset_days: Arc::new(config.reset_days), meters, asks })
 }
 
 impl Handle {
@@ -100,7 +103,8 @@ impl Handle {
             reset_days: self.reset_days.clone(),
         };
         let work: BoxFuture<'static, _> = match (route, tree) {
-            (Up::Hello | Up::Status, _) => Box::pin(std::future::ready(Ok(Bytes::new()))),
+            (Up::Hello, _) => self.hello(arrival.device, payload),
+            (Up::Status, _) => self.status(arrival.device.key),
             (Up::Readings, tree) => self.readings(arrival, tree, payload),
             (Up::Gatt(characteristic), _) => {
                 let arrival = Arrival { route: Cow::Owned(Up::Gatt(characteristic).tail()), ..arrival };
@@ -115,6 +119,20 @@ impl Handle {
             }
         };
         work
+    }
+
+    /// Acknowledged when it is kept and answered.
+    fn hello(&self, device: Arc<Device>, payload: Bytes) -> BoxFuture<'static, Result<Bytes, Unavailable>> {
+        let (store, zone) = (self.store.clone(), self.zone.clone());
+        Box::pin(async move {
+            let kept = asks::greet(&store, &device, &payload, &zone).await;
+            kept.map(|()| Bytes::new()).map_err(|_| Unavailable)
+        })
+    }
+
+    fn status(&self, device: DeviceKey) -> BoxFuture<'static, Result<Bytes, Unavailable>> {
+        let store = self.store.clone();
+        Box::pin(async move { store.note_status(device).await.map(|()| Bytes::new()).map_err(|_| Unavailable) })
     }
 
     fn readings(&self, arrival: Arrival, tree: Tree, payload: Bytes) -> BoxFuture<'static, Result<Bytes, Unavailable>> {
@@ -149,14 +167,20 @@ impl Handle {
     ) -> BoxFuture<'static, Result<Bytes, Unavailable>> {
         let (zone, server_time, meters) = (self.zone.clone(), arrival.received_at, self.meters.clone());
         let day = server_time.day(&zone);
-        let committed = self.store.readings().submit(day, size, move |desk| work(&arrival, desk));
+        let device = arrival.device.key;
+        let committed = self.store.readings().submit(day, size, move |desk| {
+            let answer = work(&arrival, desk)?;
+            Ok((answer, asks::gaps(desk.history(arrival.device.key)?)))
+        });
+        let (store, asks) = (self.store.clone(), self.asks.clone());
         Box::pin(async move {
             // The store has logged the fault once; here it is only counted.
-            let (results, stored_through) = committed.await.map_err(|_| {
+            let ((results, stored_through), gaps) = committed.await.map_err(|_| {
                 meters.unavailable.increment(1);
                 Unavailable
             })?;
             meters.count(&results);
+            asks.resend(&store, device, gaps, &zone).await;
             Ok(Receipt { message_id, server_time, results, stored_through }.to_json(&zone))
         })
     }

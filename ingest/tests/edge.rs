@@ -388,3 +388,34 @@ async fn what_is_held_can_be_tried_again_and_the_books_follow() {
     // The reading keeps the time that the clock pair of its message gave it.
     assert_eq!(shown, ["2026-03-02T07:30 corrected", "2026-03-02T07:40 assumed", "2026-03-02T07:51 exact"]);
 }
+
+#[tokio::test]
+async fn a_gap_is_asked_for_and_a_hello_is_answered_with_the_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let station = Station::open(folder.path()).await;
+    let device = station.device("bp-1", DeviceKind::Meter).await;
+    station.patient(&[&device]).await;
+    let commands = || async {
+        let now = station.store.clock().now();
+        let all = station.store.pending_commands(device.key, now).await.unwrap();
+        all.iter().map(|c| serde_json::from_str::<Value>(&c.body).unwrap()).collect::<Vec<_>>()
+    };
+    let submit = |route, payload: &str| {
+        station.ingest.submit(device.clone(), Tree::Devices, route, Bytes::copy_from_slice(payload.as_bytes()))
+    };
+    let hello = r#"{"model":"BM-85","firmware":"1.2","battery":80,"lastSeq":9}"#;
+    assert!(submit(Up::Hello, hello).await.unwrap().is_empty(), "no receipt");
+    assert!(submit(Up::Status, "anything").await.unwrap().is_empty());
+    let said = station.store.presence(device.key).await.unwrap();
+    assert_eq!((said.firmware.as_deref(), said.battery, said.last_seq), (Some("1.2"), Some(80), Some(9)));
+    assert!(said.hello_at.is_some() && said.status_at.is_some());
+    let time = &commands().await[0];
+    assert_eq!((&time["type"], &time["now"], &time["v"]), (&json!("time"), &json!(NOW), &json!(1)));
+    station.message(&device, &[bp(1, 9, 131), bp(2, 8, 132), bp(5, 5, 133)]).await;
+    station.message(&device, &[bp(6, 4, 134)]).await;
+    let all = commands().await;
+    let resends: Vec<&Value> = all.iter().filter(|c| c["type"] == "resend").collect();
+    assert_eq!(resends.len(), 1, "one, not one a message");
+    assert_eq!((&resends[0]["from"], &resends[0]["to"]), (&json!(3), &json!(4)));
+    assert_eq!(station.books(&device).await, (4, 0, 0), "hello and status are no readings");
+}

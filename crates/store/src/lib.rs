@@ -34,6 +34,7 @@ pub use registry::findings::{CardRecord, FindingBatch, FindingChange, FindingEve
 pub use registry::keeping::{BackupRecord, record_backup, site_zone};
 pub use registry::outbox::{DeadAddress, NewMessage, Outcome, Outgoing};
 pub use registry::people::{Contact, Member, Organisation, OrganisationKind, Role, Team, User};
+pub use registry::presence::Presence;
 pub use registry::roster::{
     Calendar, CalendarDay, ChainFault, ChainWarning, DayKind, Leave, OnCallLevel, OnCallPerson, Override, Roster, Rota,
     Shift,

@@ -4,6 +4,7 @@
 //! Must never: decide anything clinical, touch a store, log a payload.
 
 pub mod gatt;
+pub mod hello;
 pub mod reading_v1;
 pub mod receipt;
 pub mod topic;

@@ -15,6 +15,7 @@ const MODULES: &[&str] = &[
     super::outbox::SCHEMA,
     super::roster::SCHEMA,
     super::edge::SCHEMA,
+    super::presence::SCHEMA,
     super::keeping::SCHEMA,
 ];
 
