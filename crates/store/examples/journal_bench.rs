@@ -1,8 +1,11 @@
-//! How fast the journal is, beside what the disk allows: `cargo run --release -p store --example journal_bench`.
+//! How fast the journal is, beside what the disk allows and beside the textbook's schema:
+//! `cargo run --release -p store --example journal_bench -- [--seconds 5] [--delay-ms 2] [--long] [--rows 20000000]`.
 //!
 //! Prints, for each number of readings in flight, rows a second, the p99 of one submission, and the ratio to the bound
-//! (batch x fsyncs a second); then how long a reopen takes.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_precision_loss, missing_docs)]
+//! (batch x fsyncs a second, the added delay included); the same batches into one rowid table with two indexes; how long
+//! a reopen takes; bytes a row. `--long` fills `--rows` of 100,000 patients, asks for 90 days idle and while 20,000/s
+//! arrive, and reopens a copy of the file as a kill -9 would leave it.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, clippy::cast_precision_loss, missing_docs)]
 
 use jiff::civil::date;
 use runtime::{Clock, Drain};
@@ -19,7 +22,12 @@ use vitals::{
 
 const DEVICES: u64 = 1_000;
 const START: i64 = 1_770_000_000;
-const SECONDS: Duration = Duration::from_secs(5);
+const PATIENTS: u64 = 100_000;
+/// Readings in one submission of the long fill.
+const CHUNK: u64 = 500;
+/// Rows a second that arrive while questions are asked.
+const ARRIVING: u64 = 20_000;
+const BOUND_QUERY_MS: [f64; 2] = [1.0, 5.0];
 
 fn reading(n: u64) -> Reading {
     let (device, seq) = (n % DEVICES + 1, i64::try_from(n / DEVICES).unwrap_or_default());
@@ -81,27 +89,70 @@ fn commit_thread_micros() -> f64 {
     times.sum::<f64>() / 1e3
 }
 
+struct Options {
+    seconds: Duration,
+    delay: Duration,
+    long: bool,
+    rows: u64,
+}
+
+fn options() -> Options {
+    let mut options = Options { seconds: Duration::from_secs(5), delay: Duration::ZERO, long: false, rows: 20_000_000 };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut number = || words.next().and_then(|n| n.parse::<u64>().ok()).expect("a number after the option");
+        match word.as_str() {
+            "--seconds" => options.seconds = Duration::from_secs(number()),
+            "--delay-ms" => options.delay = Duration::from_millis(number()),
+            "--rows" => options.rows = number(),
+            "--long" => options.long = true,
+            other => panic!("unknown option {other}"),
+        }
+    }
+    options
+}
+
 fn main() {
+    let options = options();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let folder = tempfile::tempdir_in(".").unwrap();
-    let fsyncs = fsyncs_a_second(folder.path());
-    println!("disk: {fsyncs:.0} fsyncs/s (4 KiB appended)");
+    let alone = fsyncs_a_second(folder.path());
+    let fsyncs = 1.0 / (1.0 / alone + options.delay.as_secs_f64());
+    println!(
+        "disk: {alone:.0} fsyncs/s (4 KiB appended); with {:?} added {fsyncs:.0}; load {}",
+        options.delay,
+        load_average()
+    );
     let (_handle, drain) = Drain::new();
-    let open = || Store::open(folder.path(), Clock::system(), &drain).unwrap();
+    let open = || {
+        let store = Store::open(folder.path(), Clock::system(), &drain).unwrap();
+        store.readings().delay_commits(options.delay);
+        store
+    };
+    if options.long {
+        return long(&runtime, &options, &open, folder.path());
+    }
     let mut next = 0_u64;
     let store = open();
     for batch in [1_u64, 10, 100, 1_000] {
         let cpu = commit_thread_micros();
-        let (rows, took, mut waits) = runtime.block_on(load(store.readings(), batch, &mut next));
-        waits.sort_unstable();
-        let p99 = waits[waits.len() * 99 / 100];
+        let (rows, took, waits) = runtime.block_on(load(store.readings(), batch, &mut next, options.seconds));
         let rate = rows as f64 / took.as_secs_f64();
         println!(
-            "in flight {batch:5}: {rate:9.0} rows/s   p99 {:7.2} ms   {:5.1} % of batch x fsyncs/s   {:5.2} us of the commit thread a row",
-            p99.as_secs_f64() * 1e3,
+            "in flight {batch:5}: {rate:9.0} rows/s   p99 {:7.2} ms   {:5.1} % of batch x fsyncs/s{}   {:5.2} us of the commit thread a row",
+            percentile(waits, 99).as_secs_f64() * 1e3,
             100.0 * rate / (batch as f64 * fsyncs),
+            match batch {
+                10 => " (bound 60 %)",
+                1_000 => " (bound 250,000/s)",
+                _ => "",
+            },
             (commit_thread_micros() - cpu) / rows as f64
         );
+    }
+    for batch in [1_u64, 10, 100, 1_000] {
+        let rate = textbook(folder.path(), batch, options.seconds, options.delay);
+        println!("textbook  {batch:5}: {rate:9.0} rows/s   rowid table, two indexes, one insert a row");
     }
     let unmerged = store.readings().health().unmerged;
     drop(store);
@@ -109,26 +160,189 @@ fn main() {
     let store = open();
     println!("reopen with {unmerged} unmerged rows of {next}: {:.0} ms", begun.elapsed().as_secs_f64() * 1e3);
     let mut stored = 0_u64;
-    store
-        .readings()
-        .export_readings(&mut |_| {
-            stored += 1;
-            Ok(())
-        })
-        .unwrap();
+    let mut count = |_: &Reading| {
+        stored += 1;
+        Ok(())
+    };
+    store.readings().export_readings(&mut count).unwrap();
     assert_eq!(stored, next, "every acknowledged reading once");
     let size = std::fs::metadata(folder.path().join("journal.db")).unwrap().len();
     println!("{stored} rows, each once; {} bytes of file a row", size / stored.max(1));
 }
 
+fn load_average() -> String {
+    std::fs::read_to_string("/proc/loadavg").unwrap_or_default().split(' ').next().unwrap_or("?").to_owned()
+}
+
+fn resident_mb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|l| l.starts_with("VmHWM")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1024
+}
+
+fn percentile(mut waits: Vec<Duration>, n: usize) -> Duration {
+    waits.sort_unstable();
+    waits.get((waits.len() * n / 100).min(waits.len().saturating_sub(1))).copied().unwrap_or_default()
+}
+
+/// What everybody writes first: one table, a unique index for the device's number, one for patient and time.
+fn textbook(folder: &Path, batch: u64, seconds: Duration, delay: Duration) -> f64 {
+    let path = folder.join(format!("textbook-{batch}.db"));
+    let mut c = rusqlite::Connection::open(&path).unwrap();
+    c.execute_batch(
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536;
+         CREATE TABLE reading(id INTEGER PRIMARY KEY, patient INTEGER, device INTEGER, seq INTEGER, kind INTEGER,
+         measured INTEGER, received INTEGER, device_time TEXT, systolic REAL, diastolic REAL, pulse REAL, flags INTEGER);
+         CREATE UNIQUE INDEX of_device ON reading(device, seq); CREATE INDEX of_patient ON reading(patient, measured);",
+    )
+    .unwrap();
+    let (begun, mut n) = (Instant::now(), 0_u64);
+    while begun.elapsed() < seconds {
+        let tx = c.transaction().unwrap();
+        for _ in 0..batch {
+            let r = reading(n);
+            let patient = r.patient.map(PatientId::as_i64);
+            let row = (r.device.as_i64(), r.seq, r.measured_at.as_micros(), r.received_at.as_micros());
+            tx.prepare_cached(
+                "INSERT OR IGNORE INTO reading(patient, device, seq, kind, measured, received, device_time, systolic, flags)
+                 VALUES(?1, ?2, ?3, 1, ?4, ?5, ?6, 6.2, 0)",
+            )
+            .and_then(|mut s| s.execute((patient, row.0, row.1, row.2, row.3, "2026-03-01T07:11:40+08:00")))
+            .unwrap();
+            n += 1;
+        }
+        tx.commit().unwrap();
+        std::thread::sleep(delay);
+    }
+    n as f64 / begun.elapsed().as_secs_f64()
+}
+
+/// The n-th reading of everybody: rounds of twelve hours over all patients, in scrambled order.
+fn of_everybody(n: u64) -> Reading {
+    let (round, at) = (n / PATIENTS, n % PATIENTS);
+    let who = at * 48_271 % PATIENTS + 1;
+    let measured_at = Timestamp::from_seconds(START + (round * 43_200 + at * 43_200 / PATIENTS).cast_signed());
+    Reading {
+        device: DeviceKey::new(who),
+        seq: round.cast_signed(),
+        patient: Some(PatientId::new(who.wrapping_mul(0x9e37_79b9_7f4a_7c15))),
+        measured_at,
+        received_at: measured_at,
+        ..reading(0)
+    }
+}
+
+async fn chunk(readings: &Readings, from: u64) -> Duration {
+    let begun = Instant::now();
+    let work = move |desk: &mut store::Desk<'_>| {
+        for n in from..from + CHUNK {
+            let reading = of_everybody(n);
+            let told = Some(reading.measured_at);
+            assert!(desk.known(reading.device, reading.seq)?.is_empty());
+            desk.keep(NewReading { reading, told, trusted: true })?;
+        }
+        Ok(())
+    };
+    readings.submit(date(2026, 3, 2), 500, work).await.expect("stored");
+    begun.elapsed()
+}
+
+fn long(runtime: &tokio::runtime::Runtime, options: &Options, open: &dyn Fn() -> Store, folder: &Path) {
+    let store = open();
+    let (begun, cpu) = (Instant::now(), commit_thread_micros());
+    runtime.block_on(async {
+        let mut next = 0;
+        while next < options.rows {
+            // Two chunks are under way: one is judged while the other is synced.
+            let (_, _) = tokio::join!(chunk(store.readings(), next), chunk(store.readings(), next + CHUNK));
+            next += 2 * CHUNK;
+        }
+    });
+    let rate = options.rows as f64 / begun.elapsed().as_secs_f64();
+    let each = (commit_thread_micros() - cpu) / options.rows as f64;
+    println!(
+        "fill: {} rows at {rate:.0} rows/s, {each:.2} us of the commit thread a row; load {}",
+        options.rows,
+        load_average()
+    );
+    let rounds = options.rows / PATIENTS;
+    for (what, arriving, bound) in
+        [("idle", false, BOUND_QUERY_MS[0]), ("while 20,000/s arrive", true, BOUND_QUERY_MS[1])]
+    {
+        let (p50, p99, rows) = runtime.block_on(questions(store.readings(), options.rows, rounds, arriving));
+        let (p50, p99) = (p50.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3);
+        println!(
+            "90 days of one patient, {what}: p50 {p50:.2} ms, p99 {p99:.2} ms (bound {bound} ms), {rows} rows; load {}",
+            load_average()
+        );
+    }
+    println!("memory: {} MB at most (bound 600)", resident_mb());
+    // A copy of the files between two commits is what a kill -9 leaves.
+    let copy = tempfile::tempdir_in(".").unwrap();
+    for name in ["journal.db", "journal.db-wal", "registry.db", "registry.db-wal"] {
+        std::fs::copy(folder.join(name), copy.path().join(name)).unwrap();
+    }
+    let (unmerged, size) =
+        (store.readings().health().unmerged, std::fs::metadata(folder.join("journal.db")).unwrap().len());
+    drop(store);
+    let (_handle, drain) = Drain::new();
+    let begun = Instant::now();
+    let again = Store::open(copy.path(), Clock::system(), &drain).unwrap();
+    runtime.block_on(async {
+        let new = of_everybody(4 * options.rows);
+        let told = Some(new.measured_at);
+        let keep = move |desk: &mut store::Desk<'_>| desk.keep(NewReading { reading: new, told, trusted: true });
+        again.readings().submit(date(2026, 3, 2), 1, keep).await.unwrap();
+    });
+    println!(
+        "reopen to the first durable answer: {:.0} ms with {unmerged} rows unmerged (bound 1000)",
+        begun.elapsed().as_secs_f64() * 1e3
+    );
+    println!("size: {} bytes of file a row, everything in it (series, numbers, places)", size / options.rows);
+}
+
+/// p50, p99 and rows of 90 days of random patients, asked one after another.
+async fn questions(readings: &Readings, stored: u64, rounds: u64, arriving: bool) -> (Duration, Duration, usize) {
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(!arriving));
+    let (more, until) = (readings.clone(), stop.clone());
+    let sender = tokio::spawn(async move {
+        let mut next = stored + CHUNK;
+        let mut tick = tokio::time::interval(Duration::from_secs_f64(CHUNK as f64 / ARRIVING as f64));
+        while !until.load(std::sync::atomic::Ordering::Relaxed) {
+            tick.tick().await;
+            chunk(&more, next).await;
+            next += CHUNK;
+        }
+    });
+    let (mut waits, mut rows) = (Vec::new(), 0);
+    for i in 0..2_000_u64 {
+        let who = i * 7_919 % PATIENTS + 1;
+        let to = START + (rounds * 43_200).cast_signed();
+        let query = store::ReadingQuery {
+            patient: PatientId::new(who.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+            kind: None,
+            from: Timestamp::from_seconds(to - 90 * 86_400),
+            to: Timestamp::from_seconds(to),
+            after: None,
+            limit: 10_000,
+        };
+        let begun = Instant::now();
+        rows = readings.range(query).await.unwrap().len();
+        waits.push(begun.elapsed());
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    sender.await.unwrap();
+    (percentile(waits.clone(), 50), percentile(waits, 99), rows)
+}
+
 /// Keeps `batch` readings in flight for a while: rows, seconds, waits.
-async fn load(readings: &Readings, batch: u64, next: &mut u64) -> (u64, Duration, Vec<Duration>) {
+async fn load(readings: &Readings, batch: u64, next: &mut u64, seconds: Duration) -> (u64, Duration, Vec<Duration>) {
     let begun = Instant::now();
     let first = *next;
     let mut flying = tokio::task::JoinSet::new();
     let mut waits = Vec::new();
     loop {
-        while flying.len() < usize::try_from(batch).unwrap_or(1) && begun.elapsed() < SECONDS {
+        while flying.len() < usize::try_from(batch).unwrap_or(1) && begun.elapsed() < seconds {
             let (readings, n) = (readings.clone(), *next);
             *next += 1;
             flying.spawn(async move { one(&readings, n).await });

@@ -82,6 +82,8 @@ pub(crate) struct Shared {
     /// Rows merged at once while nobody waits; tests turn it off.
     idle_merge: AtomicUsize,
     last_commit_micros: AtomicU64,
+    /// Added to every commit by a bench.
+    commit_delay_micros: AtomicU64,
     disk_full: AtomicBool,
     dead: AtomicBool,
 }
@@ -190,6 +192,7 @@ impl Readings {
             checkpoint_at: AtomicUsize::new(writer::CHECKPOINT_PAGES),
             idle_merge: AtomicUsize::new(writer::IDLE_MERGE),
             last_commit_micros: AtomicU64::new(0),
+            commit_delay_micros: AtomicU64::new(0),
             disk_full: AtomicBool::new(false),
             dead: AtomicBool::new(false),
         });
@@ -281,6 +284,12 @@ impl Readings {
     pub fn hurry(&self, rows: usize, pages: usize) {
         self.shared.freeze_at.store(rows.max(1), Relaxed);
         self.shared.checkpoint_at.store(pages.max(1), Relaxed);
+    }
+
+    /// Makes every commit take so much longer, as a slower disk would: for benches.
+    #[doc(hidden)]
+    pub fn delay_commits(&self, by: std::time::Duration) {
+        self.shared.commit_delay_micros.store(u64::try_from(by.as_micros()).unwrap_or(0), Relaxed);
     }
 
     /// Queue, last commit, disk.

@@ -261,6 +261,10 @@ impl Writer {
             self.write_amendments(&changes.amendments)?;
             runtime::crash::point("journal.before_commit");
             c.execute_batch("COMMIT").map_err(fault)?;
+            let delay = self.shared.commit_delay_micros.load(Relaxed);
+            if delay > 0 {
+                std::thread::sleep(Duration::from_micros(delay));
+            }
             runtime::crash::point("journal.after_commit");
             Ok(())
         })();
@@ -306,6 +310,9 @@ impl Writer {
                 memory.active.count_duplicates(day, device, n);
             }
             memory.take_amendments(&changes.amendments);
+        }
+        for at in changes.amendments.times() {
+            let _ = self.shared.moved.send((at, at));
         }
         self.histories.extend(changes.histories);
         if let Some(id) = highest {
