@@ -30,7 +30,7 @@ sys.dont_write_bytecode = True
 import disk  # noqa: E402
 from compare import Checks, ordinary  # noqa: E402
 from meter import CST, Line, Meter, publish_packet  # noqa: E402
-from service import BINARY, SECRET, Broken, Service, until  # noqa: E402
+from service import BINARY, PASSWORD, SECRET, Broken, Service, until  # noqa: E402
 
 NOW = datetime.datetime.now(CST).replace(microsecond=0)
 START = NOW - datetime.timedelta(hours=20)
@@ -326,8 +326,11 @@ def slow_receiver(checks):
     try:
         service.start()
         ids = service.district()
-        homes = service.enrol(ids["team"], 2)
-        service.ask("PATCH", f"/api/v1/users/{ids['gp']}", {"contacts": [{"channel": "deaf", "address": "gp"}]})
+        hangs = service.ask("POST", "/api/v1/users", {"username": "hangs", "name": "Hangs", "roles": ["gp"], "organisationId": ids["station"],
+                                                      "password": PASSWORD, "contacts": [{"channel": "deaf", "address": "hangs"}]})["id"]
+        team = service.ask("POST", "/api/v1/teams", {"name": "half deaf", "organisationId": ids["station"], "members": [
+            {"userId": hangs, "role": "gp"}, {"userId": ids["manager"], "role": "health_manager"}]})["id"]
+        homes = service.enrol(team, 2)
         ill = Meter(service.mqtt, *homes[0], crisis, last=2)
         begun = time.monotonic()
         ill.start()
