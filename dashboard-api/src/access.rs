@@ -109,6 +109,8 @@ pub(crate) const TABLE: &[Rule] = &[
     to(STAFF | PATIENT, "GET", "/api/v1/patients/{id}/findings", "findings.read"),
 
     to(STAFF | OPS, "GET", "/api/v1/devices", "device.list"),
+    to(STAFF | OPS, "GET", "/api/v1/devices/{id}", "device.read"),
+    to(PATIENT, "POST", "/api/v1/devices/claim", "device.claim"),
     to(ADMINS | ASSISTANT | OPS, "POST", "/api/v1/devices", "device.create"),
     to(ADMINS | ASSISTANT | OPS, "DELETE", "/api/v1/devices/{id}/credential", "device.revoke"),
     to(STAFF, "GET", "/api/v1/devices/{id}/bindings", "binding.list"),

@@ -4,6 +4,7 @@
 //! Must never: ask who the caller is (that is `scope`'s), write a secret anywhere but into its answer.
 
 use crate::password::{self, HashError};
+use std::sync::Arc;
 use store::{Contact, Organisation, Role, Store, StoreError, User};
 use vitals::{Device, DeviceId, DeviceKey, DeviceKind, OrganisationId, PatientId, UserId};
 
@@ -249,6 +250,19 @@ fn claim_code(secret_hash: &[u8; 32]) -> String {
     let digest = password::digest(&format!("claim:{}", hex::encode(secret_hash)));
     let text = hex::encode_upper(&digest[..6]);
     format!("{}-{}-{}", &text[..4], &text[4..8], &text[8..])
+}
+
+/// The meter with this printed code, however it was typed; none when there is none, or its credential was withdrawn.
+pub fn device_with_code(store: &Store, code: &str) -> Option<Arc<Device>> {
+    let plain = |text: &str| -> String {
+        text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect()
+    };
+    let wanted = plain(code);
+    let fits = |d: &Arc<Device>| {
+        let hash = d.secret_hash.filter(|_| d.kind == DeviceKind::Meter && !d.revoked);
+        hash.is_some_and(|hash| plain(&claim_code(&hash)) == wanted)
+    };
+    store.directory().devices().into_iter().find(fits)
 }
 
 /// Withdraws a device's credential; a live session ends soon after.

@@ -59,6 +59,8 @@ pub(crate) fn all() -> OpenApiRouter<Api> {
 fn devices_and_alerts() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(devices::list, devices::create))
+        .routes(routes!(devices::read))
+        .routes(routes!(devices::claim))
         .routes(routes!(devices::revoke))
         .routes(routes!(bindings::list, bindings::create))
         .routes(routes!(bindings::update))

@@ -17,7 +17,7 @@ use super::{
 use crate::{Directory, StoreError};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::{collections::BTreeMap, sync::Arc};
-use vitals::{DeviceKey, Entry, Held, Reading, ReadingId};
+use vitals::{DeviceKey, Entry, Held, Reading, ReadingId, Timestamp};
 
 /// The step from version 2 of the file to version 3.
 pub(super) const SCHEMA: &str = "
@@ -38,6 +38,11 @@ pub(super) struct Amendments {
 }
 
 impl Amendments {
+    /// When the amended readings were measured, for those who keep a copy of them.
+    pub(super) fn times(&self) -> impl Iterator<Item = Timestamp> + '_ {
+        self.readings.iter().map(|(_, after)| after.measured_at)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.readings.is_empty() && self.released.is_empty()
     }
