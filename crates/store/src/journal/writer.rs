@@ -192,9 +192,16 @@ impl Writer {
         };
         let mut desk = Desk::new(ground);
         let mut finishes = Vec::with_capacity(batch.len());
+        let mut taken: Option<OwnedSemaphorePermit> = None;
         for (day, work, room) in batch {
             desk.begin(day);
-            finishes.push((work(&mut desk), room));
+            finishes.push(work(&mut desk));
+            // Given back at once for all: each giving back takes a lock.
+            match (&mut taken, room) {
+                (Some(all), Some(room)) => all.merge(room),
+                (None, room) => taken = room,
+                (Some(_), None) => {}
+            }
         }
         let Desk { changes, failed, .. } = desk;
         let outcome = if self.dead() {
@@ -216,10 +223,10 @@ impl Writer {
             let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
             self.shared.last_commit_micros.store(took, Relaxed);
         }
-        for (finish, room) in finishes {
+        for finish in finishes {
             finish(outcome.clone());
-            drop(room);
         }
+        drop(taken);
         if outcome.is_ok() && fresh > 0 {
             metrics::counter!("hearthbeat_journal_commits_total").increment(1);
             metrics::counter!("hearthbeat_journal_rows_total").increment(fresh as u64);
