@@ -9,7 +9,7 @@ use crate::{
 };
 use runtime::{Clock, Drain, crash};
 use std::{collections::HashSet, sync::Arc, time::Duration};
-use store::{Outcome, Outgoing, Store, StoreError};
+use store::{Delivery, Outcome, Outgoing, Store, StoreError};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
@@ -41,6 +41,15 @@ pub(crate) struct Dispatcher {
 struct Sent {
     id: String,
     critical: bool,
+    /// What could not be written down.
+    owed: Option<Note>,
+}
+
+/// What has to be written down of a delivery.
+struct Note {
+    delivery: Delivery,
+    outcome: Outcome,
+    word: String,
 }
 
 #[derive(Default)]
@@ -49,6 +58,9 @@ struct UnderWay {
     ids: HashSet<String>,
     critical: usize,
     other: usize,
+    /// Sent, and not written down because the disk is full: the note is tried again, never the message.
+    owed: Vec<Note>,
+    owed_at: Option<tokio::time::Instant>,
 }
 
 impl UnderWay {
@@ -56,9 +68,18 @@ impl UnderWay {
         if critical { &mut self.critical } else { &mut self.other }
     }
 
-    fn back(&mut self, sent: &Sent) {
-        self.ids.remove(&sent.id);
+    /// The place is free again; the id only once everything about it is written down.
+    fn back(&mut self, sent: Sent) {
         *self.count(sent.critical) -= 1;
+        match sent.owed {
+            None => {
+                self.ids.remove(&sent.id);
+            }
+            Some(note) => {
+                self.owed.push(note);
+                self.owed_at.get_or_insert_with(|| tokio::time::Instant::now() + PAUSE);
+            }
+        }
     }
 }
 
@@ -92,7 +113,10 @@ pub(crate) async fn run(mut this: Dispatcher, drain: Drain) {
         let sleep = if under_way.ids.is_empty() { next } else { next.filter(|at| *at > clock.now()) };
         tokio::select! {
             Some(sent) = under_way.tasks.join_next() => {
-                if let Ok(sent) = sent { under_way.back(&sent) }
+                if let Ok(sent) = sent { under_way.back(sent) }
+            }
+            () = tokio::time::sleep_until(under_way.owed_at.unwrap_or_else(tokio::time::Instant::now)), if under_way.owed_at.is_some() => {
+                this.write_down(&mut under_way).await;
             }
             _ = changes.changed() => {}
             () = clock.sleep_until_some(sleep) => {}
@@ -100,7 +124,14 @@ pub(crate) async fn run(mut this: Dispatcher, drain: Drain) {
             () = drain.stopping() => break,
         }
     }
-    let last = async { while under_way.tasks.join_next().await.is_some() {} };
+    let last = async {
+        while let Some(sent) = under_way.tasks.join_next().await {
+            if let Ok(sent) = sent {
+                under_way.back(sent);
+            }
+        }
+        this.write_down(&mut under_way).await;
+    };
     let _ = tokio::time::timeout(LAST_ANSWERS, last).await;
 }
 
@@ -123,17 +154,34 @@ impl Dispatcher {
                 let (store, config) = (self.store.clone(), self.config.clone());
                 let (channels, failed) = (self.channels.clone(), self.failed.clone());
                 under_way.tasks.spawn(async move {
-                    let sent = Sent { id: message.delivery.id.clone(), critical };
-                    if let Err(e) = hand_over(&store, &config, &channels, &failed, message).await {
-                        tracing::error!(error = %e, delivery = %sent.id, "a delivery's outcome was not written down");
-                        tokio::time::sleep(PAUSE).await;
-                    }
-                    sent
+                    let id = message.delivery.id.clone();
+                    let owed = match hand_over(&store, &config, &channels, &failed, message).await {
+                        Ok(owed) => owed,
+                        Err(e) => {
+                            tracing::error!(error = %e, delivery = %id, "whether a delivery is wanted cannot be read");
+                            tokio::time::sleep(PAUSE).await;
+                            None
+                        }
+                    };
+                    Sent { id, critical, owed }
                 });
             }
         }
         let next = self.store.outbox_next().await?;
         Ok((started, next))
+    }
+
+    /// Writes down what is owed, until it fails again.
+    async fn write_down(&self, under_way: &mut UnderWay) {
+        while let Some(Note { delivery, outcome, word }) = under_way.owed.pop() {
+            if self.store.outbox_mark(&delivery, outcome.clone(), word.clone()).await.is_err() {
+                under_way.owed.push(Note { delivery, outcome, word });
+                under_way.owed_at = Some(tokio::time::Instant::now() + PAUSE);
+                return;
+            }
+            under_way.ids.remove(&delivery.id);
+        }
+        under_way.owed_at = None;
     }
 }
 
@@ -143,15 +191,16 @@ async fn hand_over(
     channels: &Channels,
     failed: &mpsc::Sender<()>,
     message: Outgoing,
-) -> Result<(), StoreError> {
+) -> Result<Option<Note>, StoreError> {
     let clock: &Clock = store.clock();
     let delivery = &message.delivery;
     if clock.now() > message.expires_at {
         count(&message, "expired");
-        return store.outbox_mark(delivery, Outcome::Expired, "too late to send".into()).await;
+        store.outbox_mark(delivery, Outcome::Expired, "too late to send".into()).await?;
+        return Ok(None);
     }
     if !store.outbox_wanted(delivery.id.clone()).await? {
-        return Ok(());
+        return Ok(None);
     }
     crash::point("outbox.before_send");
     let verdict = channels.send(&message).await;
@@ -166,13 +215,16 @@ async fn hand_over(
         count(&message, "failed");
         tracing::warn!(delivery = %delivery.id, channel = %delivery.channel, attempt = delivery.attempts + 1, word, "not delivered");
     }
-    store.outbox_mark(delivery, outcome, word).await?;
+    if let Err(e) = store.outbox_mark(delivery, outcome.clone(), word.clone()).await {
+        tracing::error!(error = %e, delivery = %delivery.id, "a delivery's outcome was not written down yet");
+        return Ok(Some(Note { delivery: delivery.clone(), outcome, word }));
+    }
     crash::point("outbox.after_mark");
     if tell {
         // Full: the book has been woken already.
         let _ = failed.try_send(());
     }
-    Ok(())
+    Ok(None)
 }
 
 fn count(message: &Outgoing, outcome: &'static str) {

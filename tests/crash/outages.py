@@ -8,7 +8,8 @@
 - a slow fsync (2 ms and 20 ms each): everything is acknowledged, later
 - a journal whose tail is torn, garbage, or cut away: what was acknowledged and is still whole is there; a file whose body
   is damaged is refused at the start, loudly, and left as it is
-- a read-only folder: refused at the start by name; while running nothing is acknowledged, paging goes on, it is said
+- a read-only folder: refused at the start by name; a disk that turns read-only ends the process as a failed fsync does
+- a full disk: no PUBACK, memory stands still, a page that waited for its receiver is sent, once; then everything goes on
 - a receiver that never answers: readings and other people's pages do not wait for it
 The last line is `N passed, N failed`.
 """
@@ -239,6 +240,25 @@ def damaged_file(checks):
         service.close()
 
 
+def turned_read_only(checks):
+    """The kernel turns the disk read-only under the running service, as it does after an error of the disk."""
+    service, homes = prepared()
+    try:
+        service.kill()
+        wish, _ = shim(service)
+        service.start()
+        meter = send(service, homes[0], 20_000, rate=300)
+        until("readings", 20, lambda: len(meter.acked) > 50)
+        with open(wish, "w") as f:
+            f.write("!")
+        until("the end on a read-only disk", 30, lambda: service.process.poll() is not None)
+        checks.that(service.process.returncode == 1 and "ends now" in service.tail(3000), "turned read-only: exit 1 and a line", service.tail(300))
+        meter.last = len(meter.sent)
+        whole(checks, service, meter, "turned read-only")
+    finally:
+        service.close()
+
+
 class Mount:
     """A file system of its own for one folder; None where that is not allowed."""
 
@@ -290,6 +310,101 @@ def read_only(checks):
         mount.close()
         shutil.rmtree(folder, ignore_errors=True)
         os.path.exists(f"{folder}.log") and os.unlink(f"{folder}.log")
+
+
+class Moody:
+    """Refuses until it is told to accept; remembers what it accepted."""
+
+    def __init__(self):
+        self.accepts, self.refused, self.accepted = False, 0, []
+        moody = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                self.rfile.read(int(self.headers.get("content-length", 0)))
+                if moody.accepts:
+                    moody.accepted.append(self.headers["webhook-id"])
+                else:
+                    moody.refused += 1
+                self.send_response(200 if moody.accepts else 503)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/"
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def fill(folder):
+    """Nothing fits into this file system any more. The file to delete."""
+    path = os.path.join(folder, "filler")
+    with open(path, "wb", buffering=0) as f:
+        for size in (65536, 4096, 1):
+            try:
+                while f.write(b"x" * size) == size:
+                    pass
+            except OSError:
+                pass
+    return path
+
+
+def full_disk(checks):
+    """The disk is full while a page waits for its receiver: it is sent, once; meters wait; then everything goes on."""
+    folder, moody, service = f"/tmp/hearthbeat-full-{os.getpid()}", Moody(), None
+    mount = Mount(folder, "40m")
+    try:
+        if not mount.there:
+            print("SKIPPED: a full disk: mount is not allowed here (root is needed)")
+            return
+        os.makedirs(os.path.join(folder, "outside"))
+        config = f'[alerts]\nretry_first_seconds = 1\nretry_longest_seconds = 1\n[alerts.channels.moody]\nkind = "webhook"\nurl = "{moody.url}"\nsecret = "{SECRET}"\n'
+        service = Service(config=config, folder=os.path.join(folder, "outside"))
+        service.log.close()
+        service.log = open(f"{folder}.log", "ab+")
+        service.start()
+        ids = service.district()
+        who = service.ask("POST", "/api/v1/users", {"username": "moody", "name": "Moody", "roles": ["gp"], "organisationId": ids["station"],
+                                                    "password": PASSWORD, "contacts": [{"channel": "moody", "address": "moody"}]})["id"]
+        team = service.ask("POST", "/api/v1/teams", {"name": "moody", "organisationId": ids["station"], "members": [
+            {"userId": who, "role": "gp"}, {"userId": ids["manager"], "role": "health_manager"}]})["id"]
+        homes = service.enrol(team, 2)
+        Meter(service.mqtt, *homes[0], crisis, last=2).start()
+        until("a refused page", 20, lambda: moody.refused > 0)
+        filler = fill(folder)
+        flood = send(service, homes[1], 30_000, rate=400)
+        until("readyz says disk_full", 40, lambda: (a := service.call("GET", "/readyz?verbose"))[0] == 503 and "disk_full" in json.dumps(a[1]), 0.1)
+        stuck, before = len(flood.acked), memory(service)
+        moody.accepts = True
+        until("the page on a full disk", 20, lambda: moody.accepted, 0.05)
+        time.sleep(3)                               # time enough for six repetitions, which there must not be
+        checks.that(len(moody.accepted) == 1, "full disk: an accepted page is not sent again", f"{len(moody.accepted)} times")
+        checks.that(len(flood.acked) <= stuck + 400, "full disk: no PUBACK", f"{len(flood.acked) - stuck} more")
+        checks.that(service.call("GET", "/livez")[0] == 200, "full disk: alive")
+        checks.that(memory(service) - before < 64, "full disk: memory stands still", f"{memory(service) - before} MiB more")
+        os.unlink(filler)
+        flood.last = max(flood.sent)
+        until("ready again", 30, lambda: service.call("GET", "/readyz")[0] == 200, 0.1)
+        flood.join(60)
+        checks.that(not flood.waiting and stored(service, homes[1][0]) == list(range(1, flood.last + 1)), "room again: everything is acknowledged and stored once")
+        until("the note", 10, lambda: any(d["state"] == "accepted" and d["id"] in moody.accepted for d in service.export("deliveries")), 0.2)
+        checks.that(len(moody.accepted) == 1, "room again: the delivery is written down, not repeated", f"{len(moody.accepted)} times")
+    finally:
+        if service:
+            service.close()
+        mount.close()
+        moody.close()
+        shutil.rmtree(folder, ignore_errors=True)
+        if os.path.exists(f"{folder}.log"):
+            os.unlink(f"{folder}.log")
 
 
 class Deaf:
@@ -386,7 +501,9 @@ OUTAGES = {
     "slow-fsync": slow_fsync,
     "torn-tail": torn_tail,
     "damaged-file": damaged_file,
+    "turned-read-only": turned_read_only,
     "read-only": read_only,
+    "full-disk": full_disk,
     "slow-receiver": slow_receiver,
     "slow-consumer": slow_consumer,
 }

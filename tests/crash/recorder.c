@@ -4,7 +4,8 @@
  *   HEARTHBEAT_RECORD_TO     trace: every operation with its bytes, in one total order (operations are made one by one)
  *   HEARTHBEAT_SYNC_DELAY_US every fsync takes so much longer
  *   HEARTHBEAT_SYNC_FAULT    a file; while it holds "NAME", the next fsync of a file of this name fails with EIO, once,
- *                            and the file is emptied: the test writes it at the moment it wants the fault
+ *                            and the file is emptied: the test writes it at the moment it wants the fault. While it
+ *                            holds "!", every write fails with EROFS, as when the kernel turned the disk read-only
  *
  * A record: begin, end (CLOCK_MONOTONIC, ns), operation, handle, offset, length, then `length` bytes.
  * What the model does not know (shared writable mappings, fallocate, copies inside the kernel) is recorded as UNKNOWN,
@@ -184,10 +185,32 @@ int rmdir(const char *path) {
     return named(RMDIR, path, NULL, (int)syscall(SYS_rmdir, path), begin);
 }
 
+static int wish(char *into, size_t room) {
+    if (!fault[0]) return -1;
+    int f = (int)syscall(SYS_openat, AT_FDCWD, fault, O_RDWR | O_CLOEXEC, 0);
+    if (f < 0) return -1;
+    ssize_t n = syscall(SYS_read, f, into, room - 1);
+    into[n > 0 ? n : 0] = 0;
+    into[strcspn(into, "\n")] = 0;
+    return f;
+}
+
+/* Whether the disk is read-only from here on. */
+static int refused(int fd) {
+    char text[256];
+    if (!fault[0] || !mine(fd)) return 0;
+    int f = wish(text, sizeof text);
+    if (f >= 0) syscall(SYS_close, f);
+    int hit = f >= 0 && text[0] == '!';
+    if (hit) errno = EROFS;
+    return hit;
+}
+
 /* --- bytes ------------------------------------------------------------------------------------------------------ */
 static ssize_t written(int fd, const struct iovec *parts, int count, off_t at) {
     int h = mine(fd);
     if (!h) return at < 0 ? syscall(SYS_writev, fd, parts, count) : syscall(SYS_pwritev, fd, parts, count, at, 0);
+    if (refused(fd)) return -1;
     enter();
     uint64_t begin = now();
     off_t offset = at;
@@ -232,6 +255,7 @@ ssize_t pwritev64(int fd, const struct iovec *parts, int count, off64_t at) { re
 int ftruncate(int fd, off_t size) {
     int h = mine(fd);
     if (!h) return (int)syscall(SYS_ftruncate, fd, size);
+    if (refused(fd)) return -1;
     enter();
     uint64_t begin = now();
     int done = (int)syscall(SYS_ftruncate, fd, size);
@@ -244,14 +268,11 @@ int ftruncate64(int fd, off64_t size) { return ftruncate(fd, size); }
 /* Whether the test wants this fsync to fail; takes the wish. */
 static int wished(int fd) {
     if (!fault[0] || !name_of[fd]) return 0;
-    char wish[256];
-    int f = (int)syscall(SYS_openat, AT_FDCWD, fault, O_RDWR | O_CLOEXEC, 0);
+    char text[256];
+    int f = wish(text, sizeof text);
     if (f < 0) return 0;
-    ssize_t n = syscall(SYS_read, f, wish, sizeof wish - 1);
-    wish[n > 0 ? n : 0] = 0;
-    wish[strcspn(wish, "\n")] = 0;
     const char *slash = strrchr(name_of[fd], '/');
-    int hit = n > 0 && slash && !strcmp(slash + 1, wish);
+    int hit = text[0] && slash && !strcmp(slash + 1, text);
     if (hit && syscall(SYS_ftruncate, f, 0)) hit = 0;
     syscall(SYS_close, f);
     return hit;
