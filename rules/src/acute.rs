@@ -27,6 +27,7 @@ pub(crate) struct Limits {
     low: f64,
     high: f64,
     very_high: f64,
+    pattern: f64,
     /// A glucose at which a severe low counts as recovered.
     pub recovered: f64,
     fragile: bool,
@@ -66,6 +67,7 @@ impl Limits {
             low: number(Rule::GluC2, "limit"),
             high: number(Rule::GluC3, "limit"),
             very_high: number(Rule::GluC3, "critical"),
+            pattern: number(Rule::GluH1, "limit"),
             recovered: number(Rule::GluC1, "recovered"),
             fragile: drugs.iter().any(|c| matches!(c, Insulin | Sulfonylurea))
                 || f64::from(age) >= number(Rule::GluC2, "age"),
@@ -80,6 +82,7 @@ impl Limits {
             (Rule::GluC1, _, Some(g)) => g < self.severe_low,
             (Rule::GluC2, _, Some(g)) => g <= self.low && g >= self.severe_low,
             (Rule::GluC3, _, Some(g)) => g >= self.high,
+            (Rule::GluH1, _, Some(g)) => g < self.pattern,
             _ => false,
         }
     }

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use store::CardRecord;
 use vitals::Patient;
 
-const BUILT_IN: [(&str, &str); 9] = [
+const BUILT_IN: [(&str, &str); 22] = [
     ("bp-c1.toml", include_str!("../../config/rules/bp-c1.toml")),
     ("bp-c2.toml", include_str!("../../config/rules/bp-c2.toml")),
     ("bp-s1.toml", include_str!("../../config/rules/bp-s1.toml")),
@@ -18,6 +18,19 @@ const BUILT_IN: [(&str, &str); 9] = [
     ("adh-1.toml", include_str!("../../config/rules/adh-1.toml")),
     ("dq-1.toml", include_str!("../../config/rules/dq-1.toml")),
     ("dq-2.toml", include_str!("../../config/rules/dq-2.toml")),
+    ("bp-t1.toml", include_str!("../../config/rules/bp-t1.toml")),
+    ("bp-t2.toml", include_str!("../../config/rules/bp-t2.toml")),
+    ("bp-s2.toml", include_str!("../../config/rules/bp-s2.toml")),
+    ("bp-s3.toml", include_str!("../../config/rules/bp-s3.toml")),
+    ("bp-v1.toml", include_str!("../../config/rules/bp-v1.toml")),
+    ("pul-1.toml", include_str!("../../config/rules/pul-1.toml")),
+    ("glu-h1.toml", include_str!("../../config/rules/glu-h1.toml")),
+    ("glu-s1.toml", include_str!("../../config/rules/glu-s1.toml")),
+    ("glu-s2.toml", include_str!("../../config/rules/glu-s2.toml")),
+    ("glu-t1.toml", include_str!("../../config/rules/glu-t1.toml")),
+    ("glu-v1.toml", include_str!("../../config/rules/glu-v1.toml")),
+    ("adh-2.toml", include_str!("../../config/rules/adh-2.toml")),
+    ("dq-3.toml", include_str!("../../config/rules/dq-3.toml")),
 ];
 
 /// Where a number came from.
@@ -151,6 +164,8 @@ impl Numbers<'_> {
         match name {
             "homeSystolic" => plan.targets.home_systolic,
             "homeDiastolic" => plan.targets.home_diastolic,
+            "fastingHigh" => plan.targets.fasting_high,
+            "postMealHigh" => plan.targets.post_meal_high,
             "perWeek" => {
                 let both = [plan.measuring.blood_pressure_per_week, plan.measuring.glucose_per_week];
                 both.into_iter().flatten().filter(|n| *n > 0.0).reduce(f64::max)

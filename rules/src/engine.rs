@@ -3,17 +3,23 @@
 //! Goes in: journal entries and moments. Comes out: a [`FindingBatch`]. Must never: do IO but through [`World`], read a clock.
 
 use crate::{
-    Cards, Error, Point, Rule,
+    Cards, Error, Point, Rule, days,
     person::{Person, Scene, World},
     quality, schedule,
+    season::{Seasons, Shifts},
+    trend,
 };
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
     sync::Arc,
+    time::Duration,
 };
-use store::FindingBatch;
+use store::{FindingBatch, Season};
 use vitals::{Entry, Held, Patient, PatientId, Reading, Timestamp, Zone};
+
+/// Who measured nothing for so long says nothing of the season.
+const LATELY: Duration = Duration::from_secs(28 * 24 * 3600);
 
 /// The evaluator of one installation.
 #[derive(Debug)]
@@ -24,9 +30,10 @@ pub struct Engine<W> {
     started: Timestamp,
     people: HashMap<PatientId, Person>,
     queue: BinaryHeap<Reverse<(Timestamp, PatientId)>>,
-    /// Next Monday evaluation of each zone that a patient lives in.
+    /// Next morning's evaluation of each zone that a patient lives in.
     slots: Vec<(Zone, Timestamp)>,
-    /// Patients whose past weeks must be judged again.
+    seasons: Seasons,
+    /// Patients whose past days and weeks must be judged again.
     dirty: Vec<PatientId>,
     /// Readings of the message that is being taken in, each with its commit time.
     touched: Vec<(PatientId, Point, Timestamp)>,
@@ -44,6 +51,7 @@ impl<W: World> Engine<W> {
             people: HashMap::new(),
             queue: BinaryHeap::new(),
             slots: Vec::new(),
+            seasons: Seasons::default(),
             dirty: Vec::new(),
             touched: Vec::new(),
             batch: FindingBatch::default(),
@@ -89,7 +97,19 @@ impl<W: World> Engine<W> {
         Ok(())
     }
 
-    /// After a start: everybody's Monday evaluations after `since`, and the questions whose timers were written down.
+    /// Forgets whoever is not `known` any more, and what was concluded of them and is not yet taken.
+    pub fn retain(&mut self, known: impl Fn(PatientId) -> bool) {
+        self.people.retain(|id, _| known(*id));
+        self.batch.new.retain(|(draft, _)| known(draft.patient));
+        self.batch.timers.retain(|(id, _)| known(*id));
+    }
+
+    /// What stations were published to have shifted, before this start.
+    pub fn publish(&mut self, seasons: &[Season]) {
+        seasons.iter().for_each(|s| self.seasons.remember(s));
+    }
+
+    /// After a start: every morning's evaluation after `since`, and the questions whose timers were written down.
     ///
     /// # Errors
     /// When the store cannot answer.
@@ -100,9 +120,9 @@ impl<W: World> Engine<W> {
         now: Timestamp,
     ) -> Result<(), Error> {
         for (id, due) in timers {
-            let Self { world, cards, people, batch, .. } = self;
+            let Self { world, cards, seasons, people, batch, .. } = self;
             let Some(person) = people.get_mut(id) else { continue };
-            person.rearm(&mut Scene { world, cards, now, decided: now, batch }, *due)?;
+            person.rearm(&mut Scene { world, cards, seasons, now, decided: now, batch }, *due)?;
             if person.asked_until().is_none() {
                 batch.timers.retain(|(p, _)| p != id);
                 batch.timers.push((*id, None));
@@ -110,16 +130,12 @@ impl<W: World> Engine<W> {
             self.enqueue(*id);
         }
         let Some(since) = since else {
-            self.batch.scheduled = Some(now); // the very first start: there is no Monday to make up for
+            self.batch.scheduled = Some(now); // the very first start: there is no morning to make up for
             return Ok(());
         };
-        self.batch.scheduled = Some(now.max(since));
-        for person in self.people.values_mut() {
-            let first = schedule::next_slot(since, &person.zone);
-            if first <= now && person.last_valid.is_some_and(|(at, _)| at >= schedule::weeks(first, &person.zone)[1]) {
-                person.dirty = Some(first);
-                self.dirty.push(person.id());
-            }
+        // The mornings that nobody looked at are looked at in their order, as of now.
+        for (zone, slot) in &mut self.slots {
+            *slot = (*slot).min(schedule::next_slot(since, zone));
         }
         Ok(())
     }
@@ -163,6 +179,7 @@ impl<W: World> Engine<W> {
         let point = Point::of(reading);
         if let Some(person) = self.people.get_mut(&id) {
             person.window.insert(point);
+            person.days.touch(point.at);
             self.touched.push((id, point, reading.received_at));
         }
         Ok(())
@@ -173,13 +190,19 @@ impl<W: World> Engine<W> {
         if !self.know(id, now)? {
             return Ok(());
         }
-        let Self { world, cards, people, batch, .. } = self;
+        let Self { world, cards, seasons, people, batch, dirty, .. } = self;
         if let Some(person) = people.get_mut(&id) {
-            let mut scene = Scene { world, cards, now, decided: held.received_at, batch };
+            let mut scene = Scene { world, cards, seasons, now, decided: held.received_at, batch };
             person.remember(&scene, conclusion.effective_at)?;
             let at = (conclusion.effective_at, conclusion.effective_at);
             // Each held value is a matter of its own: nothing that stood is undone by it.
             person.settle(&mut scene, Rule::Dq1, at, &[conclusion], |_| false);
+            if at.0 < person.open_day {
+                if person.dirty.is_none() {
+                    dirty.push(id);
+                }
+                person.look_again(at.0);
+            }
         }
         Ok(())
     }
@@ -193,11 +216,11 @@ impl<W: World> Engine<W> {
         for of_one in touched.chunk_by(|a, b| a.0 == b.0) {
             let id = of_one[0].0;
             let decided = of_one.iter().map(|t| t.2).max().unwrap_or(now);
-            let Self { world, cards, people, batch, dirty, .. } = self;
+            let Self { world, cards, seasons, people, batch, dirty, .. } = self;
             let Some(person) = people.get_mut(&id) else { continue };
             let clean = person.dirty.is_none();
             person.freshen(world, now)?;
-            let mut scene = Scene { world, cards, now, decided, batch };
+            let mut scene = Scene { world, cards, seasons, now, decided, batch };
             match of_one {
                 [(_, point, _)] => person.judge(&mut scene, std::slice::from_ref(point))?,
                 many => {
@@ -215,24 +238,27 @@ impl<W: World> Engine<W> {
         Ok(())
     }
 
-    /// Whether past weeks wait to be judged again.
+    /// Whether past mornings wait to be judged again.
     pub const fn is_dirty(&self) -> bool {
         !self.dirty.is_empty()
     }
 
-    /// Judges past weeks again into which late readings fell.
+    /// Judges past mornings again whose days late readings fell into.
     ///
     /// # Errors
     /// When the store cannot answer.
     pub fn clean(&mut self, now: Timestamp) -> Result<(), Error> {
         for id in std::mem::take(&mut self.dirty) {
-            let Self { world, cards, people, batch, .. } = self;
+            let Self { world, cards, seasons, people, batch, slots, .. } = self;
             let Some(person) = people.get_mut(&id) else { continue };
             let Some(first) = person.dirty.take() else { continue };
-            // As far as the schedule has come: a Monday that is due but not reached yet is the schedule's own.
-            let last = schedule::last_slot(now, &person.zone);
+            // As far as the schedule has come: a morning that is due but not reached yet is the schedule's own.
+            let next = slots.iter().find(|(zone, _)| *zone == person.zone).map_or(now, |(_, at)| *at);
+            let last = schedule::last_slot(Timestamp::from_micros(next.as_micros() - 1), &person.zone);
             if first <= last {
-                person.judge_weeks(&mut Scene { world, cards, now, decided: now, batch }, first, last)?;
+                let mut scene = Scene { world, cards, seasons, now, decided: now, batch };
+                person.judge_weeks(&mut scene, first, last)?;
+                person.judge_days(&mut scene, first, last)?;
             }
         }
         Ok(())
@@ -265,23 +291,36 @@ impl<W: World> Engine<W> {
     }
 
     fn run_slot(&mut self, index: usize, now: Timestamp) -> Result<(), Error> {
-        let Self { world, cards, people, batch, slots, .. } = self;
+        let Self { world, cards, seasons, people, batch, slots, .. } = self;
         let Some((zone, slot)) = slots.get_mut(index) else { return Ok(()) };
         let due = *slot;
         *slot = schedule::following(due, zone);
+        let today = due.day(zone);
+        let mut shifts = Shifts::new();
         for person in people.values_mut().filter(|p| p.zone == *zone) {
-            person.weekly(&mut Scene { world, cards, now, decided: now, batch }, due)?;
+            let (Some(station), Some((newest, _))) = (person.patient.organisation, person.last_valid) else { continue };
+            if newest < due.minus(LATELY) {
+                continue;
+            }
+            person.know_days(world, due, due)?;
+            let raw = trend::raw(person.days.between(schedule::days_after(today, -days::REACH), today), today);
+            let of_station = shifts.entry(station).or_default();
+            of_station.iter_mut().zip(raw).for_each(|(all, mine)| all.extend(mine));
+        }
+        batch.seasons.extend(seasons.publish(today, shifts));
+        for person in people.values_mut().filter(|p| p.zone == *zone) {
+            person.daily(&mut Scene { world, cards, seasons, now, decided: now, batch }, due)?;
         }
         batch.scheduled = Some(due);
         Ok(())
     }
 
     fn wake(&mut self, id: PatientId, now: Timestamp) -> Result<(), Error> {
-        let Self { world, cards, people, batch, .. } = self;
+        let Self { world, cards, seasons, people, batch, .. } = self;
         let Some(person) = people.get_mut(&id) else { return Ok(()) };
         person.queued = None;
         if person.due().is_some_and(|due| due <= now) {
-            let mut scene = Scene { world, cards, now, decided: now, batch };
+            let mut scene = Scene { world, cards, seasons, now, decided: now, batch };
             person.expire(&mut scene)?;
             person.look_at_silence(&mut scene);
         }

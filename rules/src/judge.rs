@@ -7,6 +7,7 @@ use crate::{
     acute::{self, Limits},
     adherence,
     conclusion::{Concluded, Conclusion},
+    pattern,
     person::{Person, Scene, World},
     quality,
     question::{self, Held, Kind as Step},
@@ -40,18 +41,50 @@ impl Person {
                 self.judge_acute(scene, rule, stretch)?;
             }
         }
+        self.judge_pattern(scene, points)?;
         for p in points {
             if p.kind() == Kind::BloodPressure {
                 self.judge_quality(scene, p)?;
-                if p.valid && p.at < self.open_week {
-                    let slot = schedule::slot_of_week(p.at, &self.zone);
-                    self.dirty = Some(self.dirty.map_or(slot, |d| d.min(slot)));
-                }
+            }
+            if p.at < self.open_day {
+                self.look_again(p.at);
             }
             if p.valid {
                 self.judge_silence(scene, p)?;
             }
         }
+        Ok(())
+    }
+
+    /// What was measured at `at` came too late for the mornings after it: they are judged again.
+    pub(crate) fn look_again(&mut self, at: Timestamp) {
+        let slot = schedule::slot_of_day(at, &self.zone);
+        self.dirty = Some(self.dirty.map_or(slot, |d| d.min(slot)));
+    }
+
+    /// GLU-H1 of the lows in `points` and of those after them that they can change.
+    fn judge_pattern<W: World>(&mut self, scene: &mut Scene<'_, W>, points: &[Point]) -> Result<(), Error> {
+        let lows = points.iter().filter(|p| p.valid && self.limits.over(Rule::GluH1, p)).map(|p| p.at);
+        let Some((from, to)) = lows.fold(None, |s: Option<(Timestamp, Timestamp)>, at| {
+            Some(s.map_or((at, at), |(from, to)| (from.min(at), to.max(at))))
+        }) else {
+            return Ok(());
+        };
+        let patient = self.patient.clone();
+        let Some(numbers) = scene.cards.numbers(Rule::GluH1, &patient) else { return Ok(()) };
+        let (window, hold) = pattern::spans(&numbers);
+        self.remember(scene, from.minus(hold))?;
+        let (last, _) = self.end_of_chain(scene, Rule::GluH1, to, window, hold)?;
+        let held = self.held_before(Rule::GluH1, from).map(|c| c.effective_at);
+        let insulin = |at: Timestamp| {
+            let day = at.day(&self.zone);
+            let taken = |m: &&vitals::Medication| m.from.is_none_or(|d| d <= day) && m.to.is_none_or(|d| d >= day);
+            patient.plan.medications.iter().filter(taken).any(|m| m.class == vitals::MedicationClass::Insulin)
+        };
+        let all = self.points(scene.world, from.minus(window), last)?;
+        let expected = pattern::judge(&all, &numbers, from, held, insulin, &self.zone);
+        drop(all);
+        self.settle(scene, Rule::GluH1, (from, last), &expected, |_| true);
         Ok(())
     }
 

@@ -8,8 +8,11 @@ use crate::{
     acute::{self, Limits},
     adherence,
     conclusion::{Concluded, Conclusion},
+    days::Days,
     question::Open,
-    schedule, sustained,
+    schedule,
+    season::Seasons,
+    sustained,
     window::{RETENTION, Window},
 };
 use std::{borrow::Cow, sync::Arc, time::Duration};
@@ -34,13 +37,17 @@ pub trait World {
     fn concluded(&self, id: PatientId, from: Timestamp) -> Result<Vec<(Finding, Vec<ReadingId>)>, Error>;
 }
 
-/// How far back findings are remembered: the longest hold (56 days) and a few.
-const MEMORY: Duration = Duration::from_secs(60 * 24 * 3600);
+/// The longest hold (120 days, the bound of the cards).
+pub(crate) const HOLD: Duration = Duration::from_secs(120 * 24 * 3600);
+/// How far back findings are remembered: the longest hold, and a month in which readings may come late.
+const MEMORY: Duration = Duration::from_secs(150 * 24 * 3600);
 
 /// What surrounds one judgement.
 pub(crate) struct Scene<'a, W> {
     pub world: &'a W,
     pub cards: &'a Cards,
+    /// What whole stations shifted.
+    pub seasons: &'a Seasons,
     /// When it is concluded.
     pub now: Timestamp,
     /// Commit time of the reading that decides, or the schedule's time.
@@ -65,10 +72,12 @@ pub(crate) struct Person {
     pub last_over: [Option<Timestamp>; Rule::ALL.len()],
     /// Silence has been looked at up to here.
     pub silence_done: Timestamp,
-    /// The first Monday evaluation that a late reading may have changed.
+    /// What the last months' days come to; empty until the first morning that asks.
+    pub days: Days,
+    /// The first morning's evaluation that a late reading may have changed.
     pub dirty: Option<Timestamp>,
-    /// Start of the first week that has not been judged yet.
-    pub open_week: Timestamp,
+    /// Start of the first day that has not been judged yet.
+    pub open_day: Timestamp,
     /// A binding changed: readings may have come or gone that no journal entry told of.
     pub stale: bool,
     /// The earliest entry of this patient in the engine's queue.
@@ -107,8 +116,9 @@ impl Person {
             open: Vec::new(),
             last_over: [None; Rule::ALL.len()],
             silence_done: Timestamp::MIN,
+            days: Days::default(),
             dirty: None,
-            open_week: Timestamp::MIN,
+            open_day: Timestamp::MIN,
             stale: false,
             queued: None,
         };
@@ -130,7 +140,11 @@ impl Person {
         site: &Zone,
         now: Timestamp,
     ) {
-        self.zone = patient.time_zone.as_deref().and_then(|z| Zone::named(z).ok()).unwrap_or_else(|| site.clone());
+        let zone = patient.time_zone.as_deref().and_then(|z| Zone::named(z).ok()).unwrap_or_else(|| site.clone());
+        if zone != self.zone {
+            self.days = Days::default();
+            self.zone = zone;
+        }
         self.limits = Limits::of(cards, &patient, now, &self.zone);
         if let Some(numbers) = cards.numbers(Rule::Adh1, &patient) {
             self.steps = adherence::Steps::of(&numbers);
@@ -139,7 +153,7 @@ impl Person {
         self.stale |= bound != self.bound;
         self.bound = bound;
         self.patient = patient;
-        self.open_week = schedule::weeks(schedule::last_slot(now, &self.zone), &self.zone)[2];
+        self.open_day = self.zone.start_of(schedule::last_slot(now, &self.zone).day(&self.zone));
     }
 
     /// Reads the recent readings anew where a binding changed. They are looked at with the next reading or Monday:
@@ -147,6 +161,7 @@ impl Person {
     pub(crate) fn freshen<W: World>(&mut self, world: &W, now: Timestamp) -> Result<(), Error> {
         if std::mem::take(&mut self.stale) {
             (self.window, self.last_valid) = recent(world, self.id(), now)?;
+            self.days = Days::default();
         }
         Ok(())
     }
@@ -323,7 +338,6 @@ impl Person {
 
     /// Judges one Monday's evaluation, as the schedule asks.
     pub(crate) fn weekly<W: World>(&mut self, scene: &mut Scene<'_, W>, slot: Timestamp) -> Result<(), Error> {
-        self.open_week = schedule::weeks(slot, &self.zone)[2];
         self.limits = Limits::of(scene.cards, &self.patient, scene.now, &self.zone);
         self.forget(scene.now);
         self.freshen(scene.world, scene.now)?;
@@ -340,7 +354,11 @@ impl Person {
         first: Timestamp,
         last: Timestamp,
     ) -> Result<(), Error> {
-        self.remember(scene, first.minus(MEMORY))?;
+        let first = schedule::weekly_from(first, &self.zone);
+        if first > last {
+            return Ok(());
+        }
+        self.remember(scene, first.minus(HOLD))?;
         let patient = self.patient.clone();
         let Some(numbers) = scene.cards.numbers(Rule::BpS1, &patient) else { return Ok(()) };
         let zone = self.zone.clone();
@@ -370,7 +388,7 @@ impl Person {
                 before.push((slot, c.severity, c.step == "cleared"));
                 expected.push(c);
             }
-            slot = schedule::following(slot, &zone);
+            slot = schedule::week_after(slot, &zone);
         }
         drop(all);
         self.settle(scene, Rule::BpS1, (first, last), &expected, |_| true);

@@ -1,6 +1,6 @@
 //! A reading as the rules see it: small, in mmHg and mmol/L, with what decides whether it counts.
 
-use vitals::{DeviceKey, Disposition, GlucoseLevel, Kind, Meal, Reading, ReadingId, Status, Timestamp};
+use vitals::{DeviceKey, Disposition, GlucoseLevel, Kind, Meal, Reading, ReadingId, Status, Timestamp, Values};
 
 /// What was measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,12 +36,19 @@ pub struct Point {
     pub dizzy: bool,
     /// Fainting among them.
     pub fainted: bool,
+    /// The cuff marked an irregular pulse. The pressure counts all the same.
+    pub irregular: bool,
+    /// The patient said that a dose was missed.
+    pub missed_dose: bool,
+    /// Beats a minute; 0 where the meter told none.
+    pub pulse: u16,
 }
 
 const BADLY: [Status; 3] = [Status::BodyMovement, Status::CuffLoose, Status::ImproperPosition];
 
 impl Point {
     /// Takes over what the rules need of a stored reading.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a pulse within 0..=999")]
     pub fn of(reading: &Reading) -> Self {
         let value = match reading.pressure() {
             Some((systolic, diastolic)) => Value::Pressure(systolic, diastolic),
@@ -71,6 +78,12 @@ impl Point {
             symptoms: reading.context.symptoms.iter().any(|s| &**s != "none"),
             dizzy: said("dizz"),
             fainted: said("faint") || said("syncope"),
+            irregular: reading.statuses.contains(Status::IrregularPulse),
+            missed_dose: reading.context.medication_taken == Some(false),
+            pulse: match &reading.values {
+                Values::Pressure { pulse: Some(beats), .. } => beats.value().clamp(0.0, 999.0).round() as u16,
+                _ => 0,
+            },
         }
     }
 

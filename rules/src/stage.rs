@@ -199,6 +199,7 @@ impl Worker {
         for patient in store.directory().patients() {
             engine.refresh(patient, now)?;
         }
+        engine.publish(&state.seasons);
         engine.recover(state.scheduled, &state.timers, now)?;
         store.readings().set_consumed(state.position);
         Ok(Self {
@@ -263,7 +264,9 @@ impl Worker {
         self.directory.mark_unchanged();
         let now = self.store.clock().now();
         self.engine.world_mut().rebind(now);
-        for patient in self.store.directory().patients() {
+        let directory = self.store.directory();
+        self.engine.retain(|id| directory.patient(id).is_some());
+        for patient in directory.patients() {
             self.engine.refresh(patient, now)?;
         }
         Ok(())

@@ -122,11 +122,14 @@ fn complaints(scenario: &Value, story: &Story) -> Vec<String> {
     for want in scenario["expect"].as_array().unwrap() {
         let when = at(want["at"].as_str().unwrap());
         let to: BTreeSet<&str> = want["to"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        // "earlier evaluations inside the 14 days may fire first: accept any 06:00 from day 44 to day 56"
+        let wide = scenario["note"].as_str().is_some_and(|n| n.contains("accept any 06:00 from day 44 to day 56"));
+        let early = if wide { 12 * 86_400_000_000 } else { 0 };
         let hit = left.iter().position(|f| {
             let d = &f.draft;
             want["rule"] == *d.rule
                 && want["severity"] == d.severity.as_str()
-                && d.at.micros_since(when).abs() <= 60_000_000
+                && (-early - 60_000_000..=60_000_000).contains(&d.at.micros_since(when))
                 && d.recipients.iter().map(|r| r.as_str()).collect::<BTreeSet<_>>() == to
                 && (d.closes || want["closes"] != true)
         });
@@ -172,5 +175,5 @@ fn every_sequence_ends_as_the_reference_says() {
         wrong.extend(complaints(&scenario, &story).into_iter().map(|c| format!("{id}: {c}; there is {seen:?}")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(played >= 18, "only {played} played");
+    assert!(played == 22, "only {played} played");
 }

@@ -30,7 +30,7 @@ pub use registry::episodes::{
     LinkError, StateFilter, TimelineEvent,
 };
 pub use registry::erase::{ErasedRecords, Erasure};
-pub use registry::findings::{CardRecord, FindingBatch, FindingChange, FindingEvent, RulesState, finding_id};
+pub use registry::findings::{CardRecord, FindingBatch, FindingChange, FindingEvent, RulesState, Season, finding_id};
 pub use registry::keeping::{BackupRecord, record_backup, site_zone};
 pub use registry::outbox::{DeadAddress, NewMessage, Outcome, Outgoing};
 pub use registry::people::{Contact, Member, Organisation, OrganisationKind, Role, Team, User};

@@ -312,7 +312,7 @@ fn announce(changes: &watch::Sender<i64>, last: i64) {
     });
 }
 
-pub(crate) fn seasons(c: &Connection) -> Result<Vec<Season>, StoreError> {
+fn seasons(c: &Connection) -> Result<Vec<Season>, StoreError> {
     let mut statement = c.prepare("SELECT station, day, short, long FROM season")?;
     let rows = statement.query_map([], |r| {
         let day: String = r.get(1)?;
@@ -328,7 +328,7 @@ pub(crate) fn seasons(c: &Connection) -> Result<Vec<Season>, StoreError> {
     Ok(out)
 }
 
-fn position(c: &Connection) -> Result<u64, StoreError> {
+pub(crate) fn position(c: &Connection) -> Result<u64, StoreError> {
     let found: Option<i64> = c.query_row("SELECT position FROM rules_position", [], |r| r.get(0)).optional()?;
     Ok(found.map_or(0, i64::cast_unsigned))
 }
@@ -368,9 +368,8 @@ fn write_batch(c: &Connection, batch: &FindingBatch) -> Result<i64, StoreError> 
         };
     }
     for s in &batch.seasons {
-        c.prepare_cached("INSERT OR IGNORE INTO season(station, day, short, long) VALUES(?1, ?2, ?3, ?4)")?.execute(
-            params![s.station.as_i64(), s.day.to_string(), s.shift[0], s.shift[1]],
-        )?;
+        c.prepare_cached("INSERT OR IGNORE INTO season(station, day, short, long) VALUES(?1, ?2, ?3, ?4)")?
+            .execute(params![s.station.as_i64(), s.day.to_string(), s.shift[0], s.shift[1]])?;
     }
     let sql = "INSERT INTO rules_position(one, position, scheduled) VALUES(1, ?1, ?2)
         ON CONFLICT(one) DO UPDATE SET position = max(position, excluded.position),

@@ -1,0 +1,210 @@
+//! Rules on the level of weeks and months: BP-S2, BP-S3, BP-V1, PUL-1, GLU-S1, GLU-S2, GLU-V1.
+
+use crate::{
+    Point,
+    daily::{Found, Look},
+    days::{self, Day},
+    statistics::{self, count},
+};
+use vitals::{Kind, Meal, MedicationClass, Recipient, Severity};
+
+/// Means are sums of few decimals, kept with seven digits: a mean at its limit is not over it.
+const ROUNDING: f64 = 1e-4;
+
+fn is_pressure(p: &Point) -> bool {
+    p.kind() == Kind::BloodPressure
+}
+
+fn is_glucose(p: &Point) -> bool {
+    p.kind() == Kind::BloodGlucose
+}
+
+fn at_least(n: usize, wanted: f64) -> bool {
+    count(n) + ROUNDING >= wanted
+}
+
+/// BP-S2: a weekly mean far below the limit, on treatment.
+pub(crate) fn overtreated(look: &Look<'_>) -> Option<Found> {
+    use MedicationClass::{AceInhibitor, BetaBlocker, CalciumChannelBlocker, Diuretic};
+    let lowers = |c| matches!(c, AceInhibitor | BetaBlocker | CalciumChannelBlocker | Diuretic);
+    if !look.weekly || !look.drugs().any(lowers) {
+        return None;
+    }
+    let week: Vec<&Day> = look.span(7, 0).iter().filter(|d| d.sessions > 0).collect();
+    let sessions: f64 = week.iter().map(|d| f64::from(d.sessions)).sum();
+    let planned = look.patient.plan.measuring.blood_pressure_per_week.filter(|n| *n > 0.0).unwrap_or(2.0);
+    if sessions + ROUNDING < planned * look.number("share") || !at_least(week.len(), look.number("days")) {
+        return None;
+    }
+    let mean = week.iter().map(|d| f64::from(d.systolic) * f64::from(d.sessions)).sum::<f64>() / sessions;
+    let old = look.age().is_some_and(|age| f64::from(age) >= look.number("age"));
+    let limit = look.number(if old { "oldLow" } else { "low" });
+    (mean + ROUNDING < limit).then(|| {
+        let mut found = Found::new("overtreated", Severity::Routine, look.ago(7), is_pressure);
+        found.recipients = &[Recipient::Gp];
+        found.numbers = vec![("weekSystolic", mean), ("sessions", sessions), ("days", count(week.len()))];
+        found.limit = format!("< {limit} mmHg");
+        found
+    })
+}
+
+/// The mean of the values that are there, and how many.
+fn mean_of(values: impl Iterator<Item = f32>) -> (f64, usize) {
+    let values: Vec<f64> = values.filter(|v| v.is_finite()).map(f64::from).collect();
+    (statistics::mean(&values), values.len())
+}
+
+/// BP-S3: high in the morning only.
+pub(crate) fn morning(look: &Look<'_>) -> Option<Found> {
+    if !look.weekly {
+        return None;
+    }
+    let days = look.span(14, 0);
+    let (morning, mornings) = mean_of(days.iter().map(|d| d.morning));
+    let (evening, evenings) = mean_of(days.iter().map(|d| d.evening));
+    let (target, difference) = (look.number("homeSystolic"), look.number("difference"));
+    let enough = at_least(mornings, look.number("days")) && at_least(evenings, look.number("days"));
+    let high = morning + ROUNDING >= target && evening + ROUNDING < target;
+    (enough && high && morning - evening + ROUNDING >= difference).then(|| {
+        let mut found = Found::new("morning", Severity::Routine, look.ago(14), is_pressure);
+        found.recipients = &[Recipient::Gp];
+        found.numbers = vec![
+            ("morningSystolic", morning),
+            ("eveningSystolic", evening),
+            ("mornings", count(mornings)),
+            ("evenings", count(evenings)),
+        ];
+        found.limit = format!(">= {target} mmHg in the morning, below it in the evening, {difference} mmHg apart");
+        found
+    })
+}
+
+/// BP-V1: the morning pressure varies much from day to day, in two windows.
+pub(crate) fn variable(look: &Look<'_>) -> Option<Found> {
+    if !look.weekly {
+        return None;
+    }
+    let cv = |from, to| {
+        let values: Vec<f64> =
+            look.span(from, to).iter().map(|d| f64::from(d.morning)).filter(|v| v.is_finite()).collect();
+        at_least(values.len(), look.number("days")).then(|| statistics::deviation(&values) / statistics::mean(&values))
+    };
+    let (newer, older) = (cv(14, 0)?, cv(28, 14)?);
+    let limit = look.number("limit");
+    (newer > limit && older > limit).then(|| {
+        let mut found = Found::new("variable", Severity::Info, look.ago(28), is_pressure);
+        found.recipients = &[Recipient::Gp];
+        found.note = true;
+        found.numbers = vec![("cvRecent", newer), ("cvBefore", older)];
+        found.limit = format!("> {limit}");
+        found
+    })
+}
+
+/// PUL-1: flags of an irregular pulse in sessions of several days, or a resting pulse that is too fast or too slow.
+pub(crate) fn pulse(look: &Look<'_>) -> Option<Found> {
+    look.yesterday().filter(|d| d.sessions > 0)?;
+    // The common answer, no, without looking at sessions.
+    let (fast, slow) = (look.number("fast"), look.number("slow"));
+    let odd = |p: &Point| p.irregular || (p.pulse > 0 && !(slow..=fast).contains(&f64::from(p.pulse)));
+    if !look.points.iter().any(|p| p.valid && odd(p)) {
+        return None;
+    }
+    let sessions = days::sessions(look.points);
+    let (mut irregular, mut rest) = (Vec::new(), Vec::new());
+    for session in &sessions {
+        let date = session[0].at.day(look.zone);
+        if at_least(session.iter().filter(|p| p.irregular).count(), look.number("readings"))
+            && irregular.last() != Some(&date)
+        {
+            irregular.push(date);
+        }
+        rest.extend(session.iter().filter(|p| p.pulse > 0).map(|p| (date, f64::from(p.pulse))));
+    }
+    let outside = rest.chunk_by(|a, b| a.0 == b.0).filter(|day| {
+        let mean = day.iter().map(|d| d.1).sum::<f64>() / count(day.len());
+        !(slow..=fast).contains(&mean)
+    });
+    let outside = outside.count();
+    let (irregular, outside) = (irregular.len(), outside);
+    if !at_least(irregular, look.number("sessions")) && !at_least(outside, look.number("days")) {
+        return None;
+    }
+    let symptoms = sessions.iter().flatten().any(|p| odd(p) && p.symptoms);
+    let severity = if symptoms { Severity::Urgent } else { Severity::Routine };
+    let mut found = Found::new("pulse", severity, look.ago(14), is_pressure);
+    found.recipients = &[Recipient::Gp];
+    found.numbers = vec![("irregularDays", count(irregular)), ("fastOrSlowDays", count(outside))];
+    found.limit = format!("irregular on {} days, or not within {slow}-{fast} /min", look.number("sessions"));
+    Some(found)
+}
+
+/// GLU-S1: the fasting mean over target in two consecutive windows of 14 days; it clears at target.
+pub(crate) fn fasting(look: &Look<'_>) -> Option<Found> {
+    look.yesterday().filter(|d| d.fastings > 0)?;
+    let window = |from, to| {
+        let days = look.span(from, to).iter().filter(|d| d.fastings > 0);
+        let (sum, n) = days.fold((0.0, 0.0), |(sum, n), d| {
+            let of_day = f64::from(d.fastings);
+            (sum + f64::from(d.fasting) * of_day, n + of_day)
+        });
+        (n + ROUNDING >= look.number("values")).then(|| (sum / n, n))
+    };
+    let target = look.number("fastingHigh");
+    let (newer, values) = window(14, 0)?;
+    let fasting = |p: &Point| p.meal == Some(Meal::Fasting) && is_glucose(p);
+    if newer <= target + ROUNDING {
+        return look.open.then(|| {
+            let mut found = Found::new("cleared", Severity::Info, look.ago(14), fasting);
+            (found.closes, found.numbers) = (true, vec![("fastingMean", newer), ("values", values)]);
+            found.limit = format!("<= {target} mmol/L");
+            found
+        });
+    }
+    let (older, before) = window(28, 14)?;
+    (older > target + ROUNDING).then(|| {
+        let mut found = Found::new("sustained", Severity::Routine, look.ago(28), fasting);
+        found.recipients = &[Recipient::Gp];
+        found.numbers =
+            vec![("fastingMean", newer), ("values", values), ("fastingMeanBefore", older), ("valuesBefore", before)];
+        found.limit = format!("> {target} mmol/L");
+        found
+    })
+}
+
+/// GLU-S2: too high after meals.
+pub(crate) fn after_meals(look: &Look<'_>) -> Option<Found> {
+    look.yesterday().filter(|d| d.glucoses > 0)?;
+    let after = |p: &Point| p.meal == Some(Meal::AfterMeal) && is_glucose(p);
+    let values: Vec<f64> = look.points.iter().filter(|p| p.valid && after(p)).filter_map(Point::glucose).collect();
+    let finite: Vec<f64> = values.iter().copied().filter(|g| g.is_finite()).collect();
+    let limit = look.number("postMealHigh");
+    let over = values.iter().filter(|g| **g > limit).count();
+    let mean = statistics::mean(&finite);
+    let enough = at_least(values.len(), look.number("values"));
+    (enough && mean > limit + ROUNDING && at_least(over, count(values.len()) * look.number("share"))).then(|| {
+        let mut found = Found::new("after_meals", Severity::Routine, look.ago(14), after);
+        found.recipients = &[Recipient::Gp];
+        found.numbers = vec![("mean", mean), ("values", count(values.len())), ("over", count(over))];
+        found.limit = format!("> {limit} mmol/L");
+        found
+    })
+}
+
+/// GLU-V1: the low blood glucose index of finger-sticks. (The variation coefficient is for continuous meters only.)
+pub(crate) fn low_index(look: &Look<'_>) -> Option<Found> {
+    look.yesterday().filter(|d| d.glucoses > 0)?;
+    let month = look.span(30, 0);
+    let n: f64 = month.iter().map(|d| f64::from(d.glucoses)).sum();
+    let index = month.iter().map(|d| f64::from(d.low_risk)).sum::<f64>() / n;
+    let limit = look.number("limit");
+    (n + ROUNDING >= look.number("values") && index > limit).then(|| {
+        let urgent = index > look.number("urgent");
+        let severity = if urgent { Severity::Urgent } else { Severity::Routine };
+        let mut found = Found::new("low_index", severity, look.ago(30), is_glucose);
+        found.recipients = if urgent { &[Recipient::Gp, Recipient::Specialist] } else { &[Recipient::Gp] };
+        found.numbers = vec![("lbgi", index), ("values", n)];
+        found.limit = format!("> {limit}");
+        found
+    })
+}
