@@ -144,14 +144,18 @@ def test_retention_drops_whole_weeks_once_a_day_and_the_books_go_on():
         meter.send({"seq": 99, "kind": "blood_pressure", "time": "2026-03-02T07:00:00+08:00", "systolic": 900, "diastolic": 80, "unit": "mmHg"})
         feed(house, meter, first=30)
         assert len(house.readings(patient)) == 48
-        house.stop()                                   # what is dropped must be merged: a restart with a small file is not
-        house.start()
         house.advance("P1D")
+        eventually("weeks of 2024 are gone", lambda: len(house.readings(patient)) == 20, 20)
+        assert len(house.export("quarantine")) == 1, "it is not thirty days old"
+        assert {r["result"] for r in meter.send(*old[:5], historical=True)} == {"duplicate"}, "and do not come back"
         house.advance("P40D")
         eventually("old held bytes are gone", lambda: not house.export("quarantine"), 20)
         done, report = audit(house)
         assert done.returncode == 0 and report["wrong"] == 0, done.stdout
-        assert sum(d["removed"] for d in report["days"]) >= 1
+        assert sum(d["removed"] for d in report["days"]) == 29
+        house.kill()
+        house.start()
+        assert len(house.readings(patient)) == 20
 
 
 def test_a_folder_of_a_newer_program_is_refused_and_left_alone(house):
