@@ -96,11 +96,7 @@ pub(crate) enum Series {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self {
-            engine: Series::Embedded,
-            questdb: store::questdb::Config::default(),
-            retention: Retention::default(),
-        }
+        Self { engine: Series::Embedded, questdb: store::questdb::Config::default(), retention: Retention::default() }
     }
 }
 

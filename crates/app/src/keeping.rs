@@ -79,9 +79,7 @@ const fn numbers(stored: u64, duplicate: u64, quarantined: u64) -> [u64; 5] {
 }
 
 fn as_json(report: &Recount, name: &dyn Fn(DeviceKey) -> String) -> Value {
-    let row = |[stored, duplicate, quarantined, rejected, accepted]: [u64; 5]| {
-        json!({"stored": stored, "duplicate": duplicate, "quarantined": quarantined, "rejected": rejected, "accepted": accepted})
-    };
+    let row = |[stored, duplicate, quarantined, rejected, accepted]: [u64; 5]| json!({"stored": stored, "duplicate": duplicate, "quarantined": quarantined, "rejected": rejected, "accepted": accepted});
     let with = |mut books: Value, key: &str, value: Value| {
         books[key] = value;
         books
@@ -94,7 +92,8 @@ fn as_json(report: &Recount, name: &dyn Fn(DeviceKey) -> String) -> Value {
             with(books, "removed", json!(b.removed))
         })
         .collect();
-    let device = |r: &BookRow| with(row(numbers(r.stored, r.duplicate, r.quarantined)), "device", json!(name(r.device)));
+    let device =
+        |r: &BookRow| with(row(numbers(r.stored, r.duplicate, r.quarantined)), "device", json!(name(r.device)));
     json!({
         "days": days,
         "devices": report.devices.iter().map(device).collect::<Vec<_>>(),

@@ -45,9 +45,7 @@ impl From<rusqlite::Error> for StoreError {
         match e.sqlite_error_code() {
             Some(DiskFull) => Self::DiskFull("registry.db".into()),
             // SQLITE_IOERR_FSYNC and SQLITE_IOERR_DIR_FSYNC: what is on the disk is unknown from here on.
-            _ if matches!(extended, 1034 | 1290) => {
-                Self::Fatal(format!("registry.db: fsync failed (code {extended})"))
-            }
+            _ if matches!(extended, 1034 | 1290) => Self::Fatal(format!("registry.db: fsync failed (code {extended})")),
             Some(ConstraintViolation) => Self::Conflict(e.to_string()),
             _ if matches!(e, rusqlite::Error::QueryReturnedNoRows) => Self::NotFound("record"),
             _ => Self::Database { what: "registry.db", reason: e.to_string() },

@@ -114,7 +114,18 @@ impl Writer {
         let highest = no_id_twice(highest, concluded);
         *shared.memory.write() = memory;
         shared.committed.send_replace(highest);
-        Ok(Self { connection, shared, histories, directory, active, merge, next_id: highest + 1, owed: 0, unchecked: 0, drain })
+        Ok(Self {
+            connection,
+            shared,
+            histories,
+            directory,
+            active,
+            merge,
+            next_id: highest + 1,
+            owed: 0,
+            unchecked: 0,
+            drain,
+        })
     }
 
     /// Ends when every handle is dropped.
