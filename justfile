@@ -21,10 +21,12 @@ bench:
     cargo build --release --workspace
     ./benches/spine
 
-# Kill the release binary at random moments and compare the clients' lists with the store
-crash KILLS="50" SEED="1":
+# Kill the release binary 200 times, cut its power 1,000 times, break its disk; compare the clients' lists with the store
+crash SEED="1":
     cargo build --release --workspace
-    python3 tests/crash/kill9.py --kills {{KILLS}} --seed {{SEED}}
+    python3 tests/crash/kill9.py --long --seed {{SEED}}
+    python3 tests/crash/powerloss.py --long --seed {{SEED}}
+    python3 tests/crash/outages.py
 
 # Rebuild the pages that are committed under dashboard-api/web/dist
 web:

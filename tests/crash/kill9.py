@@ -182,6 +182,8 @@ def run(args, checks, service, deaths, named):
     rows, told = compare(checks, service, everybody, crises, days)
     send_again(checks, service, homes, everybody, crises, rows, days)
     checks.that(service.stop() == 0, "a clean stop at the end")
+    recount = service.run("audit", "books", "--data-dir", service.data)
+    checks.that(recount.returncode == 0, "`audit books` finds them right", recount.stderr[-300:])
     acked = sum(len(m.acked) for m in everybody)
     print(f"{deaths} {'named points' if named else 'kills'}, {acked} readings acknowledged, {rows} stored, {len(crises)} crises, {told}", flush=True)
 

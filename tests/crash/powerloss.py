@@ -7,7 +7,7 @@ Loads the real binary under recorder.c, three times: single readings; batches wi
 ended by a clean stop; crises, people being written down and a slow disk. Then for every seed: a moment of one of these runs
 at which the power fails, one folder that the disk could show after it (disk.py), and the questions:
 - `hearthbeat export` tells every reading acknowledged before the cut exactly once, with its values, and none that nobody sent;
-- both databases pass SQLite's integrity check, and `hearthbeat audit verify` its chain;
+- both databases pass SQLite's integrity check, `hearthbeat audit verify` its chain, `hearthbeat audit books` its recount;
 - everybody whose creation was answered, and every delivery that a receiver has seen, is still known under its id;
 - rules have not concluded readings that are no longer there.
 Some of the folders (--restarts of 100) are started again, everything is sent again, and the counts, the books, the episodes
@@ -176,6 +176,7 @@ def judge(recording, moment, data):
         if gone:
             faults.append(f"{len(gone)} deliveries that a receiver has seen are unknown, first {sorted(gone)[0]}")
         ask_binary("audit", "verify", "--data-dir", data)
+        ask_binary("audit", "books", "--data-dir", data)
         faults += judge_files(recording, moment, data)
     except (Broken, sqlite3.Error, subprocess.TimeoutExpired) as e:
         faults.append(str(e))
@@ -250,6 +251,7 @@ def restart(recording, moment, data):
         faults += judge_pages(recording, moment, begun)
         if service.stop() != 0:
             faults.append("no clean stop after the restart")
+        ask_binary("audit", "books", "--data-dir", data)
     except (Broken, OSError, subprocess.TimeoutExpired) as e:
         faults.append(f"restart: {e}")
         if service.process.poll() is None:

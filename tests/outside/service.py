@@ -136,6 +136,11 @@ secret = "{SECRET}"
         with open(os.path.join(self.folder, "log"), "rb") as f:
             return f.read()[-n:].decode(errors="replace")
 
+    @staticmethod
+    def run(*arguments, wait=120):
+        """One run of the binary to its end."""
+        return subprocess.run([BINARY, *arguments], capture_output=True, text=True, timeout=wait)
+
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
