@@ -485,6 +485,39 @@ mod tests {
         assert_eq!(store.unfinished_erasures().await.unwrap(), []);
     }
 
+    /// Every column of every table, so that a table that is added one day is not forgotten here.
+    fn named_in(folder: &Path, patient: PatientId) -> Vec<String> {
+        let c = rusqlite::Connection::open(folder.join("registry.db")).unwrap();
+        let list = |sql: &str| -> Vec<String> {
+            c.prepare(sql).unwrap().query_map([], |r| r.get(0)).unwrap().map(Result::unwrap).collect()
+        };
+        let mut all = Vec::new();
+        for table in list("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT IN ('audit', 'erasure')") {
+            for column in list(&format!("SELECT name FROM pragma_table_info('{table}')")) {
+                let sql = format!(
+                    "SELECT EXISTS(SELECT 1 FROM {table} WHERE \"{column}\" = ?1 OR instr(CAST(\"{column}\" AS TEXT), ?2) > 0)"
+                );
+                let values = params![patient.as_i64(), patient.to_string()];
+                if c.query_row(&sql, values, |r| r.get(0)).unwrap() {
+                    all.push(format!("{table}.{column}"));
+                }
+            }
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn no_table_names_an_erased_patient() {
+        let bench = bench();
+        let patient = bench.enrol(NAME, "d-1", 1, &[Role::Patient]).await;
+        let kiosk = bench.store.directory().device("d-1").unwrap().key;
+        bench.store.open_kiosk_session(kiosk, patient, [7; 32]).await.unwrap();
+        let before = named_in(bench.folder.path(), patient);
+        assert!(before.len() >= 8, "{before:?}");
+        bench.store.erase_patient(patient).await.unwrap();
+        assert_eq!(named_in(bench.folder.path(), patient), Vec::<String>::new());
+    }
+
     #[tokio::test]
     async fn somebody_who_works_here_stays_a_colleague() {
         let bench = bench();
