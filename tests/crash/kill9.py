@@ -35,7 +35,7 @@ POINTS = {
     "outbox.before_send": 2, "outbox.after_send": 2, "outbox.after_mark": 2,
 }
 HURRY = {"HEARTHBEAT_MERGE_AT": "400:80"}
-ARMED_WAIT = 8.0                # seconds for a point to be reached; then it is an ordinary kill -9
+ARMED_WAIT = 20.0               # seconds for a point to be reached; then it is an ordinary kill -9
 
 
 def crisis(kind, now):
@@ -173,7 +173,7 @@ def run(args, checks, service, deaths, named):
     if named:
         crises, reached = named_storm(service, meters, homes[args.meters:], deaths, dice, args.point)
         print(f"  reached {reached.total()} of {deaths}: {', '.join(f'{p} {n}' for p, n in sorted(reached.items()))}", flush=True)
-        checks.that(reached.total() >= deaths * 0.8, "the named points are reached", f"{reached.total()} of {deaths}")
+        checks.that(reached.total() >= deaths * 0.7, "the named points are reached", f"{reached.total()} of {deaths}")
     else:
         crises = storm(service, meters, homes[args.meters:], deaths, dice)
     everybody = meters + [m for m, _ in crises]
@@ -195,13 +195,15 @@ def main():
     parser.add_argument("--point", choices=sorted(POINTS), help="only this one")
     parser.add_argument("--long", action="store_true", help="100 and 100")
     parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--meters", type=int, default=24)
-    parser.add_argument("--rate", type=float, default=30.0, help="readings a second and meter; a fifth of it at named points, which take longer")
+    parser.add_argument("--meters", type=int, default=None, help="24; 96 with --long, so that no patient has thousands of readings in minutes")
+    parser.add_argument("--rate", type=float, default=None, help="readings a second and meter; a fifth of it at named points, which take longer")
     parser.add_argument("--keep", action="store_true", help="leave the folder of a failed run for inspection")
     args = parser.parse_args()
     args.seed = args.seed if args.seed is not None else random.SystemRandom().randrange(1_000_000)
     if args.long:
         args.kills = args.named = 100
+    args.meters = args.meters or (96 if args.long else 24)
+    args.rate = args.rate or (6.0 if args.long else 30.0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))        # a death at a named point is an abort
     point = f" --point {args.point}" if args.point else ""
     print(f"seed {args.seed}; again: tests/crash/kill9.py --kills {args.kills} --named {args.named}{point} --seed {args.seed} "
