@@ -31,7 +31,7 @@ MORNING = datetime.datetime(2026, 3, 2, 8, 0, tzinfo=CST)
 POINTS = {
     "journal.before_commit": 40, "journal.after_commit": 40, "journal.frozen": 2, "journal.mid_merge": 30, "journal.before_merged": 2,
     "journal.after_merged": 2, "journal.before_checkpoint": 3, "journal.after_checkpoint": 3, "registry.before_commit": 10,
-    "registry.after_commit": 10, "rules.before_commit": 2, "rules.after_commit": 2, "alerts.before_commit": 2, "alerts.after_commit": 2,
+    "registry.after_commit": 10, "rules.before_commit": 2, "rules.after_commit": 2, "alerts.before_commit": 1, "alerts.after_commit": 1,
     "outbox.before_send": 2, "outbox.after_send": 2, "outbox.after_mark": 2,
 }
 HURRY = {"HEARTHBEAT_MERGE_AT": "400:80"}
