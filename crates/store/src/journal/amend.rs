@@ -204,3 +204,121 @@ impl Memory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{NewHeld, NewReading, Store};
+    use runtime::{Clock, Drain};
+    use std::sync::atomic::Ordering::Relaxed;
+    use vitals::{
+        Context, Decimal, Disposition, GlucoseValue, Meal, PatientId, Reason, Statuses, TimeQuality, Unit, Values,
+    };
+
+    const DAY: jiff::civil::Date = jiff::civil::date(2026, 3, 2);
+
+    fn reading(seq: i64) -> Reading {
+        Reading {
+            id: ReadingId::new(0),
+            device: DeviceKey::new(1),
+            epoch: 0,
+            seq,
+            user_slot: None,
+            patient: Some(PatientId::new(1)),
+            measured_at: Timestamp::from_seconds(1_770_000_000 + seq * 50_000),
+            received_at: Timestamp::from_seconds(1_770_000_000),
+            device_time: None,
+            time_quality: TimeQuality::Exact,
+            disposition: Disposition::Stored,
+            values: Values::Glucose(GlucoseValue::Value(Decimal::new(62, -1))),
+            unit: Unit::MmolPerL,
+            statuses: Statuses::default(),
+            flags: vec![],
+            historical: false,
+            context: Context::default(),
+        }
+    }
+
+    /// Keeps twenty readings a round, says more of one of an earlier round, lets bytes wait: in every state of a merge
+    /// and after a crash in it, what was said is there.
+    #[tokio::test]
+    async fn what_was_said_later_is_there_through_merges_and_crashes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_handle, drain) = Drain::new();
+        let clock = || Clock::manual(Timestamp::from_seconds(1_770_000_000));
+        let store = Store::open(folder.path(), clock(), &drain).unwrap();
+        store.readings().shared.freeze_at.store(50, Relaxed);
+        store.readings().shared.idle_merge.store(0, Relaxed);
+        let mut kept: Vec<ReadingId> = Vec::new();
+        for round in 0..12_i64 {
+            let earlier: Vec<ReadingId> = kept.iter().step_by(7).copied().collect();
+            let ids = store.readings().submit(DAY, 20, move |desk| {
+                for id in earlier {
+                    let mut more = (*desk.reading(id)?.unwrap()).clone();
+                    more.context.meal = Some(Meal::Fasting);
+                    more.patient = None; // not for an amendment to say
+                    desk.amend(&more)?;
+                }
+                desk.wait(DeviceKey::new(1), round, Some(vec![7]));
+                desk.wait(DeviceKey::new(1), round - 1, None);
+                (round * 20..round * 20 + 20)
+                    .map(|seq| desk.keep(NewReading { reading: reading(seq), told: None, trusted: false }))
+                    .collect::<Result<Vec<_>, _>>()
+            });
+            kept.extend(ids.await.unwrap());
+            let said = kept[..kept.len() - 20].iter().step_by(7);
+            let copy = super::super::tests::crashed(folder.path());
+            let again = Store::open(copy.path(), clock(), &drain).unwrap();
+            for store in [&store, &again] {
+                for id in said.clone() {
+                    let found = store.readings().by_id(*id).await.unwrap().unwrap();
+                    assert_eq!((found.context.meal, found.patient), (Some(Meal::Fasting), Some(PatientId::new(1))));
+                }
+                let waits = store.readings().submit(DAY, 1, move |desk| {
+                    let device = DeviceKey::new(1);
+                    Ok((desk.waiting(device, round)?, desk.waiting(device, round - 1)?))
+                });
+                assert_eq!(waits.await.unwrap(), (Some(vec![7]), None));
+            }
+        }
+        let books = store.readings().books(DAY, None).await.unwrap();
+        assert_eq!(books[0].stored, 240, "nothing was counted twice");
+    }
+
+    #[tokio::test]
+    async fn what_is_released_leaves_the_list_and_the_books() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_handle, drain) = Drain::new();
+        let clock = || Clock::manual(Timestamp::from_seconds(1_770_000_000));
+        let store = Store::open(folder.path(), clock(), &drain).unwrap();
+        let held = Held {
+            id: ReadingId::new(0),
+            device: DeviceKey::new(1),
+            epoch: 0,
+            seq: None,
+            patient: None,
+            measured_at: None,
+            received_at: Timestamp::from_seconds(1_770_000_000),
+            reasons: vec![Reason::NotAllowed],
+            bytes: vec![1],
+            route: "readings".into(),
+        };
+        let new = NewHeld { held, told: None, trusted: false };
+        store.readings().submit(DAY, 1, move |desk| desk.hold(new)).await.unwrap();
+        let held = store.readings().held(None, None, 10).await.unwrap().remove(0);
+        let entry = held.clone();
+        let twice = store.readings().submit(DAY, 1, move |desk| {
+            let before = desk.is_settled(entry.id);
+            desk.release(&entry);
+            desk.keep(NewReading { reading: reading(1), told: None, trusted: false })?;
+            Ok((before, desk.is_settled(entry.id)))
+        });
+        assert_eq!(twice.await.unwrap(), (false, true));
+        let copy = super::super::tests::crashed(folder.path());
+        for store in [store, Store::open(copy.path(), clock(), &drain).unwrap()] {
+            let books = store.readings().books(DAY, None).await.unwrap()[0];
+            assert_eq!((books.stored, books.quarantined, books.accepted()), (1, 0, 1));
+            assert!(store.readings().held(None, None, 10).await.unwrap().is_empty());
+        }
+    }
+}
