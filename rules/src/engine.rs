@@ -11,11 +11,11 @@ use crate::{
 };
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::{BTreeMap, BinaryHeap, HashMap},
     sync::Arc,
     time::Duration,
 };
-use store::{FindingBatch, Season};
+use store::{FindingBatch, Handover, Season};
 use vitals::{Entry, Held, Patient, PatientId, Reading, Timestamp, Zone};
 
 /// Who measured nothing for so long says nothing of the season.
@@ -122,12 +122,17 @@ impl<W: World> Engine<W> {
         for (id, due) in timers {
             let Self { world, cards, seasons, people, batch, .. } = self;
             let Some(person) = people.get_mut(id) else { continue };
-            person.rearm(&mut Scene { world, cards, seasons, now, decided: now, batch }, *due)?;
+            person.rearm(&mut Scene { world, cards, seasons, now, decided: now, quiet: false, batch }, *due)?;
             if person.asked_until().is_none() {
                 batch.timers.retain(|(p, _)| p != id);
                 batch.timers.push((*id, None));
             }
             self.enqueue(*id);
+        }
+        let Self { world, cards, seasons, people, batch, .. } = self;
+        for person in people.values_mut().filter(|p| !p.concluded.is_empty()) {
+            let mut scene = Scene { world, cards, seasons, now, decided: now, quiet: true, batch };
+            person.withdraw_strays(&mut scene);
         }
         let Some(since) = since else {
             self.batch.scheduled = Some(now); // the very first start: there is no morning to make up for
@@ -138,6 +143,56 @@ impl<W: World> Engine<W> {
             *slot = (*slot).min(schedule::next_slot(since, zone));
         }
         Ok(())
+    }
+
+    /// Readings found another patient: withdraws what stood on them and judges both sides again, paging nobody.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    pub fn hand_over(&mut self, moved: &[Handover], now: Timestamp) -> Result<(), Error> {
+        let mut sides: BTreeMap<PatientId, [Vec<Point>; 2]> = BTreeMap::new();
+        for one in moved {
+            let point = Point::of(&one.reading);
+            for (side, id) in [one.before, one.reading.patient].into_iter().enumerate() {
+                if let Some(id) = id {
+                    sides.entry(id).or_default()[side].push(point);
+                }
+            }
+        }
+        for (id, [lost, gained]) in sides {
+            if !self.know(id, now)? {
+                continue;
+            }
+            let Self { world, cards, seasons, people, batch, dirty, .. } = self;
+            let Some(person) = people.get_mut(&id) else { continue };
+            let clean = person.dirty.is_none();
+            let mut scene = Scene { world, cards, seasons, now, decided: now, quiet: true, batch };
+            person.lose(&mut scene, &lost)?;
+            person.gain(&mut scene, &gained)?;
+            if clean && person.dirty.is_some() {
+                person.handed = true;
+                dirty.push(id);
+            }
+            self.enqueue(id);
+        }
+        Ok(())
+    }
+
+    /// Takes over other cards. What was concluded under the old ones stands.
+    pub fn replace_cards(&mut self, cards: Cards, now: Timestamp) {
+        self.cards = cards;
+        let ids: Vec<PatientId> = self.people.keys().copied().collect();
+        for id in ids {
+            if let Some(person) = self.people.get_mut(&id) {
+                person.update(&self.world, &self.cards, person.patient.clone(), &self.site, now);
+            }
+            self.enqueue(id);
+        }
+    }
+
+    /// Reads everybody's recent readings anew when they next speak.
+    pub fn distrust(&mut self) {
+        self.people.values_mut().for_each(|p| p.stale = true);
     }
 
     /// Takes in journal entries with the number of their message, in order. Readings of one message are judged
@@ -192,7 +247,7 @@ impl<W: World> Engine<W> {
         }
         let Self { world, cards, seasons, people, batch, dirty, .. } = self;
         if let Some(person) = people.get_mut(&id) {
-            let mut scene = Scene { world, cards, seasons, now, decided: held.received_at, batch };
+            let mut scene = Scene { world, cards, seasons, now, decided: held.received_at, quiet: false, batch };
             person.remember(&scene, conclusion.effective_at)?;
             let at = (conclusion.effective_at, conclusion.effective_at);
             // Each held value is a matter of its own: nothing that stood is undone by it.
@@ -220,7 +275,7 @@ impl<W: World> Engine<W> {
             let Some(person) = people.get_mut(&id) else { continue };
             let clean = person.dirty.is_none();
             person.freshen(world, now)?;
-            let mut scene = Scene { world, cards, seasons, now, decided, batch };
+            let mut scene = Scene { world, cards, seasons, now, decided, quiet: false, batch };
             match of_one {
                 [(_, point, _)] => person.judge(&mut scene, std::slice::from_ref(point))?,
                 many => {
@@ -256,7 +311,8 @@ impl<W: World> Engine<W> {
             let next = slots.iter().find(|(zone, _)| *zone == person.zone).map_or(now, |(_, at)| *at);
             let last = schedule::last_slot(Timestamp::from_micros(next.as_micros() - 1), &person.zone);
             if first <= last {
-                let mut scene = Scene { world, cards, seasons, now, decided: now, batch };
+                let quiet = std::mem::take(&mut person.handed);
+                let mut scene = Scene { world, cards, seasons, now, decided: now, quiet, batch };
                 person.judge_weeks(&mut scene, first, last)?;
                 person.judge_days(&mut scene, first, last)?;
             }
@@ -309,7 +365,7 @@ impl<W: World> Engine<W> {
         }
         batch.seasons.extend(seasons.publish(today, shifts));
         for person in people.values_mut().filter(|p| p.zone == *zone) {
-            person.daily(&mut Scene { world, cards, seasons, now, decided: now, batch }, due)?;
+            person.daily(&mut Scene { world, cards, seasons, now, decided: now, quiet: false, batch }, due)?;
         }
         batch.scheduled = Some(due);
         Ok(())
@@ -320,7 +376,7 @@ impl<W: World> Engine<W> {
         let Some(person) = people.get_mut(&id) else { return Ok(()) };
         person.queued = None;
         if person.due().is_some_and(|due| due <= now) {
-            let mut scene = Scene { world, cards, seasons, now, decided: now, batch };
+            let mut scene = Scene { world, cards, seasons, now, decided: now, quiet: false, batch };
             person.expire(&mut scene)?;
             person.look_at_silence(&mut scene);
         }

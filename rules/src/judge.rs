@@ -63,7 +63,7 @@ impl Person {
     }
 
     /// GLU-H1 of the lows in `points` and of those after them that they can change.
-    fn judge_pattern<W: World>(&mut self, scene: &mut Scene<'_, W>, points: &[Point]) -> Result<(), Error> {
+    pub(crate) fn judge_pattern<W: World>(&mut self, scene: &mut Scene<'_, W>, points: &[Point]) -> Result<(), Error> {
         let lows = points.iter().filter(|p| p.valid && self.limits.over(Rule::GluH1, p)).map(|p| p.at);
         let Some((from, to)) = lows.fold(None, |s: Option<(Timestamp, Timestamp)>, at| {
             Some(s.map_or((at, at), |(from, to)| (from.min(at), to.max(at))))
@@ -89,7 +89,7 @@ impl Person {
     }
 
     /// Whether a valid reading can change what holds of a rule. The common answer, no, must be cheap.
-    fn concerns<W: World>(&self, scene: &Scene<'_, W>, rule: Rule, p: &Point) -> Result<bool, Error> {
+    pub(crate) fn concerns<W: World>(&self, scene: &Scene<'_, W>, rule: Rule, p: &Point) -> Result<bool, Error> {
         if self.limits.over(rule, p)
             || self.open.iter().any(|(r, o)| *r == rule && o.first.at <= p.at)
             || (rule == Rule::GluC1 && self.recovers(scene, p))
@@ -338,7 +338,7 @@ impl Person {
     }
 
     /// DQ-2 of the session in which `p` lies.
-    fn judge_quality<W: World>(&mut self, scene: &mut Scene<'_, W>, p: &Point) -> Result<(), Error> {
+    pub(crate) fn judge_quality<W: World>(&mut self, scene: &mut Scene<'_, W>, p: &Point) -> Result<(), Error> {
         let gap = |minutes: f64| Duration::try_from_secs_f64(minutes * 60.0).unwrap_or_default();
         let patient = self.patient.clone();
         if !p.badly_measured && self.concluded.is_empty() {
@@ -371,7 +371,7 @@ impl Person {
     }
 
     /// ADH-1 around a valid reading: the silence before it and the one after it.
-    fn judge_silence<W: World>(&mut self, scene: &mut Scene<'_, W>, p: &Point) -> Result<(), Error> {
+    pub(crate) fn judge_silence<W: World>(&mut self, scene: &mut Scene<'_, W>, p: &Point) -> Result<(), Error> {
         let newest = self.last_valid.is_none_or(|(at, id)| p.at > at || (p.at == at && p.id == id));
         let before = self.last_valid;
         if newest {

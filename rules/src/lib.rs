@@ -18,6 +18,7 @@ mod daily;
 mod days;
 mod engine;
 mod error;
+mod handover;
 mod judge;
 mod levels;
 mod pattern;

@@ -17,7 +17,7 @@ use crate::{
 };
 use std::{borrow::Cow, sync::Arc, time::Duration};
 use store::{DeviceCommand, FindingBatch};
-use vitals::{Finding, FindingId, Patient, PatientId, Reading, ReadingId, Timestamp, Zone};
+use vitals::{Finding, FindingId, Patient, PatientId, Reading, ReadingId, Severity, Timestamp, Verdict, Zone};
 
 /// What the evaluator asks of the outside. The service answers from its store, a test from its memory.
 pub trait World {
@@ -52,6 +52,8 @@ pub(crate) struct Scene<'a, W> {
     pub now: Timestamp,
     /// Commit time of the reading that decides, or the schedule's time.
     pub decided: Timestamp,
+    /// Only written down: readings found another patient.
+    pub quiet: bool,
     pub batch: &'a mut FindingBatch,
 }
 
@@ -78,6 +80,8 @@ pub(crate) struct Person {
     pub dirty: Option<Timestamp>,
     /// Start of the first day that has not been judged yet.
     pub open_day: Timestamp,
+    /// What waits to be judged again waits because readings found another patient.
+    pub handed: bool,
     /// A binding changed: readings may have come or gone that no journal entry told of.
     pub stale: bool,
     /// The earliest entry of this patient in the engine's queue.
@@ -119,15 +123,13 @@ impl Person {
             days: Days::default(),
             dirty: None,
             open_day: Timestamp::MIN,
+            handed: false,
             stale: false,
             queued: None,
         };
         this.update(world, cards, patient, site, now);
         this.stale = false;
-        for rule in acute::RULES {
-            let over = |p: &Point| p.valid && this.limits.over(rule, p);
-            this.last_over[rule as usize] = this.window.newest_that(over).map(|p| p.at);
-        }
+        this.find_last_over();
         Ok(this)
     }
 
@@ -159,11 +161,22 @@ impl Person {
     /// Reads the recent readings anew where a binding changed. They are looked at with the next reading or Monday:
     /// re-attribution by itself tells nobody anything.
     pub(crate) fn freshen<W: World>(&mut self, world: &W, now: Timestamp) -> Result<(), Error> {
-        if std::mem::take(&mut self.stale) {
-            (self.window, self.last_valid) = recent(world, self.id(), now)?;
-            self.days = Days::default();
-        }
+        if std::mem::take(&mut self.stale) { self.reread(world, now) } else { Ok(()) }
+    }
+
+    /// Reads the recent readings anew.
+    pub(crate) fn reread<W: World>(&mut self, world: &W, now: Timestamp) -> Result<(), Error> {
+        (self.window, self.last_valid) = recent(world, self.id(), now)?;
+        self.days = Days::default();
+        self.find_last_over();
         Ok(())
+    }
+
+    fn find_last_over(&mut self) {
+        for rule in acute::RULES {
+            let over = |p: &Point| p.valid && self.limits.over(rule, p);
+            self.last_over[rule as usize] = self.window.newest_that(over).map(|p| p.at);
+        }
     }
 
     pub(crate) fn id(&self) -> PatientId {
@@ -261,12 +274,7 @@ impl Person {
             stays
         });
         for id in retracted {
-            let unwritten = scene.batch.new.len();
-            scene.batch.new.retain(|(draft, _)| store::finding_id(draft) != id);
-            if unwritten == scene.batch.new.len() {
-                scene.batch.retract.push((id, scene.now));
-            }
-            scene.batch.attach.retain(|(to, _)| *to != id);
+            self.take_back(scene, id);
         }
         for conclusion in expected {
             match self.concluded.iter().position(|old| old.is(conclusion)) {
@@ -277,6 +285,16 @@ impl Person {
                 None => self.raise(scene, conclusion),
             }
         }
+    }
+
+    /// Retracts a finding; one that is not written yet is not written at all.
+    pub(crate) fn take_back<W>(&self, scene: &mut Scene<'_, W>, id: FindingId) {
+        let unwritten = scene.batch.new.len();
+        scene.batch.new.retain(|(draft, _)| store::finding_id(draft) != id);
+        if unwritten == scene.batch.new.len() {
+            scene.batch.retract.push((id, scene.now));
+        }
+        scene.batch.attach.retain(|(to, _)| *to != id);
     }
 
     /// Adds readings to a finding that stands; each is told once.
@@ -291,7 +309,11 @@ impl Person {
 
     fn raise<W: World>(&mut self, scene: &mut Scene<'_, W>, conclusion: &Conclusion) {
         let Some(numbers) = scene.cards.numbers(conclusion.rule, &self.patient) else { return };
-        let draft = conclusion.draft(self.id(), &numbers, &self.zone, scene.now);
+        let mut draft = conclusion.draft(self.id(), &numbers, &self.zone, scene.now);
+        if scene.quiet {
+            draft.verdict = Verdict::Note;
+            draft.severity = draft.severity.min(Severity::Routine);
+        }
         let id = store::finding_id(&draft);
         let concluded = conclusion.concluded(id);
         let place = self.concluded.partition_point(|c| c.effective_at <= concluded.effective_at);

@@ -15,8 +15,14 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use store::{ReadingQuery, Store, StoreError};
-use tokio::sync::{mpsc, oneshot, watch};
+use store::{Handover, ReadingQuery, Store, StoreError};
+use tokio::sync::{
+    broadcast::{
+        self,
+        error::{RecvError, TryRecvError},
+    },
+    mpsc, oneshot, watch,
+};
 use vitals::{Finding, Patient, PatientId, Reading, ReadingId, Timestamp};
 
 /// Journal entries judged before a commit. More gain nothing: a commit is one fsync, wanted within a second.
@@ -50,6 +56,7 @@ pub struct Handle {
     settles: mpsc::Sender<oneshot::Sender<bool>>,
     due: watch::Receiver<Option<Timestamp>>,
     findings: Arc<AtomicU64>,
+    cards: Arc<watch::Sender<Cards>>,
 }
 
 /// Whether the cards can be loaded.
@@ -71,19 +78,29 @@ pub async fn start(config: Config, store: Store, drain: &Drain) -> Result<Handle
     let worker = tokio::task::spawn_blocking(move || {
         let cards = Cards::load(config.folder.as_deref())?;
         from.put_cards_blocking(cards.records())?;
-        Worker::load(from, cards, counted)
+        let (give, given) = watch::channel(cards.clone());
+        Ok::<_, Error>((Worker::load(from, cards, given, counted)?, give))
     });
-    let worker = worker.await.map_err(|_| Error::Ended)??;
+    let (worker, cards) = worker.await.map_err(|_| Error::Ended)??;
     let (settles, inbox) = mpsc::channel(SETTLES);
     let (due_is, due) = watch::channel(worker.engine.next_due());
     tokio::spawn(run(store, worker, inbox, due_is, drain.named("rules")));
-    Ok(Handle { settles, due, findings })
+    Ok(Handle { settles, due, findings, cards: Arc::new(cards) })
 }
 
 impl Handle {
     /// Findings concluded since the start.
     pub fn findings(&self) -> u64 {
         self.findings.load(Relaxed)
+    }
+
+    /// Loads the cards again. They hold from the next look on; what was concluded under the old ones stands.
+    ///
+    /// # Errors
+    /// [`Error::Folder`] and [`Error::Card`]; the previous set stays whole.
+    pub fn reload(&self, config: &Config) -> Result<(), Error> {
+        self.cards.send_replace(Cards::load(config.folder.as_deref())?);
+        Ok(())
     }
 }
 
@@ -114,6 +131,9 @@ async fn run(
 ) {
     let mut committed = store.readings().committed();
     let mut directory = store.directory().changes();
+    let mut moved = store.readings().handed_over();
+    let mut cards = worker.given.clone();
+    let mut cards_live = true;
     let mut settling: Vec<oneshot::Sender<bool>> = Vec::new();
     loop {
         let looked = tokio::time::Instant::now();
@@ -159,6 +179,9 @@ async fn run(
                 () = drain.stopping() => {}
             },
             _ = directory.changed() => {}
+            // Only a bell: the worker has a receiver of its own.
+            heard = moved.recv() => if heard.is_err_and(|e| e == RecvError::Closed) { moved = store.readings().handed_over() },
+            changed = cards.changed(), if cards_live => cards_live = changed.is_ok(),
             () = store.clock().sleep_until_some(worker.engine.next_due()), if pause != Some(RETRY) => {}
             Some(answer) = inbox.recv() => settling.push(answer),
             () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
@@ -181,6 +204,8 @@ struct Worker {
     written: u64,
     written_at: Instant,
     directory: watch::Receiver<u64>,
+    moved: broadcast::Receiver<Arc<[Handover]>>,
+    given: watch::Receiver<Cards>,
     findings: Arc<AtomicU64>,
     /// The journal has more than was pulled.
     more: bool,
@@ -188,7 +213,13 @@ struct Worker {
 }
 
 impl Worker {
-    fn load(store: Store, cards: Cards, findings: Arc<AtomicU64>) -> Result<Self, Error> {
+    fn load(
+        store: Store,
+        cards: Cards,
+        given: watch::Receiver<Cards>,
+        findings: Arc<AtomicU64>,
+    ) -> Result<Self, Error> {
+        let moved = store.readings().handed_over();
         let state = store.rules_state_blocking()?;
         let now = store.clock().now();
         let mut directory = store.directory().changes();
@@ -210,6 +241,8 @@ impl Worker {
             written: state.position,
             written_at: Instant::now(),
             directory,
+            moved,
+            given,
             findings,
             more: false,
             broken: false,
@@ -220,7 +253,7 @@ impl Worker {
     fn cycle(&mut self, force: bool) -> Result<bool, Error> {
         if self.broken {
             // What was in memory and not committed is concluded again from the checkpoint.
-            *self = Self::load(self.store.clone(), self.cards.clone(), self.findings.clone())?;
+            *self = Self::load(self.store.clone(), self.cards.clone(), self.given.clone(), self.findings.clone())?;
         }
         let begun = Instant::now();
         let outcome = self.pull(force);
@@ -230,7 +263,7 @@ impl Worker {
     }
 
     fn pull(&mut self, force: bool) -> Result<bool, Error> {
-        let mut did = false;
+        let mut did = self.follow_cards()?;
         self.more = true;
         let mut pulls = 0;
         while self.more && (force || pulls < PULLS) {
@@ -249,6 +282,7 @@ impl Worker {
             }
         }
         let now = self.store.clock().now();
+        did |= self.follow_moves(now)?;
         if !self.more {
             self.engine.clean(now)?;
         }
@@ -270,6 +304,29 @@ impl Worker {
             self.engine.refresh(patient, now)?;
         }
         Ok(())
+    }
+
+    fn follow_cards(&mut self) -> Result<bool, Error> {
+        if !self.given.has_changed().unwrap_or(false) {
+            return Ok(false);
+        }
+        self.cards = self.given.borrow_and_update().clone();
+        self.store.put_cards_blocking(self.cards.records())?;
+        self.engine.replace_cards(self.cards.clone(), self.store.clock().now());
+        Ok(true)
+    }
+
+    /// Readings that found another patient. Nothing is lost by a crash here: the start looks for strays.
+    fn follow_moves(&mut self, now: Timestamp) -> Result<bool, Error> {
+        let mut did = false;
+        loop {
+            match self.moved.try_recv() {
+                Ok(moved) => self.engine.hand_over(&moved, now)?,
+                Err(TryRecvError::Lagged(_)) => self.engine.distrust(),
+                Err(_) => return Ok(did),
+            }
+            did = true;
+        }
     }
 
     fn commit(&mut self, force: bool) -> Result<(), Error> {

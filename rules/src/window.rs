@@ -65,6 +65,16 @@ impl Window {
         Some(&self.points[begin..end.max(begin)])
     }
 
+    /// From when on nothing is missing.
+    pub(crate) const fn from(&self) -> Timestamp {
+        self.from
+    }
+
+    /// Whether this reading is there.
+    pub(crate) fn holds(&self, id: vitals::ReadingId) -> bool {
+        self.points.iter().any(|p| p.id == id)
+    }
+
     /// The newest measurement time.
     pub(crate) fn newest(&self) -> Option<Timestamp> {
         self.points.last().map(|p| p.at)

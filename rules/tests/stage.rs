@@ -218,3 +218,48 @@ async fn a_reading_that_finds_its_patient_pages_nobody_but_counts_with_the_next(
     assert_eq!(service.severities(person.0).await, ["critical"]);
     service.close().await;
 }
+
+#[tokio::test]
+async fn a_reading_that_was_somebody_elses_is_withdrawn_there_and_noted_here_and_pages_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::open(folder.path(), at(START)).await;
+    let person = service.person().await;
+    service.message(person, vec![bp(1, at(START), 188, 114), bp(2, at(START).plus(minutes(1)), 189, 114)]).await;
+    service.goto(at(START).plus(minutes(30 * 60))).await;
+    assert_eq!(service.severities(person.0).await, ["critical"]);
+    let other = service.store.create_patient(story::patient(Plan::default(), at(START))).await.unwrap().id;
+    for id in 1..=2 {
+        let all = service.store.readings().unassigned(None, 1).await.unwrap();
+        assert!(all.is_empty());
+        service.store.readings().assign(vitals::ReadingId::new(id), other).await.unwrap();
+    }
+    service.goto(at(START).plus(minutes(31 * 60))).await;
+    assert_eq!(service.severities(person.0).await, [""; 0], "withdrawn");
+    let noted = service.store.findings_of(other, Some("BP-C1".into()), None, None, None, 10).await.unwrap();
+    let noted: Vec<_> = noted.iter().filter(|f| f.retracted_at.is_none()).collect();
+    assert!(noted.iter().all(|f| f.draft.verdict == vitals::Verdict::Note && f.draft.severity <= Severity::Routine));
+    assert!(!noted.is_empty());
+    service.close().await;
+}
+
+#[tokio::test]
+async fn cards_are_loaded_again_while_it_runs_and_a_bad_one_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let cards = tempfile::tempdir().unwrap();
+    let service = Service::open(folder.path(), at(START)).await;
+    let person = service.person().await;
+    let config = rules::Config { folder: Some(cards.path().to_owned()) };
+    let card = include_str!("../../config/rules/bp-c1.toml");
+    std::fs::write(cards.path().join("a.toml"), card.replacen("default = 180", "default = 170", 1)).unwrap();
+    service.rules.reload(&config).unwrap();
+    service.rules.settle().await;
+    service.message(person, vec![bp(1, service.clock.now(), 172, 90)]).await;
+    service.rules.settle().await;
+    assert_eq!(service.severities(person.0).await, ["info"], "the new limit asks for a repeat");
+    std::fs::write(cards.path().join("b.toml"), "id = 3").unwrap();
+    assert!(service.rules.reload(&config).unwrap_err().to_string().contains("b.toml, line 1"));
+    service.message(person, vec![bp(2, service.clock.now().plus(minutes(2)), 173, 90)]).await;
+    service.rules.settle().await;
+    assert_eq!(service.severities(person.0).await, ["info", "critical"], "the last good set stays");
+    service.close().await;
+}

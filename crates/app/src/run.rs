@@ -107,7 +107,8 @@ fn hurry(test_clock: bool) -> Result<Option<(usize, usize)>, Failure> {
 fn reload_now(options: &RunOptions, service: &Service, level: &telemetry::LevelHandle) {
     let reloaded = config::load(options.config.as_deref()).and_then(|(config, _)| {
         level.set(&config.logging.level).map_err(|e| Failure::Configuration(e.to_string()))?;
-        service.broker.reload_tls().map_err(|e| Failure::Configuration(e.to_string()))
+        service.broker.reload_tls().map_err(|e| Failure::Configuration(e.to_string()))?;
+        service.rules.reload(&config.rules).map_err(|e| Failure::Configuration(e.to_string()))
     });
     match reloaded {
         Ok(()) => tracing::info!("reloaded certificates, cards and log level"),

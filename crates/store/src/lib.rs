@@ -15,9 +15,9 @@ mod registry;
 
 pub use error::StoreError;
 pub use journal::{
-    BookRow, DayBooks, Desk, DeviceHistory, Dropped, ERASED, Epoch, ErasedReadings, JournalEntry, JournalHealth, Keep,
-    Known, Mismatch, NewHeld, NewReading, ReadingQuery, Readings, Recount, Snapshot, Span, Worn, fingerprint,
-    number_without_counter,
+    BookRow, DayBooks, Desk, DeviceHistory, Dropped, ERASED, Epoch, ErasedReadings, Handover, JournalEntry,
+    JournalHealth, Keep, Known, Mismatch, NewHeld, NewReading, ReadingQuery, Readings, Recount, Snapshot, Span, Worn,
+    fingerprint, number_without_counter,
 };
 pub use registry::Registry;
 pub use registry::archive::Archive;

@@ -156,6 +156,8 @@ impl Writer {
         if let (Some(first), Some(last)) = (times().min(), times().max()) {
             // Nobody listens where there is no projection.
             let _ = self.shared.moved.send((first, last));
+            let handed = |(b, a): &(Arc<Reading>, Arc<Reading>)| Handover { before: b.patient, reading: a.clone() };
+            let _ = self.shared.handed_over.send(moved.iter().map(handed).collect());
         }
         Ok(())
     }
@@ -195,6 +197,15 @@ impl Writer {
         let row = Row { entry: Arc::new(Entry::Reading(after.clone())), ..row.clone() };
         tables::update_row(&self.connection, half, &row)
     }
+}
+
+/// A stored reading that got another patient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handover {
+    /// Whose it was; none where it was nobody's.
+    pub before: Option<PatientId>,
+    /// The reading as it is now.
+    pub reading: Arc<Reading>,
 }
 
 /// Whose a reading is by the bindings of its device, at the moment of measurement.

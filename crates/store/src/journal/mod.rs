@@ -23,6 +23,7 @@ mod snapshot;
 mod tables;
 mod writer;
 
+pub use attribution::Handover;
 pub use desk::{Desk, NewHeld, NewReading};
 pub use erase::{ErasedReadings, Worn};
 pub use history::{DeviceHistory, Epoch, Span};
@@ -73,6 +74,8 @@ pub(crate) struct Shared {
     committed: watch::Sender<u64>,
     /// Measurement times, first and last included, of readings that got another patient.
     moved: broadcast::Sender<(Timestamp, Timestamp)>,
+    /// The same readings, one by one.
+    handed_over: broadcast::Sender<Arc<[Handover]>>,
     room: Arc<Semaphore>,
     consumed: AtomicU64,
     /// Rows in memory at which they are frozen; tests make it small.
@@ -186,6 +189,7 @@ impl Readings {
             readers: Readers::new(path),
             committed: watch::Sender::new(0),
             moved: broadcast::Sender::new(MOVED),
+            handed_over: broadcast::Sender::new(MOVED),
             room: Arc::new(Semaphore::new(ROOM)),
             consumed: AtomicU64::new(0),
             freeze_at: AtomicUsize::new(writer::FREEZE),
@@ -272,6 +276,11 @@ impl Readings {
     /// a thousand changes behind is told that some are missing.
     pub fn moved(&self) -> broadcast::Receiver<(Timestamp, Timestamp)> {
         self.shared.moved.subscribe()
+    }
+
+    /// Tells of stored readings that got another patient, one by one; with the same patience as [`Readings::moved`].
+    pub fn handed_over(&self) -> broadcast::Receiver<Arc<[Handover]>> {
+        self.shared.handed_over.subscribe()
     }
 
     /// Rules have concluded everything up to here. Shown in [`Readings::health`]; nothing is dropped because of it.
