@@ -13,6 +13,7 @@ mod adherence;
 mod card;
 mod cards;
 mod care;
+mod catalogue;
 mod conclusion;
 mod daily;
 mod days;
@@ -34,8 +35,9 @@ mod sustained;
 mod trend;
 mod window;
 
-pub use card::{Card, Owner, Parameter, Predicate, Rule, Subject, Text, Unit};
+pub use card::{Card, Owner, Parameter, Predicate, Subject, Text, Unit};
 pub use cards::{Cards, Numbers, Origin};
+pub use catalogue::Rule;
 pub use engine::Engine;
 pub use error::Error;
 pub use person::World;
