@@ -235,10 +235,15 @@ async fn a_file_of_the_first_version_is_brought_forward_and_a_newer_one_is_refus
     drop(bench);
     let newer = tables::VERSION + 1;
     alter(&format!("PRAGMA user_version={newer}"));
+    // The commit thread of the store above may still be closing its file; the last one to close takes the log away.
+    let log = folder.path().join("journal.db-wal");
+    while log.exists() {
+        tokio::task::yield_now().await;
+    }
     let before = std::fs::read(&path).unwrap();
     let (_handle, drain) = Drain::new();
     let refused = Store::open(folder.path(), Clock::manual(Timestamp::from_seconds(START)), &drain).unwrap_err();
     assert!(matches!(refused, StoreError::Newer { found, .. } if found == newer), "{refused}");
     assert!(matches!(Snapshot::open(folder.path()), Err(StoreError::Newer { .. })), "export refuses it too");
-    assert_eq!(std::fs::read(&path).unwrap(), before, "and it is left as it was");
+    assert!(std::fs::read(&path).unwrap() == before, "and it is left as it was");
 }
