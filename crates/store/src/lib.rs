@@ -11,6 +11,7 @@ pub mod backup;
 mod error;
 mod journal;
 pub mod questdb;
+mod readers;
 mod registry;
 
 pub use error::StoreError;

@@ -33,11 +33,11 @@ pub use retention::{Dropped, Keep};
 pub use row::{fingerprint, number_without_counter};
 pub use snapshot::Snapshot;
 
+use crate::readers::Readers;
 use crate::{Directory, StoreError};
 use jiff::civil::Date;
 use memory::Memory;
 use parking_lot::RwLock;
-use query::Readers;
 use runtime::Drain;
 use std::{
     future::Future,
@@ -186,7 +186,7 @@ impl Readings {
         let shared = Arc::new(Shared {
             path: path.to_owned(),
             memory: RwLock::default(),
-            readers: Readers::new(path),
+            readers: Readers::new(path, tables::open_reader),
             committed: watch::Sender::new(0),
             moved: broadcast::Sender::new(MOVED),
             handed_over: broadcast::Sender::new(MOVED),

@@ -6,59 +6,16 @@ use super::{
     BookRow, JournalEntry, ReadingQuery, Readings, Shared,
     books::{self, day_number},
     row::{self, number, owner, week},
-    tables::{self, fault},
+    tables::fault,
 };
 use crate::StoreError;
 use jiff::civil::Date;
-use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, OptionalExtension, params};
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::sync::Arc;
 use vitals::{DeviceKey, Entry, Held, PatientId, Reading, ReadingId};
 
-/// Reader connections; more than the cores of the smallest box gains nothing.
-const READERS: usize = 4;
 /// More than the readings of one message (contract: 200), so that a page always ends between two messages.
 const MESSAGE: usize = 256;
-
-/// A few read-only connections, opened when first needed.
-pub(super) struct Readers {
-    path: PathBuf,
-    idle: Mutex<(Vec<Connection>, usize)>,
-    returned: Condvar,
-}
-
-impl Readers {
-    pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), idle: Mutex::new((Vec::new(), 0)), returned: Condvar::new() }
-    }
-
-    fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let connection = self.take()?;
-        let result = work(&connection);
-        self.idle.lock().0.push(connection);
-        self.returned.notify_one();
-        result
-    }
-
-    fn take(&self) -> Result<Connection, StoreError> {
-        let mut idle = self.idle.lock();
-        loop {
-            if let Some(connection) = idle.0.pop() {
-                return Ok(connection);
-            }
-            if idle.1 < READERS {
-                idle.1 += 1;
-                break;
-            }
-            self.returned.wait(&mut idle);
-        }
-        drop(idle);
-        tables::open_reader(&self.path).inspect_err(|_| self.idle.lock().1 -= 1)
-    }
-}
 
 impl Readings {
     async fn ask<T: Send + 'static>(

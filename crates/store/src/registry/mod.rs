@@ -21,13 +21,12 @@ pub(crate) mod roster;
 mod schema;
 pub(crate) mod sessions;
 
-use crate::StoreError;
+use crate::{StoreError, readers::Readers};
 use directory::Directory;
-use parking_lot::{Condvar, Mutex};
 use runtime::Drain;
 use rusqlite::Connection;
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, mpsc},
     thread,
 };
@@ -39,8 +38,6 @@ const WRITE_QUEUE: usize = 1024;
 const GROUP: usize = 256;
 /// Pages of write-ahead log (4 KiB each) at which it is copied into the file.
 const CHECKPOINT_PAGES: i64 = 2000;
-/// Reader connections; more than the cores of the smallest box gains nothing.
-const READERS: usize = 4;
 
 /// What the writer thread is asked to do.
 enum Job {
@@ -72,12 +69,6 @@ impl std::fmt::Debug for Registry {
     }
 }
 
-struct Readers {
-    path: PathBuf,
-    idle: Mutex<(Vec<Connection>, usize)>,
-    returned: Condvar,
-}
-
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     let c = Connection::open(path)?;
     c.execute_batch(
@@ -102,7 +93,7 @@ impl Registry {
             .name("registry".into())
             .spawn(move || write_loop(&connection, &jobs, &drain))
             .map_err(|e| StoreError::Database { what: "registry thread", reason: e.to_string() })?;
-        let readers = Readers { path: path.to_owned(), idle: Mutex::new((Vec::new(), 0)), returned: Condvar::new() };
+        let readers = Readers::new(path, open_reader);
         Ok(Self {
             writer,
             readers: Arc::new(readers),
@@ -208,10 +199,7 @@ impl Registry {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let connection = self.readers.take()?;
-        let result = work(&connection);
-        self.readers.give(connection);
-        result
+        self.readers.with(work)
     }
 }
 
@@ -302,32 +290,8 @@ fn checkpoint(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-impl Readers {
-    fn take(&self) -> Result<Connection, StoreError> {
-        let mut idle = self.idle.lock();
-        loop {
-            if let Some(connection) = idle.0.pop() {
-                return Ok(connection);
-            }
-            if idle.1 < READERS {
-                idle.1 += 1;
-                break;
-            }
-            self.returned.wait(&mut idle);
-        }
-        drop(idle);
-        let opened = connect(&self.path).and_then(|c| {
-            c.execute_batch("PRAGMA query_only=ON")?;
-            Ok(c)
-        });
-        if opened.is_err() {
-            self.idle.lock().1 -= 1;
-        }
-        opened
-    }
-
-    fn give(&self, connection: Connection) {
-        self.idle.lock().0.push(connection);
-        self.returned.notify_one();
-    }
+fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let connection = connect(path)?;
+    connection.execute_batch("PRAGMA query_only=ON")?;
+    Ok(connection)
 }
