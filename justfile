@@ -21,6 +21,17 @@ bench:
     cargo build --release --workspace
     ./benches/spine
 
+# What a connection costs and how fast meters come in
+bench-edge:
+    cargo build --release --workspace
+    cargo build --release -p broker --example crowd
+    ./benches/edge
+
+# A million bent messages through the listener
+fuzz SEED="1" INPUTS="1000000":
+    cargo build --release --workspace
+    .venv/bin/python tests/fuzz/edge.py --seed {{SEED}} --inputs {{INPUTS}}
+
 # Kill the release binary 200 times, cut its power 1,000 times, break its disk; compare the clients' lists with the store
 crash SEED="1":
     cargo build --release --workspace

@@ -1,0 +1,138 @@
+"""Valid messages of every kind that a meter, phone, gateway or kiosk may send; what the fuzzer bends.
+
+Words and numbers that must never be seen in a log stand here as CANARIES.
+"""
+import base64
+import json
+import struct
+
+from meter import connect_packet, length, publish_packet, text
+
+# Numbers that nothing else has, in every unit; a note, a session token, a name.
+CANARIES = [b"137.4417", b"18.2719", b"6.43219", b"116.0733", b"CanaryNote", b"CanarySessionToken0001", b"Canary Family"]
+
+
+def sfloat(value, exponent=0):
+    return struct.pack("<H", (exponent & 15) << 12 | value & 0xFFF)
+
+
+def date(year, month=3, day=2, hour=7, minute=12, second=9):
+    return struct.pack("<H5B", year, month, day, hour, minute, second)
+
+
+def gatt(n):
+    """(uuid, octets) of valid frames; `n` varies the sequence number and the time."""
+    when, seq = date(2025, 1 + n % 12, 1 + n // 12 % 28, n % 24, n % 60), struct.pack("<H", n & 0xFFFF)
+    return [
+        ("2a35", b"\x1e" + sfloat(138) + sfloat(88) + sfloat(104) + when + sfloat(62) + b"\x01" + b"\x04\x00"),
+        ("2a35", b"\x00" + sfloat(121) + sfloat(79) + sfloat(0x7FF)),
+        ("2a35", b"\x03" + sfloat(184, -1) + sfloat(117, -1) + sfloat(140, -1) + when),
+        ("2a18", b"\x1b" + seq + when + struct.pack("<h", 30) + sfloat(112, -5) + b"\x11" + b"\x00\x00"),
+        ("2a18", b"\x06" + seq + when + sfloat(62, -4) + b"\x12"),
+        ("2a18", b"\x0a" + seq + when + sfloat(50, -5) + b"\x1a" + b"\x20\x00"),
+        ("2a34", b"\x02" + seq + b"\x03"),
+        ("2a34", b"\xdf" + seq + b"\x00" + b"\x01" + sfloat(50, -3) + b"\x01" + b"\x51" + b"\x3c\x00\x32" + b"\x02" + sfloat(5, -6) + sfloat(65, -1)),
+        ("2aa7", b"\x06\x00" + sfloat(112) + struct.pack("<H", n & 0xFFFF)),
+        ("2aa7", (b"\x0d\xe3" + sfloat(98) + struct.pack("<H", n & 0xFFFF) + b"\x00\x00\x00" + sfloat(5, -1) + sfloat(90)) * 2),
+        ("2b34", b"\x1e" + sfloat(131) + sfloat(84) + sfloat(97) + struct.pack("<I", 1_800_000 + n) + sfloat(71) + b"\x02" + b"\x00\x00"),
+    ]
+
+
+def readings(n, device=None):
+    """Reading messages (section 3 of the device protocol)."""
+    day, hour = 1 + n % 28, n % 24
+    wall = f"2025-{1 + n // 28 % 12:02}-{day:02}T{hour:02}:{n % 60:02}:00"
+    own = {"device": device} if device else {}
+    pressure = {**own, "seq": n, "kind": "blood_pressure", "time": wall + "+08:00", "systolic": 137.4417, "diastolic": 88, "map": 104, "pulse": 62, "unit": "mmHg",
+                "status": ["irregular_pulse"], "userSlot": 1}
+    glucose = {**own, "seq": n + 1, "kind": "blood_glucose", "time": wall, "glucose": 6.43219, "unit": "mmol/L", "meal": "fasting", "specimen": "capillary"}
+    return [
+        {"v": 1, "msgId": f"m-{n}", "readings": [pressure]},
+        {"v": 1, "msgId": f"m-{n}", "clock": {"device": wall, "reference": wall + "+08:00"}, "historical": True, "readings": [pressure, glucose]},
+        {"v": 1, "readings": [{**pressure, "systolic": 18.2719, "diastolic": 11.2, "unit": "kPa", "symptoms": ["dizzy"], "medicationTaken": True, "note": "CanaryNote"}]},
+        {"v": 1, "readings": [{**glucose, "glucose": 116.0733, "unit": "mg/dL", "mealName": "dinner", "meal": "after_meal"}, {**glucose, "seq": n + 2, "glucose": "HI"}]},
+        {"v": 1, "readings": [{**glucose, "status": ["control_solution", "temperature_high"], "session": "CanarySessionToken0001"}]},
+        {"v": 1, "readings": [{**pressure, "raw": {"char": "2a35", "hex": gatt(n)[0][1].hex()}, "systolic": 138, "unknown": {"deep": [1, [2, {"x": None}]]}}]},
+        {"v": 1, "readings": [{**pressure, "seq": n + k} for k in range(8)]},
+    ]
+
+
+def fhir(n):
+    """An Observation of blood pressure, one of glucose, a Bundle of both."""
+    when = f"2025-{1 + n // 28 % 12:02}-{1 + n % 28:02}T07:{n % 60:02}:00+08:00"
+
+    def quantity(value, unit, code):
+        return {"value": value, "unit": unit, "system": "http://unitsofmeasure.org", "code": code}
+
+    def concept(code):
+        return {"coding": [{"system": "http://loinc.org", "code": code}]}
+    pressure = {"resourceType": "Observation", "status": "final", "identifier": [{"value": f"bp-{n}"}], "effectiveDateTime": when, "code": concept("85354-9"),
+                "component": [{"code": concept("8480-6"), "valueQuantity": quantity(137.4417, "mmHg", "mm[Hg]")}, {"code": concept("8462-4"), "valueQuantity": quantity(88, "mmHg", "mm[Hg]")},
+                              {"code": concept("8867-4"), "valueQuantity": quantity(62, "/min", "/min")}],
+                "note": [{"text": "CanaryNote"}], "subject": {"display": "Canary Family"}}
+    glucose = {"resourceType": "Observation", "status": "final", "effectiveDateTime": when, "code": concept("15074-8"), "valueQuantity": quantity(6.43219, "mmol/L", "mmol/L")}
+    return [pressure, glucose, {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": pressure}, {"resource": glucose}]}]
+
+
+def vendor(n):
+    """(profile, payload): the forms that adapters read, and one that nobody knows."""
+    at = 1_740_000_000 + n * 60
+    return [
+        ("thingsboard", {"ts": at * 1000, "values": {"systolic": 137.4417, "diastolic": 88, "pulse": 62}}),
+        ("thingsboard", [{"ts": at * 1000, "values": {"glucose": 6.43219}}, {"ts": at * 1000 + 1, "values": {"systolic": 121, "diastolic": 79}}]),
+        ("nobody-knows", {"HP": 138, "LP": 88, "HR": 62}),
+    ]
+
+
+def packets(device, n, version):
+    """What a client may say once it is in: packets by name."""
+    five = version == 5
+    none = b"\0" if five else b""
+    topic = f"hb/v1/devices/{device}"
+    props = lambda b: length(len(b)) + b if five else b""
+    body = json.dumps(readings(n)[n % 7]).encode()
+    laden = text(topic + "/readings") + struct.pack(">H", 1 + n % 65535) + props(b"\x01\x01\x02\0\0\0\x09\x08\0\x01r\x09\0\x01c\x23\0\x01\x26\0\x01k\0\x01v") + body
+    packet = lambda first, b: bytes([first]) + length(len(b)) + b
+    pid = struct.pack(">H", 1 + n % 65535)
+    return {
+        "publish": publish_packet(topic + "/readings", body, 1 + n % 65535, version, n % 2 == 0),
+        "publish_properties": packet(0x32, laden),
+        "publish_qos0": packet(0x30, text(topic + "/status") + none + b"on"),
+        "subscribe": packet(0x82, pid + none + text(topic + "/receipts") + b"\x01" + text(topic + "/+") + b"\x00"),
+        "subscribe_properties": packet(0x82, pid + props(b"\x26\0\x01k\0\x01v") + text(topic + "/#") + (b"\x2d" if five else b"\x01")),
+        "unsubscribe": packet(0xA2, pid + none + text(topic + "/receipts")),
+        "puback": packet(0x40, pid),
+        "puback_reason": packet(0x40, pid + (b"\x00\x00" if five else b"")),
+        "ping": b"\xc0\0",
+        "disconnect": packet(0xE0, b"\x00\x05\x11\0\0\0\x09" if five else b""),
+    }
+
+
+def connects(device, secret, version):
+    """CONNECTs of every shape: plain, persistent with a will, with all properties."""
+    five = version == 5
+    plain = connect_packet(device, secret, version)
+    props = b"\x11\0\0\0\x3c\x21\0\x05\x27\0\0\x10\0\x22\0\x05\x19\x01\x17\x01\x26\0\x01k\0\x01v"
+    will = b"\x05\x18\0\0\0\x01" if five else b""
+    body = (text("MQTT") + bytes([version, 0xC4]) + struct.pack(">H", 60) + (length(len(props)) + props if five else b"") + text(device)
+            + will + text(f"hb/v1/devices/{device}/status") + text("gone") + text(device) + text(secret))
+    return [plain, b"\x10" + length(len(body)) + body]
+
+
+def websocket_opening():
+    key = base64.b64encode(bytes(range(16))).decode()
+    return (f"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n").encode()
+
+
+def frame(payload, opcode=2, mask=b"\x09\x08\x07\x06"):
+    """A masked WebSocket frame."""
+    size = len(payload)
+    head = bytes([0x80 | opcode]) + (bytes([0x80 | size]) if size < 126 else b"\xfe" + struct.pack(">H", size))
+    return head + mask + bytes(b ^ mask[i & 3] for i, b in enumerate(payload))
+
+
+def hello(n):
+    """A birth message."""
+    return {"model": "Canary Family", "firmware": "1.2", "battery": 80, "lastSeq": n,
+            "clock": {"device": "2026-03-01T07:12:09", "reference": "2026-03-01T07:10:02+08:00"}}
