@@ -57,11 +57,22 @@ pub(crate) struct Hello<'a> {
     pub(crate) keep_alive: u16,
     pub(crate) properties: &'a [u8],
     pub(crate) will: Option<(&'a str, &'a [u8])>,
+    pub(crate) will_properties: &'a [u8],
 }
 
 pub(crate) fn hello(id: &str) -> Hello<'_> {
     let user = Some(id);
-    Hello { id, user, password: Some(PASSWORD), level: 4, clean: true, keep_alive: 60, properties: b"", will: None }
+    Hello {
+        id,
+        user,
+        password: Some(PASSWORD),
+        level: 4,
+        clean: true,
+        keep_alive: 60,
+        properties: b"",
+        will: None,
+        will_properties: b"",
+    }
 }
 
 pub(crate) fn hello5(id: &str) -> Hello<'_> {
@@ -82,7 +93,7 @@ impl Hello<'_> {
         b.extend(five(self.properties));
         b.extend(text(self.id));
         if let Some((topic, payload)) = self.will {
-            b.extend(five(b""));
+            b.extend(five(self.will_properties));
             b.extend(text(topic));
             b.extend(text(std::str::from_utf8(payload).unwrap()));
         }
@@ -111,17 +122,77 @@ pub(crate) fn publish_with(level: u8, topic: &str, pid: u16, payload: &[u8], pro
 }
 
 pub(crate) fn subscribe(level: u8, pid: u16, filters: &[&str]) -> Vec<u8> {
+    let at_qos_1: Vec<(&str, u8)> = filters.iter().map(|f| (*f, 1)).collect();
+    subscribe_with(level, pid, &at_qos_1, b"")
+}
+
+/// Filters with their options (the QoS, in 3.1.1).
+pub(crate) fn subscribe_with(level: u8, pid: u16, filters: &[(&str, u8)], properties: &[u8]) -> Vec<u8> {
     let mut b = pid.to_be_bytes().to_vec();
-    b.extend((level == 5).then_some(0));
-    for filter in filters {
+    if level == 5 {
+        b.extend(length(properties.len()));
+        b.extend(properties);
+    }
+    for (filter, options) in filters {
         b.extend(text(filter));
-        b.push(1);
+        b.push(*options);
     }
     packet(0x82, &b)
 }
 
+pub(crate) fn unsubscribe(level: u8, pid: u16, filter: &str) -> Vec<u8> {
+    let none: &[u8] = if level == 5 { &[0] } else { &[] };
+    packet(0xA2, &[&pid.to_be_bytes()[..], none, &text(filter)].concat())
+}
+
 pub(crate) fn readings(id: &str) -> String {
     format!("hb/v1/devices/{id}/readings")
+}
+
+pub(crate) fn receipts(id: &str) -> String {
+    format!("hb/v1/devices/{id}/receipts")
+}
+
+pub(crate) fn commands(id: &str) -> String {
+    format!("hb/v1/devices/{id}/commands")
+}
+
+/// A message that came down, taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Heard {
+    pub(crate) dup: bool,
+    pub(crate) qos: u8,
+    /// 0 at QoS 0.
+    pub(crate) pid: u16,
+    pub(crate) topic: String,
+    pub(crate) properties: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Heard {
+    pub(crate) fn ack(&self) -> Vec<u8> {
+        packet(0x40, &self.pid.to_be_bytes())
+    }
+}
+
+/// A PUBLISH that the gate sent. Its properties are shorter than 128 bytes.
+pub(crate) fn heard(got: Got, level: u8) -> Heard {
+    let Packet(first, body) = got else { panic!("{got:x?} instead of a message") };
+    assert_eq!(first >> 4, 3, "not a PUBLISH: {first:#x} {body:x?}");
+    let (dup, qos) = (first & 8 != 0, first >> 1 & 3);
+    let topic_ends = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
+    let topic = String::from_utf8(body[2..topic_ends].to_vec()).unwrap();
+    let (pid, mut at) = match qos {
+        0 => (0, topic_ends),
+        _ => (u16::from_be_bytes([body[topic_ends], body[topic_ends + 1]]), topic_ends + 2),
+    };
+    let mut properties = Vec::new();
+    if level == 5 {
+        let n = usize::from(body[at]);
+        properties = body[at + 1..=at + n].to_vec();
+        at += 1 + n;
+    }
+    Heard { dup, qos, pid, topic, properties, payload: body[at..].to_vec() }
 }
 
 pub(crate) fn puback(pid: u16) -> Got {
@@ -170,6 +241,11 @@ impl Client {
 
     pub(crate) async fn hear(&mut self) -> Got {
         self.hear_within(Duration::from_secs(10)).await
+    }
+
+    /// A message comes down.
+    pub(crate) async fn message(&mut self, level: u8) -> Heard {
+        heard(self.hear().await, level)
     }
 
     /// Nothing comes for a moment.

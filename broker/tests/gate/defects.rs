@@ -1,5 +1,5 @@
-//! Inputs that are known to have killed or wedged MQTT brokers, D1 to D12 (D8, D10 and D2's full house are told in
-//! `down.rs`, `doors.rs` and `entry.rs`); here each leaves a neighbour and the router unharmed.
+//! Inputs that are known to have killed or wedged MQTT brokers, D1 to D12, a test each (D10 is in `doors.rs`, where
+//! certificates are); each leaves a neighbour and the router unharmed.
 
 use crate::{client::*, undisturbed, world::*};
 use std::time::Duration;
@@ -17,29 +17,121 @@ async fn d1_a_topic_that_begins_outside_ascii() {
 }
 
 #[tokio::test]
-async fn d2_client_ids_with_special_characters_again_and_again() {
-    let w = World::new().await;
+async fn d2_client_ids_that_were_refused_come_again_and_again() {
+    let mut config = config();
+    config.limits.connections = 3;
+    let w = World::with(config).await;
+    w.device("d").await;
+    w.device("e").await;
     undisturbed(&w, async || {
         for id in ["+", "#", "$d", "a/b", "+", "#", "$d", "a/b"] {
-            assert_eq!(Client::open(&w).await.ask(&hello(id).bytes()).await, Packet(0x20, vec![0, 5]), "{id}");
+            let mut c = Client::open(&w).await;
+            assert_eq!((c.ask(&hello(id).bytes()).await, c.hear().await), (Packet(0x20, vec![0, 5]), Closed), "{id}");
+        }
+        while w.gate.connections() > 1 {
+            tokio::task::yield_now().await; // the last of them is on its way out
+        }
+        let (mut d, e) = (Client::enter(&w, "d").await, Client::enter(&w, "e").await);
+        for _ in 0..5 {
+            assert_eq!(Client::open(&w).await.ask(&hello("d").bytes()).await, Closed, "the house is full");
+        }
+        d.ping().await;
+        drop(e);
+        while w.gate.connections() > 2 {
+            tokio::task::yield_now().await;
+        }
+        Client::enter(&w, "d").await.ping().await;
+    })
+    .await;
+}
+
+/// Says hello with a session that is kept.
+async fn returning(w: &World) -> (Client, bool) {
+    let (c, connack) = Client::login(w, &Hello { clean: false, ..hello("d") }).await;
+    (c, connack[0] == 1)
+}
+
+const GROUP: &str = "$share/g/hb/v1/devices/d/receipts";
+
+#[tokio::test]
+async fn d3_the_only_reader_is_lost_with_messages_unacknowledged() {
+    let w = World::new().await;
+    w.device("d").await;
+    undisturbed(&w, async || {
+        let mut c = returning(&w).await.0;
+        let Packet(0x90, suback) = c.ask(&subscribe(4, 1, &[GROUP, &receipts("d")])).await else { panic!("no SUBACK") };
+        assert_eq!(suback[2..], [0x80, 1], "there are no groups");
+        for pid in 1..=5 {
+            c.say(&publish(4, &readings("d"), pid, &[b'0' + u8::try_from(pid).unwrap()])).await;
+            assert_eq!(c.hear().await, puback(pid));
+            c.message(4).await;
+        }
+        drop(c);
+        for _ in 0..3 {
+            let (mut back, present) = returning(&w).await;
+            assert!(present);
+            for n in b'1'..=b'5' {
+                assert_eq!(back.message(4).await.payload.last(), Some(&n), "all of them, in order");
+            }
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn d3_to_d5_there_are_no_shared_subscriptions() {
+async fn d4_two_filters_under_one_name_lose_nothing() {
+    let w = World::new().await;
+    let d = w.device("d").await;
+    undisturbed(&w, async || {
+        let mut c = returning(&w).await.0;
+        let filters = [GROUP, "$share/g/hb/v1/devices/d/commands", &receipts("d"), &commands("d")];
+        assert_eq!(c.ask(&subscribe(4, 1, &filters)).await, Packet(0x90, vec![0, 1, 0x80, 0x80, 1, 1]));
+        let mut told = Vec::new();
+        for pid in 1..=6 {
+            let queued = crate::conformance::command(&format!("c{pid}"), &d, 5_000);
+            w.store.queue_command(queued).await.unwrap();
+            c.say(&publish(4, &readings("d"), pid, &[b'0' + u8::try_from(pid).unwrap()])).await;
+            let mut of_this = 0;
+            while of_this < 2 {
+                if let got @ Packet(0x30..=0x3F, _) = c.hear().await {
+                    let message = heard(got, 4);
+                    c.say(&message.ack()).await;
+                    told.push(message.topic);
+                    of_this += 1;
+                }
+            }
+        }
+        let of = |topic: String| told.iter().filter(|t| **t == topic).count();
+        assert_eq!((of(receipts("d")), of(commands("d"))), (6, 6));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn d5_a_reader_that_died_returns_and_unsubscribes() {
     let w = World::new().await;
     w.device("d").await;
     undisturbed(&w, async || {
-        let hello = Hello { clean: false, ..hello("d") };
-        for _ in 0..3 {
-            let mut c = Client::login(&w, &hello).await.0;
-            let filters =
-                ["$share/g/hb/v1/devices/d/receipts", "$share/g/hb/v1/devices/d/commands", "$share//x", "$share"];
-            assert_eq!(c.ask(&subscribe(4, 1, &filters)).await, Packet(0x90, vec![0, 1, 0x80, 0x80, 0x80, 0x80]));
-            c.say(&publish(4, &readings("d"), 1, b"unacknowledged")).await;
+        let mut c = returning(&w).await.0;
+        c.ask(&subscribe(4, 1, &[&receipts("d")])).await;
+        for pid in 1..=10 {
+            c.say(&publish(4, &readings("d"), pid, b"x")).await;
+            assert_eq!(c.hear().await, puback(pid));
+            c.message(4).await;
         }
+        drop(c);
+        let mut back = returning(&w).await.0;
+        for n in 1..=10 {
+            let message = back.message(4).await;
+            assert!(message.dup, "message {n}");
+            back.say(&message.ack()).await;
+        }
+        assert_eq!(back.ask(&unsubscribe(4, 2, &receipts("d"))).await, Packet(0xB0, vec![0, 2]));
+        assert_eq!(back.ask(&publish(4, &readings("d"), 3, b"unheard")).await, puback(3));
+        assert!(back.is_silent().await);
+        back.ask(&subscribe(4, 4, &[&receipts("d")])).await;
+        assert_eq!(back.ask(&publish(4, &readings("d"), 5, b"heard")).await, puback(5));
+        assert_eq!(back.message(4).await.payload, b"receipt for heard");
     })
     .await;
 }
@@ -76,6 +168,27 @@ async fn d7_an_old_connection_that_fails_late_does_not_take_its_successor_with_i
             new.ping().await;
             assert!(new.is_silent().await);
             new.ping().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn d8_a_publish_full_of_properties_reaches_a_3_1_1_subscription() {
+    let w = World::new().await;
+    w.device("d").await;
+    undisturbed(&w, async || {
+        let mut c = returning(&w).await.0;
+        c.ask(&subscribe(4, 1, &[&receipts("d")])).await;
+        drop(c);
+        let properties = b"\x01\x01\x02\0\0\0\x09\x03\0\x01t\x08\0\x01r\x09\0\x01c\x26\0\x01k\0\x01v";
+        let kept = Hello { clean: false, properties: b"\x11\0\0\0\x3c", ..hello5("d") };
+        let mut five = Client::login(&w, &kept).await.0;
+        five.say(&publish_with(5, &readings("d"), 1, b"x", properties)).await;
+        assert_eq!(five.hear().await, puback(1));
+        drop(five);
+        for _ in 0..2 {
+            assert_eq!(returning(&w).await.0.message(4).await.payload, b"receipt for x");
         }
     })
     .await;

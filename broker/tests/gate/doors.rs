@@ -1,6 +1,6 @@
 //! TLS, client certificates, WebSocket, and what a silent caller on them costs.
 
-use crate::{client::*, world::*};
+use crate::{client::*, undisturbed, world::*};
 use base64::Engine;
 use broker::{Config, Tls};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
@@ -138,15 +138,20 @@ async fn d10_silent_callers_on_secure_doors_delay_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let (w, authority) = secure(folder.path()).await;
     w.device("d").await;
-    let at = w.gate.addresses();
-    let mut held = Vec::new();
-    for door in [at.mqtts, at.ws, at.wss, at.mqtt].into_iter().flatten().cycle().take(40) {
-        held.push(TcpStream::connect(door).await.unwrap());
-    }
-    let begun = Instant::now();
-    let mut c = Client::over(authority.connect(at.mqtts.unwrap(), None).await);
-    assert_eq!(c.ask(&hello("d").bytes()).await, Packet(0x20, vec![0, 0]));
-    assert!(begun.elapsed() < Duration::from_secs(2), "took {:?}", begun.elapsed());
+    undisturbed(&w, async || {
+        let at = w.gate.addresses();
+        let mut held = Vec::new();
+        for door in [at.mqtts, at.ws, at.wss, at.mqtt].into_iter().flatten().cycle().take(40) {
+            held.push(TcpStream::connect(door).await.unwrap());
+        }
+        for _ in 0..3 {
+            let begun = Instant::now();
+            let mut c = Client::over(authority.connect(at.mqtts.unwrap(), None).await);
+            assert_eq!(c.ask(&hello("d").bytes()).await, Packet(0x20, vec![0, 0]));
+            assert!(begun.elapsed() < Duration::from_secs(2), "took {:?}", begun.elapsed());
+        }
+    })
+    .await;
 }
 
 /// The client's half of RFC 6455: opens, then wraps what is said and unwraps what is heard.

@@ -4,11 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod client;
+mod conformance;
+mod conformance5;
 mod defects;
 mod doors;
 mod down;
 mod entry;
 mod load;
+mod named;
 mod sessions;
 mod uplink;
 mod world;

@@ -7,10 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-fn receipts(id: &str) -> String {
-    format!("hb/v1/devices/{id}/receipts")
-}
-
 #[tokio::test]
 async fn the_second_connection_of_a_device_takes_over_and_nobody_else_can() {
     let w = World::new().await;
