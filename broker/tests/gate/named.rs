@@ -34,8 +34,7 @@ fn between(text: &str, mark: char) -> impl Iterator<Item = &str> {
 fn is_a_test(name: &str) -> bool {
     let Some((module, function)) = name.split_once("::") else { return false };
     let file = root().join("broker/tests/gate").join(module).with_extension("rs");
-    fs::read_to_string(file)
-        .is_ok_and(|text| text.contains(&format!("#[tokio::test]\nasync fn {function}()")))
+    fs::read_to_string(file).is_ok_and(|text| text.contains(&format!("#[tokio::test]\nasync fn {function}()")))
 }
 
 #[test]
