@@ -1,5 +1,6 @@
 //! One client: as much MQTT 3.1.1 as a meter speaks, over TCP or TLS.
 
+use runtime::Clock;
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
@@ -10,6 +11,7 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_rustls::TlsConnector;
+use vitals::Zone;
 
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
@@ -100,7 +102,7 @@ impl Client {
         let payload = format!(
             "{{\"v\":1,\"readings\":[{{\"seq\":{seq},\"kind\":\"blood_pressure\",\"time\":\"{}\",\"systolic\":{},\
              \"diastolic\":{},\"pulse\":62,\"unit\":\"mmHg\"}}]}}",
-            crate::figures::utc_now(),
+            Clock::wall().to_rfc3339(&Zone::default()),
             110 + seq % 20,
             70 + seq % 10
         );
