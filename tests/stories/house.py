@@ -81,15 +81,19 @@ class Sink:
 class Meter:
     """A paho client that hears its receipts."""
 
-    def __init__(self, house, device, secret, version=mqtt.MQTTv5):
+    def __init__(self, house, device, secret, version=mqtt.MQTTv5, door="mqtt", certificates=None):
+        """`certificates`: (authority, certificate, key), files of a device that has no secret or does not use it."""
         self.device, self.receipts, self.commands = device, [], []
         ready = threading.Event()
         self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=device, protocol=version)
-        self.client.username_pw_set(device, secret)
+        if secret:
+            self.client.username_pw_set(device, secret)
+        if certificates:
+            self.client.tls_set(*certificates)
         self.client.on_message = lambda _c, _u, m: (self.receipts if m.topic.endswith("receipts") else self.commands).append(json.loads(m.payload))
         self.client.on_connect = lambda c, *_: c.subscribe(f"hb/v1/devices/{device}/#", qos=1)
         self.client.on_subscribe = lambda *_: ready.set()
-        host, port = house.addresses["mqtt"].rsplit(":", 1)
+        host, port = house.addresses[door].rsplit(":", 1)
         self.client.connect(host, int(port))
         self.client.loop_start()
         assert ready.wait(10), f"{device} was not let in"
@@ -114,13 +118,14 @@ def pressure(seq, at, systolic, diastolic, **more):
 class House:
     """`hearthbeat run` with a station, a team (gp, manager) and desks."""
 
-    def __init__(self, folder=None, clock=MONDAY, config="", prepare=True):
+    def __init__(self, folder=None, clock=MONDAY, config="", prepare=True, doors=""):
+        """`config` and `doors`: lines of the configuration, the latter of its `[broker]`."""
         self.folder = folder or tempfile.mkdtemp(prefix="hearthbeat-story-")
         self.data = os.path.join(self.folder, "data")
         self.sink, self.clock, self.meters, self.process, self.token = Sink(), clock, [], None, None
         self.config = os.path.join(self.folder, "hearthbeat.toml")
         with open(self.config, "w") as f:
-            f.write('[broker]\nmqtt = "127.0.0.1:0"\n[api]\naddress = "127.0.0.1:0"\n'
+            f.write(f'[broker]\nmqtt = "127.0.0.1:0"\n{doors}[api]\naddress = "127.0.0.1:0"\n'
                     f'[alerts.channels.sink]\nkind = "webhook"\nurl = "{self.sink.url}"\nsecret = "{SECRET}"\n{config}')
         self.log = open(os.path.join(self.folder, "log"), "ab")
         if prepare:
@@ -169,9 +174,9 @@ class House:
             self.ask("POST", f"/api/v1/devices/{device['id']}/bindings", {"patientId": patient, "from": "2020-01-01T00:00:00+08:00"})
         return patient, self.meter(device["id"], device["secret"])
 
-    def meter(self, device, secret, version=mqtt.MQTTv5):
+    def meter(self, device, secret, version=mqtt.MQTTv5, **more):
         self.secrets = {**getattr(self, "secrets", {}), device: secret}
-        self.meters.append(Meter(self, device, secret, version))
+        self.meters.append(Meter(self, device, secret, version, **more))
         return self.meters[-1]
 
     def call(self, method, path, body=None, who=None, headers=None):
