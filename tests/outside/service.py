@@ -132,6 +132,17 @@ secret = "{SECRET}"
         self.token = None
         return self
 
+    def processor_seconds(self):
+        """User and system time of the process so far."""
+        with open(f"/proc/{self.process.pid}/stat") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory_kb(self, line):
+        """A line of the process's status, such as VmHWM or RssAnon."""
+        with open(f"/proc/{self.process.pid}/status") as f:
+            return next((int(text.split()[1]) for text in f if text.startswith(line + ":")), 0)
+
     def tail(self, n=800):
         with open(os.path.join(self.folder, "log"), "rb") as f:
             return f.read()[-n:].decode(errors="replace")
