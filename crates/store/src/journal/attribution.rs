@@ -4,8 +4,9 @@
 
 use super::{
     Readings,
+    packed,
     query::merged_reading,
-    row::{self, Row, owner, series_key},
+    row::{Row, owner, series_key},
     tables::{self, fault},
     writer::Writer,
 };
@@ -106,14 +107,14 @@ impl Writer {
         let mut all: Vec<Arc<Reading>> = Vec::new();
         let mut statement = self
             .connection
-            .prepare_cached("SELECT b FROM series WHERE wk = ?1 AND owner = ?2 AND id < ?3")
+            .prepare_cached("SELECT owner, measured, id, b FROM series WHERE wk = ?1 AND owner = ?2 AND id < ?3")
             .map_err(fault)?;
         for wk in &memory.weeks {
             for owner in &owners {
                 let bounds = params![wk, owner, i64::try_from(first).unwrap_or(i64::MAX)];
                 let mut rows = statement.query(bounds).map_err(fault)?;
                 while let Some(r) = rows.next().map_err(fault)? {
-                    let reading: Reading = row::decode(r.get_ref(0).map_err(fault)?.as_blob().unwrap_or_default())?;
+                    let reading = packed::reading(r, 0)?;
                     if reading.device == device {
                         all.push(Arc::new(reading));
                     }

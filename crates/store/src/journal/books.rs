@@ -5,10 +5,7 @@
 use super::{BookRow, tables::fault};
 use crate::StoreError;
 use rusqlite::{Connection, params};
-use std::{
-    collections::BTreeMap,
-    ops::{AddAssign, Bound},
-};
+use std::{collections::BTreeMap, ops::AddAssign};
 use vitals::DeviceKey;
 
 /// By (day as 20260301, device).
@@ -83,8 +80,8 @@ pub(super) fn merged(c: &Connection, day: i32, device: Option<DeviceKey>) -> Res
 
 /// What of `books` is not yet merged, given the last key that was.
 pub(super) fn after(books: &mut Books, merged: Option<(i32, DeviceKey)>) {
-    if let Some(last) = merged {
-        let rest = books.range((Bound::Excluded(last), Bound::Unbounded)).map(|(k, v)| (*k, *v)).collect();
-        *books = rest;
+    // One by one from the front: a split would count the whole rest at every step of a merge.
+    while let Some(first) = books.first_entry().filter(|first| merged.is_some_and(|last| *first.key() <= last)) {
+        first.remove();
     }
 }

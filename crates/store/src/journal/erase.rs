@@ -9,6 +9,7 @@ use super::{
     books::{Books, Counts, day_number},
     desk::store_history,
     keeping::{self, Stretch},
+    packed,
     row::{self, owner},
     tables::fault,
     writer::Writer,
@@ -165,11 +166,11 @@ impl Writer {
 /// Every merged reading of a patient.
 fn readings_of(c: &Connection, patient: PatientId) -> Result<Vec<Reading>, StoreError> {
     let mut all = Vec::new();
-    let mut statement = c.prepare("SELECT b FROM series WHERE wk = ?1 AND owner = ?2").map_err(fault)?;
+    let mut statement = c.prepare("SELECT owner, measured, id, b FROM series WHERE wk = ?1 AND owner = ?2").map_err(fault)?;
     for wk in super::writer::weeks(c)? {
         let mut rows = statement.query(params![wk, owner(Some(patient), DeviceKey::new(0))]).map_err(fault)?;
         while let Some(r) = rows.next().map_err(fault)? {
-            all.push(row::decode(r.get_ref(0).map_err(fault)?.as_blob().unwrap_or_default())?);
+            all.push(packed::reading(r, 0)?);
         }
     }
     Ok(all)

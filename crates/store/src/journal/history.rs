@@ -3,6 +3,7 @@
 //! Pure. Recording is idempotent: the same reading recorded twice, or in another order, gives the same history.
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use vitals::{PatientId, Timestamp};
 
 /// Spans kept an epoch. Beyond it the lowest gap's upper side is forgotten: `stored_through` then stays lower than
@@ -30,7 +31,8 @@ pub struct Epoch {
     /// From 0.
     pub number: u32,
     /// Ascending, never touching, never empty once recorded.
-    pub spans: Vec<Span>,
+    #[serde(with = "few")]
+    pub spans: SmallVec<[Span; 1]>,
 }
 
 impl Epoch {
@@ -89,11 +91,14 @@ impl Epoch {
     }
 }
 
-/// Everything that placing a reading needs to know of its device.
+/// Everything that placing a reading needs to know of its device. One life, one span and one owner, as most have, lie in
+/// the value itself: a commit copies the history of every device that speaks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceHistory {
-    epochs: Vec<Epoch>,
-    owners: Vec<PatientId>,
+    #[serde(with = "few")]
+    epochs: SmallVec<[Epoch; 1]>,
+    #[serde(with = "few")]
+    owners: SmallVec<[PatientId; 1]>,
 }
 
 impl DeviceHistory {
@@ -121,7 +126,7 @@ impl DeviceHistory {
     pub fn record(&mut self, epoch: u32, seq: i64, at: Option<Timestamp>) {
         let i = self.epochs.partition_point(|e| e.number < epoch);
         if self.epochs.get(i).is_none_or(|e| e.number != epoch) {
-            self.epochs.insert(i, Epoch { number: epoch, spans: Vec::new() });
+            self.epochs.insert(i, Epoch { number: epoch, spans: SmallVec::new() });
         }
         self.epochs[i].record(seq, at);
         if self.epochs.len() > EPOCHS {
@@ -139,6 +144,22 @@ impl DeviceHistory {
     /// Forgets that a reading was ever given to `patient`.
     pub fn disowned_by(&mut self, patient: PatientId) {
         self.owners.retain(|owner| *owner != patient);
+    }
+}
+
+/// Written and read as any list.
+mod few {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use smallvec::SmallVec;
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(list: &SmallVec<[T; 1]>, s: S) -> Result<S::Ok, S::Error> {
+        list.as_slice().serialize(s)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        d: D,
+    ) -> Result<SmallVec<[T; 1]>, D::Error> {
+        Vec::deserialize(d).map(|list| list.into_iter().collect())
     }
 }
 

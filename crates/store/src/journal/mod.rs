@@ -9,12 +9,14 @@
 mod amend;
 mod attribution;
 mod books;
+mod checkpoint;
 mod desk;
 mod erase;
 mod history;
 mod keeping;
 mod memory;
 mod merge;
+mod packed;
 mod query;
 mod recount;
 mod retention;
@@ -55,6 +57,9 @@ use writer::{Finish, Job, Writer};
 
 /// Readings that may wait for their commit. Full: `submit` waits, so the broker reads its connections more slowly.
 const ROOM: usize = 16 * 1024;
+
+/// Of the commit thread, as `nice` counts: -20 is the highest, 0 is everybody's.
+const PRIORITY: i32 = -10;
 
 /// The readings side of the store. Cheap to clone; the commit thread ends when the last clone is dropped.
 #[derive(Clone)]
@@ -179,6 +184,13 @@ pub struct JournalHealth {
     pub unmerged: usize,
 }
 
+/// Lets the calling thread run as soon as its fsync is done, even while the processors are busy with reading sockets:
+/// everybody waits for it. Where the system does not allow that (no `CAP_SYS_NICE`), everybody waits a little longer.
+fn go_before_others() {
+    let allowed = rustix::process::setpriority_process(None, PRIORITY).is_ok();
+    tracing::debug!(allowed, "journal: a higher priority for the commit thread");
+}
+
 impl Readings {
     /// Opens the file, rebuilds memory from it and starts the commit thread. `concluded`: the position up to which the
     /// registry has conclusions; a journal that ends before it has lost readings, which is said.
@@ -204,7 +216,10 @@ impl Readings {
         let (jobs, queue) = mpsc::channel();
         thread::Builder::new()
             .name("journal".into())
-            .spawn(move || writer.run(&queue))
+            .spawn(move || {
+                go_before_others();
+                writer.run(&queue);
+            })
             .map_err(|e| StoreError::Database { what: "journal thread", reason: e.to_string() })?;
         Ok(Self { jobs, shared })
     }

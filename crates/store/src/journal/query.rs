@@ -3,14 +3,14 @@
 //! Memory is looked at before the tables: what leaves memory in between is in the tables already.
 
 use super::{
-    BookRow, JournalEntry, ReadingQuery, Readings, Shared,
+    BookRow, JournalEntry, ReadingQuery, Readings, Shared, packed,
     books::{self, day_number},
     row::{self, number, owner, week},
     tables::fault,
 };
 use crate::StoreError;
 use jiff::civil::Date;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use std::sync::Arc;
 use vitals::{DeviceKey, Entry, Held, PatientId, Reading, ReadingId};
 
@@ -130,7 +130,7 @@ impl Shared {
             self.readers.with(|c| {
                 let mut statement = c
                     .prepare_cached(
-                        "SELECT b FROM series WHERE wk = ?1 AND owner = ?2 AND (measured, id) >= (?3, ?4)
+                        "SELECT owner, measured, id, b FROM series WHERE wk = ?1 AND owner = ?2 AND (measured, id) >= (?3, ?4)
                          AND measured < ?5 ORDER BY measured, id",
                     )
                     .map_err(fault)?;
@@ -138,7 +138,7 @@ impl Shared {
                     let bounds = params![wk, owner, low.0.as_micros(), low.1.cast_signed(), q.to.as_micros()];
                     let mut rows = statement.query(bounds).map_err(fault)?;
                     while let Some(r) = rows.next().map_err(fault)? {
-                        let reading: Reading = row::decode(r.get_ref(0).map_err(fault)?.as_blob().unwrap_or_default())?;
+                        let reading = packed::reading(r, 0)?;
                         if wanted(&reading) {
                             found.push(Arc::new(reading));
                         }
@@ -171,14 +171,14 @@ impl Shared {
         self.readers.with(|c| {
             let mut statement = c
                 .prepare_cached(
-                    "SELECT b FROM series WHERE wk = ?1 AND owner = ?2 ORDER BY measured DESC, id DESC LIMIT 1",
+                    "SELECT owner, measured, id, b FROM series WHERE wk = ?1 AND owner = ?2
+                     ORDER BY measured DESC, id DESC LIMIT 1",
                 )
                 .map_err(fault)?;
             for wk in weeks {
-                let found: Option<Vec<u8>> =
-                    statement.query_row(params![wk, owner], |r| r.get(0)).optional().map_err(fault)?;
-                if let Some(body) = found {
-                    let reading: Reading = row::decode(&body)?;
+                let mut rows = statement.query(params![wk, owner]).map_err(fault)?;
+                if let Some(r) = rows.next().map_err(fault)? {
+                    let reading = packed::reading(r, 0)?;
                     if best.as_ref().is_none_or(|b| (b.measured_at, b.id) < (reading.measured_at, reading.id)) {
                         best = Some(Arc::new(reading));
                     }
@@ -303,20 +303,20 @@ fn from_memory(memory: &super::Memory, position: u64, limit: usize) -> Vec<Journ
 }
 
 pub(super) fn merged_reading(c: &Connection, id: ReadingId) -> Result<Option<Arc<Reading>>, StoreError> {
-    let found: Option<Vec<u8>> = c
+    let mut statement = c
         .prepare_cached(
-            "SELECT s.b FROM locate l JOIN series s
+            "SELECT s.owner, s.measured, s.id, s.b FROM locate l JOIN series s
              ON s.wk = l.wk AND s.owner = l.owner AND s.measured = l.measured AND s.id = l.id WHERE l.id = ?1",
         )
-        .and_then(|mut s| s.query_row([id.as_i64()], |r| r.get(0)).optional())
         .map_err(fault)?;
-    found.map(|body| row::decode(&body).map(Arc::new)).transpose()
+    let mut rows = statement.query([id.as_i64()]).map_err(fault)?;
+    rows.next().map_err(fault)?.map(|r| packed::reading(r, 0).map(Arc::new)).transpose()
 }
 
 /// Merged entries between `position` and `before`, ascending, ending between two messages.
 fn merged_entries(c: &Connection, position: u64, before: u64, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
     let most = limit.saturating_add(MESSAGE);
-    let fetch = |sql: &str, entry: &dyn Fn(&[u8]) -> Result<Entry, StoreError>| {
+    let fetch = |sql: &str, entry: &dyn Fn(&rusqlite::Row<'_>) -> Result<Entry, StoreError>| {
         let mut statement = c.prepare_cached(sql).map_err(fault)?;
         let bounds = params![signed(position), signed(before), signed(most as u64)];
         let mut rows = statement.query(bounds).map_err(fault)?;
@@ -325,19 +325,20 @@ fn merged_entries(c: &Connection, position: u64, before: u64, limit: usize) -> R
             all.push(JournalEntry {
                 position: r.get::<_, i64>(0).map_err(fault)?.cast_unsigned(),
                 message: r.get::<_, i64>(1).map_err(fault)?.cast_unsigned(),
-                entry: Arc::new(entry(r.get_ref(2).map_err(fault)?.as_blob().unwrap_or_default())?),
+                entry: Arc::new(entry(r)?),
             });
         }
         Ok::<_, StoreError>(all)
     };
     let readings = fetch(
-        "SELECT l.id, l.message, s.b FROM locate l JOIN series s
+        "SELECT l.id, l.message, s.owner, s.measured, s.id, s.b FROM locate l JOIN series s
          ON s.wk = l.wk AND s.owner = l.owner AND s.measured = l.measured AND s.id = l.id
          WHERE l.id > ?1 AND l.id < ?2 ORDER BY l.id LIMIT ?3",
-        &|b| row::decode(b).map(|r| Entry::Reading(Arc::new(r))),
+        &|r| packed::reading(r, 2).map(|r| Entry::Reading(Arc::new(r))),
     )?;
-    let held = fetch("SELECT id, message, b FROM held WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3", &|b| {
-        row::decode(b).map(|h| Entry::Held(Arc::new(h)))
+    let held = fetch("SELECT id, message, b FROM held WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3", &|r| {
+        let body = r.get_ref(2).map_err(fault)?.as_blob().unwrap_or_default();
+        row::decode(body).map(|h| Entry::Held(Arc::new(h)))
     })?;
     // A list that was cut says nothing of what comes after its end.
     let known =

@@ -8,7 +8,7 @@ use super::{
     BookRow, Readings, Snapshot,
     books::{Books, Counts, after, day_number},
     keeping,
-    row::{self, Row},
+    row::Row,
     tables::{self, Half, fault},
 };
 use crate::StoreError;
@@ -354,7 +354,7 @@ impl Snapshot {
     }
 
     fn each_merged(&self, f: &mut dyn FnMut(&vitals::Reading) -> Result<(), StoreError>) -> Result<(), StoreError> {
-        self.merged("SELECT b FROM series WHERE id < ?1", &mut |body| f(&row::decode(body)?))
+        self.merged_readings(f)
     }
 }
 

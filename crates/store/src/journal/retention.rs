@@ -9,6 +9,7 @@ use super::{
     erase::drop_held,
     keeping::{self, Stretch},
     memory::Memtable,
+    packed,
     row::{self, week},
     tables::fault,
     writer::Writer,
@@ -126,10 +127,10 @@ impl Writer {
             let mut stretch: Stretch = None;
             let mut readings: Vec<Reading> = Vec::new();
             {
-                let mut statement = c.prepare_cached("SELECT b FROM series WHERE wk = ?1 LIMIT ?2").map_err(fault)?;
+                let mut statement = c.prepare_cached("SELECT owner, measured, id, b FROM series WHERE wk = ?1 LIMIT ?2").map_err(fault)?;
                 let mut rows = statement.query(params![wk, i64::try_from(STEP).unwrap_or(i64::MAX)]).map_err(fault)?;
                 while let Some(r) = rows.next().map_err(fault)? {
-                    readings.push(row::decode(r.get_ref(0).map_err(fault)?.as_blob().unwrap_or_default())?);
+                    readings.push(packed::reading(r, 0)?);
                 }
             }
             for reading in &readings {

@@ -7,8 +7,10 @@ use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use vitals::{DeviceKey, Entry, GlucoseValue, PatientId, Reading, ReadingId, Timestamp, Unit, Values};
 
-/// First byte of every stored body; raised when what follows changes, so that older rows stay readable.
-const FORMAT: u8 = 1;
+/// First byte of every stored body: a new form gets a new one, so that older rows stay readable.
+pub(super) const FORMAT: u8 = 1;
+/// First byte of a reading's body in `series`, since version 4 of the file.
+pub(super) const PACKED: u8 = 2;
 const WEEK_MICROS: i64 = 7 * 24 * 3600 * 1_000_000;
 
 /// A line of the journal with what is needed to rebuild everything from it.
@@ -88,21 +90,29 @@ impl Row {
 }
 
 pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
+    encode_as(FORMAT, value)
+}
+
+pub(super) fn encode_as<T: Serialize>(form: u8, value: &T) -> Result<Vec<u8>, StoreError> {
     // On the stack first: growing a vector byte by byte costs three times as much, and nearly every row is short.
     let mut short = [0_u8; 768];
-    short[0] = FORMAT;
+    short[0] = form;
     match postcard::to_slice(value, &mut short[1..]).map(|body| body.len()) {
         Ok(length) => Ok(short[..=length].to_vec()),
         Err(postcard::Error::SerializeBufferFull) => {
-            postcard::to_extend(value, vec![FORMAT]).map_err(|e| unreadable(&e))
+            postcard::to_extend(value, vec![form]).map_err(|e| unreadable(&e))
         }
         Err(e) => Err(unreadable(&e)),
     }
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    decode_as(FORMAT, bytes)
+}
+
+pub(super) fn decode_as<T: DeserializeOwned>(form: u8, bytes: &[u8]) -> Result<T, StoreError> {
     match bytes.split_first() {
-        Some((&FORMAT, rest)) => postcard::from_bytes(rest).map_err(|e| unreadable(&e)),
+        Some((first, rest)) if *first == form => postcard::from_bytes(rest).map_err(|e| unreadable(&e)),
         _ => Err(StoreError::Database { what: "journal.db", reason: "a row of an unknown format".into() }),
     }
 }

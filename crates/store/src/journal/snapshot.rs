@@ -2,7 +2,7 @@
 //! running service or without one.
 
 use super::{
-    Readings,
+    Readings, packed,
     row::{self, Row},
     tables::{self, Half, fault},
 };
@@ -53,7 +53,7 @@ impl Snapshot {
     /// # Errors
     /// When the file cannot be read, or what `f` says.
     pub fn readings(&self, f: &mut dyn FnMut(&Reading) -> Result<(), StoreError>) -> Result<(), StoreError> {
-        self.merged("SELECT b FROM series WHERE id < ?1", &mut |body| f(&row::decode(body)?))?;
+        self.merged_readings(f)?;
         self.journal(&mut |row| match &*row.entry {
             Entry::Reading(reading) => f(reading),
             Entry::Held(_) => Ok(()),
@@ -75,6 +75,19 @@ impl Snapshot {
             Entry::Reading(_) => Ok(()),
             Entry::Held(held) => f(held),
         })
+    }
+
+    pub(super) fn merged_readings(
+        &self,
+        f: &mut dyn FnMut(&Reading) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let sql = "SELECT owner, measured, id, b FROM series WHERE id < ?1";
+        let mut statement = self.connection.prepare(sql).map_err(fault)?;
+        let mut rows = statement.query([self.first]).map_err(fault)?;
+        while let Some(r) = rows.next().map_err(fault)? {
+            f(&packed::reading(r, 0)?)?;
+        }
+        Ok(())
     }
 
     pub(super) fn merged(

@@ -4,7 +4,7 @@
 //! `series`: readings by (week, owner, time). `identity`: a device's numbers. `locate`: where an id lies.
 
 use super::{
-    Known,
+    Known, packed,
     row::{self, IdentityKey, Row, SeriesKey, identity_key, series_key},
 };
 use crate::StoreError;
@@ -13,10 +13,10 @@ use std::path::Path;
 use vitals::{DeviceKey, Reading, ReadingId, Timestamp};
 
 /// Of the file, in `user_version`; raised with every step.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// What brings a file from each version to the next. A released step is never changed.
-const STEPS: &[&str] = &[SCHEMA, super::keeping::SCHEMA, super::amend::SCHEMA];
+const STEPS: &[&str] = &[SCHEMA, super::keeping::SCHEMA, super::amend::SCHEMA, super::packed::SCHEMA];
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS meta(k TEXT PRIMARY KEY, v INTEGER NOT NULL) WITHOUT ROWID;
@@ -101,6 +101,13 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
         tx.pragma_update(None, "user_version", VERSION).map_err(fault)?;
         tx.commit().map_err(fault)?;
     }
+    Ok(c)
+}
+
+/// A connection that only copies the write-ahead log into the file.
+pub(super) fn open_copier(path: &Path) -> Result<Connection, StoreError> {
+    let c = Connection::open(path).map_err(fault)?;
+    c.execute_batch("PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-64;").map_err(fault)?;
     Ok(c)
 }
 
@@ -196,7 +203,7 @@ impl<'c> Series<'c> {
     }
 
     pub(super) fn insert(&mut self, key: SeriesKey, reading: &Reading) -> Result<(), StoreError> {
-        let body = row::encode(reading)?;
+        let body = packed::encode(reading)?;
         self.0.execute((key.0, key.1, key.2, key.3.cast_signed(), body.as_slice())).map(drop).map_err(fault)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     DeviceHistory, Shared,
+    checkpoint::{self, Checkpointer},
     desk::{Changes, Desk, Ground, note, stored_history},
     memory::{Memory, Memtable},
     merge::{Merge, Step, freeze},
@@ -59,6 +60,8 @@ pub(super) enum Job {
 
 /// The commit thread's own things.
 pub(super) struct Writer {
+    /// First, so that it is done before the connection is closed.
+    checkpointer: Checkpointer,
     pub(super) connection: Connection,
     pub(super) shared: Arc<Shared>,
     pub(super) histories: HashMap<DeviceKey, DeviceHistory>,
@@ -114,9 +117,11 @@ impl Writer {
         let highest = no_id_twice(highest, concluded);
         *shared.memory.write() = memory;
         shared.committed.send_replace(highest);
+        let checkpointer = Checkpointer::start(path, shared.clone(), drain.clone())?;
         Ok(Self {
             connection,
             shared,
+            checkpointer,
             histories,
             directory,
             active,
@@ -365,28 +370,19 @@ impl Writer {
         }
     }
 
-    /// Copies the write-ahead log into the file once it is long enough.
+    /// Sees that the write-ahead log is copied into the file once it is long enough.
     fn checkpoint(&self) {
-        let ask = |sql| {
-            let mut statement = self.connection.prepare_cached(sql)?;
-            statement.query_row([], |r| Ok((r.get::<_, i64>(1)?, r.get::<_, i64>(2)?)))
-        };
-        let frames = match ask("PRAGMA wal_checkpoint(NOOP)") {
-            Ok((frames, copied)) => frames.max(0) - copied.max(0),
-            Err(_) => return,
-        };
-        if usize::try_from(frames).unwrap_or(0) < self.shared.checkpoint_at.load(Relaxed) {
+        if self.checkpointer.has_copied() {
+            // Little is left to copy; when all of the log is in the file, the next commit begins it anew.
+            if let Err(e) = checkpoint::copy(&self.connection) {
+                self.judge_commit(Some(&e));
+            }
             return;
         }
-        runtime::crash::point("journal.before_checkpoint");
-        let copied = ask("PRAGMA wal_checkpoint(PASSIVE)");
-        runtime::crash::point("journal.after_checkpoint");
-        if let Err(e) = copied {
-            match fault(e) {
-                // The log holds everything, synced; copying is tried again after the next commit.
-                StoreError::DiskFull(_) => tracing::warn!("journal: no room to shorten the write-ahead log"),
-                other => self.judge_commit(Some(&other)),
-            }
+        let Ok((frames, copied)) = checkpoint::ask(&self.connection, "PRAGMA wal_checkpoint(NOOP)") else { return };
+        let left = usize::try_from(frames.max(0) - copied.max(0)).unwrap_or(0);
+        if left >= self.shared.checkpoint_at.load(Relaxed) {
+            self.checkpointer.begin();
         }
     }
 
