@@ -3,8 +3,7 @@
 //! On the commit thread, so that no reading slips between the old bindings and the new.
 
 use super::{
-    Readings,
-    packed,
+    Readings, packed,
     query::merged_reading,
     row::{Row, owner, series_key},
     tables::{self, fault},

@@ -166,7 +166,8 @@ impl Writer {
 /// Every merged reading of a patient.
 fn readings_of(c: &Connection, patient: PatientId) -> Result<Vec<Reading>, StoreError> {
     let mut all = Vec::new();
-    let mut statement = c.prepare("SELECT owner, measured, id, b FROM series WHERE wk = ?1 AND owner = ?2").map_err(fault)?;
+    let mut statement =
+        c.prepare("SELECT owner, measured, id, b FROM series WHERE wk = ?1 AND owner = ?2").map_err(fault)?;
     for wk in super::writer::weeks(c)? {
         let mut rows = statement.query(params![wk, owner(Some(patient), DeviceKey::new(0))]).map_err(fault)?;
         while let Some(r) = rows.next().map_err(fault)? {

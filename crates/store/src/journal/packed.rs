@@ -208,15 +208,8 @@ fn clock(text: &str) -> Option<(Told, i64, i8)> {
 fn text(told: Told, wall: i64, east: i8) -> Box<str> {
     let at = jiff::Timestamp::from_second(wall).unwrap_or_default();
     let d = Offset::UTC.to_datetime(at);
-    let mut text = format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
-        d.year(),
-        d.month(),
-        d.day(),
-        d.hour(),
-        d.minute(),
-        d.second()
-    );
+    let mut text =
+        format!("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", d.year(), d.month(), d.day(), d.hour(), d.minute(), d.second());
     match told {
         Told::Utc => text.push('Z'),
         Told::Offset => {

@@ -3,8 +3,9 @@
 //! Memory is looked at before the tables: what leaves memory in between is in the tables already.
 
 use super::{
-    BookRow, JournalEntry, ReadingQuery, Readings, Shared, packed,
+    BookRow, JournalEntry, ReadingQuery, Readings, Shared,
     books::{self, day_number},
+    packed,
     row::{self, number, owner, week},
     tables::fault,
 };

@@ -127,7 +127,9 @@ impl Writer {
             let mut stretch: Stretch = None;
             let mut readings: Vec<Reading> = Vec::new();
             {
-                let mut statement = c.prepare_cached("SELECT owner, measured, id, b FROM series WHERE wk = ?1 LIMIT ?2").map_err(fault)?;
+                let mut statement = c
+                    .prepare_cached("SELECT owner, measured, id, b FROM series WHERE wk = ?1 LIMIT ?2")
+                    .map_err(fault)?;
                 let mut rows = statement.query(params![wk, i64::try_from(STEP).unwrap_or(i64::MAX)]).map_err(fault)?;
                 while let Some(r) = rows.next().map_err(fault)? {
                     readings.push(packed::reading(r, 0)?);

@@ -99,9 +99,7 @@ pub(super) fn encode_as<T: Serialize>(form: u8, value: &T) -> Result<Vec<u8>, St
     short[0] = form;
     match postcard::to_slice(value, &mut short[1..]).map(|body| body.len()) {
         Ok(length) => Ok(short[..=length].to_vec()),
-        Err(postcard::Error::SerializeBufferFull) => {
-            postcard::to_extend(value, vec![form]).map_err(|e| unreadable(&e))
-        }
+        Err(postcard::Error::SerializeBufferFull) => postcard::to_extend(value, vec![form]).map_err(|e| unreadable(&e)),
         Err(e) => Err(unreadable(&e)),
     }
 }
