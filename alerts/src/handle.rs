@@ -5,13 +5,15 @@ use crate::{
     channel::Channels,
     dispatch::{self, Dispatcher},
     link,
+    message::Warning,
     stage::{Shared, Stage},
     work::Work,
 };
 use runtime::{BoxFuture, Drain, Paced};
 use std::{sync::Arc, time::Duration};
 use store::{
-    ChainFault, ChainWarning, Command, CommandError, Episode, Link, LinkError, OnCallLevel, Store, StoreError, Team,
+    ChainFault, ChainWarning, Command, CommandError, Episode, Link, LinkError, OnCallLevel, Role, Store, StoreError,
+    Team,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use vitals::{TeamId, Timestamp};
@@ -188,6 +190,29 @@ impl Handle {
             self.shared.store.commit_alerts(work.batch).await?;
         }
         Ok(found)
+    }
+
+    /// Tells operations that the books and the rows disagree; each of them once a day, whoever has a contact.
+    ///
+    /// # Errors
+    /// As every write.
+    pub async fn warn_of_books(&self) -> Result<(), StoreError> {
+        let now = self.shared.store.clock().now();
+        let matter = format!("books {}", now.in_zone(&self.shared.zone).date());
+        let about = Warning { matter, reason: "books_mismatch", ..Warning::default() };
+        let mut work = Work::default();
+        {
+            let (desk, press) = (self.shared.desk(), self.shared.press(now));
+            let users = self.shared.store.directory().users();
+            let operations = users.iter().filter(|user| user.roles.contains(&Role::Ops));
+            let told = operations.filter(|user| work.warn_person(user, &about, &desk, &press)).count();
+            if told == 0 {
+                tracing::error!(reason = about.reason, "a warning reaches nobody: nobody of operations has a contact");
+                metrics::counter!("hearthbeat_alerts_unheard_warnings_total").increment(1);
+                return Ok(());
+            }
+        }
+        self.shared.store.commit_alerts(work.batch).await
     }
 
     /// What an acknowledge link stands for, if it may still be used. Changes nothing.

@@ -173,7 +173,7 @@ impl Press<'_> {
 pub(crate) struct Warning<'a> {
     /// Makes the key.
     pub(crate) matter: String,
-    /// `empty_step` or `dead_channel`.
+    /// `empty_step`, `dead_channel` or `books_mismatch`.
     pub(crate) reason: &'static str,
     pub(crate) team: Option<TeamId>,
     pub(crate) step: Option<u32>,
@@ -234,8 +234,10 @@ impl Words {
     fn warning(self, reason: &str) -> &'static str {
         match (self, reason) {
             (Self::Chinese, "dead_channel") => "有一个联系方式已失效，请更新",
+            (Self::Chinese, "books_mismatch") => "账目与存储的数据不一致，请立即核查",
             (Self::Chinese, _) => "呼叫链中有一级无人可联系，请检查排班",
             (Self::English, "dead_channel") => "A contact no longer works: please update it",
+            (Self::English, "books_mismatch") => "The books do not agree with what is stored: look at it now",
             (Self::English, _) => "A step of the chain reaches nobody: please check the roster",
         }
     }

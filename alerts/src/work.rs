@@ -121,12 +121,18 @@ impl Work {
             return;
         };
         for person in people {
-            if let Some(user) = desk.directory.user(person.user_id)
-                && let Some(contact) = desk.contacts(&user, false).first()
-            {
-                self.batch.messages.push(press.warning(&user, contact, about));
+            if let Some(user) = desk.directory.user(person.user_id) {
+                self.warn_person(&user, about, desk, press);
             }
         }
+    }
+
+    /// Whether this person can be told.
+    pub(crate) fn warn_person(&mut self, user: &User, about: &Warning<'_>, desk: &Desk<'_>, press: &Press<'_>) -> bool {
+        let row = desk.contacts(user, false).first().map(|contact| press.warning(user, contact, about));
+        let told = row.is_some();
+        self.batch.messages.extend(row);
+        told
     }
 
     /// What goes to the store: episodes as they are now, digests as one message each.

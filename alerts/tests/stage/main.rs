@@ -11,7 +11,7 @@ use district::{District, at, config, patient, start};
 use runtime::{Clock, Drain, Paced};
 use sink::Sink;
 use std::{collections::HashMap, time::Duration};
-use store::{Action, AlertState, Command, CommandError, Contact, DeliveryState, LinkError, Store};
+use store::{Action, AlertState, Command, CommandError, Contact, DeliveryState, LinkError, Role, Store};
 use vitals::{Concept, Severity};
 
 async fn open(now: &str) -> (tempfile::TempDir, Sink, District) {
@@ -152,6 +152,23 @@ async fn a_dead_address_falls_to_the_next_contact_and_a_dead_step_to_the_next() 
     sink.pages();
     d.raise(Severity::Critical, 9).await;
     assert_eq!(sink.pages(), ["gp-phone 1", "duty 2"], "nobody of level one is left: level two at once");
+    d.close().await;
+}
+
+#[tokio::test]
+async fn books_that_do_not_balance_are_told_to_operations_once_a_day_and_to_nobody_else() {
+    let (_folder, sink, d) = open("02T09:05").await;
+    district::user(&d.store, "operator", Role::Ops, d.region).await;
+    for _ in 0..3 {
+        d.alerts.warn_of_books().await.unwrap();
+        d.alerts.settle().await;
+    }
+    let told: Vec<_> = sink.messages().iter().map(|m| m.json["data"]["reason"].clone()).collect();
+    assert_eq!((sink.told("service.warning"), told), (vec![("operator".into(), 0)], vec!["books_mismatch".into()]));
+    d.minutes(24 * 60).await;
+    d.alerts.warn_of_books().await.unwrap();
+    d.alerts.settle().await;
+    assert_eq!(sink.told("service.warning").len(), 2, "it is still so the next day");
     d.close().await;
 }
 

@@ -70,7 +70,7 @@ impl Service {
             .map_err(|e| Failure::failed("broker", e))?;
         let paced: Vec<Arc<dyn Paced>> = vec![Arc::new(rules.clone()), Arc::new(alerts.clone())];
         let pace = clock.is_manual().then(|| Pace::new(clock, paced, folder.to_owned()));
-        let books = crate::upkeep::start(store.clone(), config.store.retention, questdb.clone(), &root);
+        let books = crate::upkeep::start(store.clone(), alerts.clone(), config.store.retention, questdb.clone(), &root);
         let stages = Stages { store: store.clone(), broker: edge.clone(), ingest, alerts, questdb, books, metrics };
         let links = crate::links::links(&stages, zone.clone(), pace);
         let http = http.serve(config.api, store.clone(), links, &root).await.map_err(|e| Failure::failed("api", e))?;

@@ -53,19 +53,31 @@ impl Books {
 }
 
 /// Begins at once; ends with the drain.
-pub(crate) fn start(store: Store, retention: Retention, questdb: Option<questdb::Handle>, drain: &Drain) -> Books {
+pub(crate) fn start(
+    store: Store,
+    alerts: alerts::Handle,
+    retention: Retention,
+    questdb: Option<questdb::Handle>,
+    drain: &Drain,
+) -> Books {
     let books = Books(Arc::new(watch::Sender::new(Outcome::default())));
     let (said, drain) = (books.clone(), drain.named("upkeep"));
     tokio::spawn(async move {
         tokio::select! {
-            () = keep_up(&store, retention, questdb.as_ref(), &said) => {}
+            () = keep_up(&store, &alerts, retention, questdb.as_ref(), &said) => {}
             () = drain.stopping() => {}
         }
     });
     books
 }
 
-async fn keep_up(store: &Store, retention: Retention, questdb: Option<&questdb::Handle>, books: &Books) {
+async fn keep_up(
+    store: &Store,
+    alerts: &alerts::Handle,
+    retention: Retention,
+    questdb: Option<&questdb::Handle>,
+    books: &Books,
+) {
     let mut done = None;
     if let Err(e) = store.keep_zone(store.zone().name().to_owned()).await {
         tracing::warn!(error = %e, "the site's zone was not written down for offline commands");
@@ -83,6 +95,11 @@ async fn keep_up(store: &Store, retention: Retention, questdb: Option<&questdb::
         mend_projection(store, questdb).await;
         let begun = std::time::Instant::now();
         recount(store, books).await;
+        if books.outcome().wrong > 0
+            && let Err(e) = alerts.warn_of_books().await
+        {
+            tracing::error!(error = %e, "operations could not be told that the books do not balance");
+        }
         let took = begun.elapsed();
         metrics::histogram!("hearthbeat_books_recount_seconds").record(took.as_secs_f64());
         store.clock().sleep_until(now.plus(EVERY.max(took * SELDOM))).await;
