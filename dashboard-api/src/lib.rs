@@ -8,6 +8,7 @@ pub mod admin;
 mod cursor;
 mod dto;
 mod extract;
+mod figures;
 mod guard;
 mod import;
 mod links;
@@ -23,7 +24,6 @@ mod sessions;
 mod state;
 mod throttle;
 mod trail;
-mod worklist;
 
 pub use import::{ImportReport, Rejected, import_csv};
 pub use links::{Ask, Check, Links, Replayed, ReplayedReading, StageFigures, TestClockError};

@@ -5,10 +5,10 @@
 use crate::problem::{Answer, Problem};
 use jiff::civil::Date;
 use serde::Serialize;
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 use vitals::{
-    Kind, Reading, Targets, Zone,
-    summary::{Stats, Summary},
+    Kind,
+    summary::{DayPart, Stats, Summary},
 };
 
 /// How finely.
@@ -30,10 +30,11 @@ impl Resolution {
     }
 }
 
-/// Mean, least and greatest.
+/// Mean, deviation (of a sample; none below two), least and greatest.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
 pub(crate) struct Spread {
     mean: f64,
+    sd: Option<f64>,
     min: f64,
     max: f64,
 }
@@ -56,8 +57,17 @@ pub(crate) struct Bucket {
     systolic: Option<Spread>,
     #[serde(skip_serializing_if = "Option::is_none")]
     diastolic: Option<Spread>,
+    /// Systolic and diastolic from 04:00, before 12:00.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    morning: Option<[Spread; 2]>,
+    /// Systolic and diastolic from 16:00.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evening: Option<[Spread; 2]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     glucose: Option<Spread>,
+    /// Of `glucose`, what a continuous sensor measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sensor: Option<Spread>,
 }
 
 impl Bucket {
@@ -67,40 +77,30 @@ impl Bucket {
     }
 }
 
-/// The first day of the day or week in which a reading was measured. A week begins on Monday.
-pub(crate) fn first_day(r: &Reading, resolution: Resolution, zone: &Zone) -> Date {
-    let day = r.measured_at.day(zone);
-    match resolution {
-        Resolution::Week => {
-            let past = i64::from(day.weekday().to_monday_zero_offset());
-            day.checked_sub(jiff::Span::new().days(past)).unwrap_or(day)
-        }
-        _ => day,
-    }
+/// The Monday of a day's week.
+pub(crate) fn monday(day: Date) -> Date {
+    let past = i64::from(day.weekday().to_monday_zero_offset());
+    day.checked_sub(jiff::Span::new().days(past)).unwrap_or(day)
 }
 
-/// One summary for each day or week in which anything was measured, ascending. `readings` in order of measurement.
-pub(crate) fn summaries(
-    readings: &[Arc<Reading>],
-    resolution: Resolution,
-    zone: &Zone,
-    targets: &Targets,
-) -> BTreeMap<Date, Summary> {
+/// Weeks of days, ascending, by their Mondays.
+pub(crate) fn weeks(days: &BTreeMap<Date, Summary>) -> BTreeMap<Date, Summary> {
     let mut all: BTreeMap<Date, Summary> = BTreeMap::new();
-    for r in readings {
-        all.entry(first_day(r, resolution, zone)).or_default().add(r, zone, targets);
-    }
+    days.iter().for_each(|(day, sums)| all.entry(monday(*day)).or_default().join(sums));
     all
 }
 
-/// Ascending by day, then kind.
-pub(crate) fn buckets(readings: &[Arc<Reading>], resolution: Resolution, zone: &Zone) -> Vec<Bucket> {
-    let all = summaries(readings, resolution, zone, &Targets::default());
-    all.iter().flat_map(|(day, s)| [glucose(*day, s), pressure(*day, s)]).flatten().collect()
+/// Ascending by day, then kind; of one kind only where it is said.
+pub(crate) fn buckets(days: &BTreeMap<Date, Summary>, resolution: Resolution, kind: Option<Kind>) -> Vec<Bucket> {
+    let joined = (resolution == Resolution::Week).then(|| weeks(days));
+    let both = joined.as_ref().unwrap_or(days).iter().flat_map(|(day, s)| [glucose(*day, s), pressure(*day, s)]);
+    both.flatten().filter(|b| kind.is_none_or(|k| k.as_str() == b.kind)).collect()
 }
 
 fn pressure(day: Date, s: &Summary) -> Option<Bucket> {
-    let (s, count) = (&s.pressure, usize::try_from(s.pressure.all[0].n).unwrap_or(usize::MAX));
+    let (s, count) = (&s.pressure, usize::try_from(s.pressure.count()).unwrap_or(usize::MAX));
+    let all = s.all();
+    let part = |part| spread(&s.part(part)[0]).zip(spread(&s.part(part)[1])).map(<[Spread; 2]>::from);
     (count as u64 + s.flagged > 0).then(|| Bucket {
         day: day.to_string(),
         kind: Kind::BloodPressure.as_str(),
@@ -109,40 +109,49 @@ fn pressure(day: Date, s: &Summary) -> Option<Bucket> {
         flagged: usize::try_from(s.flagged).unwrap_or(usize::MAX),
         above_range: 0,
         below_range: 0,
-        systolic: spread(&s.all[0]),
-        diastolic: spread(&s.all[1]),
+        systolic: spread(&all[0]),
+        diastolic: spread(&all[1]),
+        morning: part(DayPart::Morning),
+        evening: part(DayPart::Evening),
         glucose: None,
+        sensor: None,
     })
 }
 
 fn glucose(day: Date, s: &Summary) -> Option<Bucket> {
     let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-    let s = &s.glucose;
-    (s.all.n + s.flagged + s.above_range + s.below_range > 0).then(|| Bucket {
+    let mut both = s.glucose;
+    both.join(&s.sensor);
+    let all = both.all();
+    (both.count() + both.flagged > 0).then(|| Bucket {
         day: day.to_string(),
         kind: Kind::BloodGlucose.as_str(),
         unit: "mmol/L",
-        count: number(s.all.n),
-        flagged: number(s.flagged),
-        above_range: number(s.above_range),
-        below_range: number(s.below_range),
+        count: number(all.n),
+        flagged: number(both.flagged),
+        above_range: number(both.above_range),
+        below_range: number(both.below_range),
         systolic: None,
         diastolic: None,
-        glucose: spread(&s.all),
+        morning: None,
+        evening: None,
+        glucose: spread(&all),
+        sensor: spread(&s.sensor.all()),
     })
 }
 
 fn spread(s: &Stats) -> Option<Spread> {
-    (s.n > 0).then_some(Spread { mean: s.mean, min: s.min, max: s.max })
+    (s.n > 0).then_some(Spread { mean: s.mean(), sd: s.sd(), min: s.min(), max: s.max() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::sync::Arc;
     use vitals::{
-        Context, Decimal, DeviceKey, Disposition, GlucoseLevel, GlucoseValue, PatientId, ReadingId, Statuses,
-        TimeQuality, Timestamp, Unit, Values,
+        Context, Decimal, DeviceKey, Disposition, GlucoseLevel, GlucoseValue, PatientId, Reading, ReadingId, Statuses,
+        Targets, TimeQuality, Timestamp, Unit, Values, Zone,
     };
 
     fn reading(minute: i64, disposition: usize, kind: u8, value: i64) -> Arc<Reading> {
@@ -199,7 +208,11 @@ mod tests {
             readings.sort_by_key(|r| r.measured_at);
             let joined = |resolution| {
                 let mut all = Summary::default();
-                let parts = summaries(&readings, resolution, &zone, &Targets::default());
+                let mut days: BTreeMap<Date, Summary> = BTreeMap::new();
+                for r in &readings {
+                    days.entry(r.measured_at.day(&zone)).or_default().add(r, &zone, &Targets::default());
+                }
+                let parts = if resolution == Resolution::Week { weeks(&days) } else { days };
                 parts.values().for_each(|part| all.join(part));
                 all
             };
@@ -210,15 +223,15 @@ mod tests {
             let high = levels.filter(|l| *l == GlucoseLevel::AboveRange).count() as u64;
             for all in [joined(Resolution::Day), joined(Resolution::Week)] {
                 let (n, mean, sd) = recount(&systolic);
-                let stats = all.pressure.all[0];
+                let stats = all.pressure.all()[0];
                 prop_assert_eq!(stats.n, n);
-                prop_assert!((stats.mean - mean).abs() < 1e-9 && (stats.sd().unwrap_or(0.0) - sd).abs() < 1e-6);
-                prop_assert!((all.pressure.steps.mean().unwrap_or(0.0) - recount(&steps).1).abs() < 1e-9);
+                prop_assert!((stats.mean() - mean).abs() < 1e-9 && (stats.sd().unwrap_or(0.0) - sd).abs() < 1e-6);
+                prop_assert!((all.pressure.variability().unwrap_or(0.0) - recount(&steps).1).abs() < 1e-9);
                 prop_assert_eq!(all.glucose.above_range, high);
                 let left_out = all.pressure.flagged + all.pressure.excluded + all.glucose.flagged + all.glucose.excluded;
-                let used = all.pressure.all[0].n + all.glucose.all.n + all.glucose.above_range + all.glucose.below_range;
+                let used = all.pressure.count() + all.glucose.count();
                 prop_assert_eq!(left_out + used, readings.len() as u64);
-                prop_assert_eq!(all.glucose.low + all.glucose.in_range + all.glucose.high, all.glucose.all.n);
+                prop_assert_eq!(all.glucose.low + all.glucose.in_range() + all.glucose.high, all.glucose.all().n);
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::{
     problem::{Answer, Problem},
 };
 use std::{collections::HashSet, sync::Arc};
-use store::{Directory, Organisation, Role, Team, User};
+use store::{Among, Directory, Home, Organisation, Role, Team, User};
 use vitals::{Device, OrganisationId, Patient, PatientId, TeamId};
 
 const CLINICAL: [Role; 4] = [Role::Gp, Role::Specialist, Role::HealthManager, Role::Assistant];
@@ -120,6 +120,20 @@ impl Scope {
     /// Every patient that is theirs.
     pub(crate) fn patients(&self) -> Vec<Arc<Patient>> {
         self.directory.patients().into_iter().filter(|p| self.sees(p)).collect()
+    }
+
+    /// Where the patients that are theirs can be found.
+    pub(crate) fn among(&self) -> Among {
+        if self.all {
+            return Among::All;
+        }
+        let governed = match self.within {
+            Some(_) => self.directory.organisations().into_iter().filter(|o| self.governs(o.id)).collect(),
+            None => Vec::new(),
+        };
+        let places = governed.iter().map(|o| Home::Organisation(o.id));
+        let teams = self.teams.iter().map(|team| Home::Team(*team));
+        Among::Homes(places.chain(teams).chain(self.own.map(Home::Patient)).collect())
     }
 
     /// For questions over many patients: their ids, or `None` for all.

@@ -6,7 +6,8 @@ mod common;
 
 use common::{World, glucose, pressure};
 use serde_json::{Value, json};
-use vitals::{GlucoseValue, Unit, Values};
+use std::time::Duration;
+use vitals::{GlucoseValue, Meal, MealName, Reading, Unit, Values};
 
 #[tokio::test]
 async fn pages_hold_every_item_once_in_order() {
@@ -181,4 +182,73 @@ async fn a_summary_says_what_a_doctor_would_count() {
     let none = world.get(&format!("{path}?to=2001-01-01T00:00:00Z"), &world.admin).await.must(200).json();
     assert_eq!((&none["bloodPressure"], &none["bloodGlucose"]), (&Value::Null, &Value::Null));
     world.get(&format!("{path}?from=yesterday"), &world.admin).await.problem(400);
+}
+
+/// A measuring week of the published cases (too few readings to decide), a meal that is named, and a sensor's fortnight
+/// which is kept apart from both single measurements.
+#[tokio::test]
+async fn a_summary_has_the_guidelines_week_the_meals_and_a_sensors_day() {
+    let world = World::new().await;
+    let ids = world.district("1").await;
+    let patient = Some(ids["patient-record"].as_str());
+    let at = |text: &str| vitals::Timestamp::parse_rfc3339(&format!("2026-02-{text}:00+08:00")).unwrap();
+    let week = [
+        ("20T07:00", 137, 85),
+        ("20T07:01", 131, 89),
+        ("20T20:00", 135, 81),
+        ("20T20:01", 135, 81),
+        ("21T07:00", 133, 81),
+        ("21T07:01", 127, 91),
+        ("22T07:00", 146, 83),
+        ("22T07:01", 142, 79),
+    ];
+    let mut all = Vec::new();
+    for (seq, (text, systolic, diastolic)) in (1..).zip(week) {
+        let values = pressure(&systolic.to_string(), &diastolic.to_string());
+        all.push(Reading { measured_at: at(text), ..world.reading("d-1", patient, seq, values, Unit::MmHg) });
+    }
+    for (seq, value, meal, name) in
+        [(20, "6.2", Meal::Fasting, None), (21, "14.5", Meal::AfterMeal, Some(MealName::Lunch))]
+    {
+        let mut single = world.reading("d-1", patient, seq, glucose(value), Unit::MmolPerL);
+        (single.context.meal, single.context.meal_name) = (Some(meal), name);
+        all.push(Reading { measured_at: at("21T13:00"), ..single });
+    }
+    let begin = world.clock.now().minus(Duration::from_secs(14 * 86_400));
+    for n in 0..14 * 96_u64 {
+        let seq = 100 + i64::try_from(n).unwrap();
+        let mut value = world.reading("d-1", patient, seq, glucose("6.0"), Unit::MmolPerL);
+        value.context.specimen = Some("interstitial".into());
+        all.push(Reading { measured_at: begin.plus(Duration::from_secs(n * 900)), ..value });
+    }
+    world.keep_all(all).await;
+    let path = format!("/api/v1/patients/{}/summary", ids["patient-record"]);
+    let said = world.get(&path, &world.admin).await.must(200).json();
+    let week = &said["bloodPressure"]["guidelineWeek"];
+    assert_eq!(
+        (&week["from"], &week["to"], &week["readings"], &week["days"], &week["enough"]),
+        (&json!("2026-02-21"), &json!("2026-02-22"), &json!(4), &json!(2), &json!(false)),
+    );
+    assert_eq!(week["mean"], json!({"systolic": 137.0, "diastolic": 83.5}));
+    assert_eq!(week["morningMinusEvening"], Value::Null, "no evening is left");
+    // Mornings of 134, 130 and 144.
+    let cv = said["bloodPressure"]["variability"]["morningSystolicCv"].as_f64().unwrap();
+    assert!((cv - 100.0 * 52.0_f64.sqrt() / 136.0).abs() < 1e-9, "{cv}");
+    let single = &said["bloodGlucose"];
+    assert_eq!((&single["used"], &single["all"]["count"]), (&json!(2), &json!(2)));
+    let meals: Vec<&str> = single["meals"].as_array().unwrap().iter().map(|m| m["meal"].as_str().unwrap()).collect();
+    assert_eq!(meals, ["fasting", "after_lunch"]);
+    assert_eq!(single["extremes"], json!({"veryLow": 0.0, "veryHigh": 0.5}));
+    assert_eq!(single["byClock"][0]["fromHour"], 12);
+    let sensor = &said["glucoseSensor"];
+    assert_eq!(
+        (&sensor["used"], &sensor["coverage"], &sensor["intervalMinutes"]),
+        (&json!(1344), &json!(1.0), &json!(15.0))
+    );
+    assert!((sensor["gmi"].as_f64().unwrap() - (3.31 + 0.02392 * 6.0 * 18.016)).abs() < 1e-9, "{sensor}");
+    assert_eq!(sensor["profile"].as_array().unwrap().len(), 48);
+    // A week of it is too little for a GMI.
+    let short = format!("{path}?to=2026-02-23T08:00:00%2B08:00");
+    let said = world.get(&short, &world.admin).await.must(200).json();
+    assert_eq!(said["glucoseSensor"]["gmi"], Value::Null);
 }

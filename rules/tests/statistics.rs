@@ -37,6 +37,7 @@ fn week(i: &Value) -> Value {
         evening: r["slot"] == "pm",
         systolic: number(&r["sbp"]),
         diastolic: number(&r["dbp"]),
+        readings: 1,
     };
     let readings: Vec<Session> = i["readings"].as_array().unwrap().iter().map(reading).collect();
     let drop = i["drop_first_day"].as_bool().unwrap();

@@ -68,7 +68,9 @@ fn as_text(report: &Recount, options: &BooksOptions, name: &dyn Fn(DeviceKey) ->
         let _ = writeln!(text, "MISMATCH and {} more", report.untold);
     }
     if report.wrong() == 0 {
+        let sums = report.sums;
         text.push_str("every row was counted again: the books agree, and every number is stored once\n");
+        let _ = writeln!(text, "sums of days that were counted again: {sums} weeks of one patient");
     }
     text
 }

@@ -1,5 +1,5 @@
 //! What the service does by itself so that its promises stay true: counts the books again every hour, drops what is
-//! older than it shall keep once a day, finishes erasures that a crash cut short.
+//! older than it shall keep once a day, finishes erasures that a crash cut short, keeps the sums of past days.
 //!
 //! Goes in: the store, `[store.retention]`. Comes out: figures, log lines and a check for operations.
 //! Must never: hold up a reading, end the process, keep it from ending.
@@ -92,6 +92,7 @@ async fn keep_up(
                 Err(e) => tracing::error!(error = %e, "retention: not everything that is too old could be dropped"),
             }
         }
+        fold_days(store).await;
         mend_projection(store, questdb).await;
         let begun = std::time::Instant::now();
         recount(store, books).await;
@@ -135,6 +136,17 @@ async fn drop_old(store: &Store, retention: Retention, now: Timestamp) -> Result
         tracing::info!(weeks, readings, held, messages, "retention dropped what is too old");
     }
     Ok(())
+}
+
+/// A chart of a year then asks for weeks, not for readings. What is not folded is counted when it is asked.
+async fn fold_days(store: &Store) {
+    match store.fold_days().await {
+        Ok(store::Folded { weeks, rows }) => {
+            metrics::counter!("hearthbeat_days_folded_total").increment(rows);
+            tracing::debug!(weeks, rows, "sums of past days are made");
+        }
+        Err(e) => tracing::warn!(error = %e, "sums of past days could not be made; it is tried again within the hour"),
+    }
 }
 
 /// Weeks in which readings were erased or dropped while nobody projected are sent anew.

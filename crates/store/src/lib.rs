@@ -16,9 +16,9 @@ mod registry;
 
 pub use error::StoreError;
 pub use journal::{
-    BookRow, DayBooks, Desk, DeviceHistory, Dropped, ERASED, Epoch, ErasedReadings, Handover, JournalEntry,
-    JournalHealth, Keep, Known, Mismatch, NewHeld, NewReading, ReadingQuery, Readings, Recount, Snapshot, Span, Worn,
-    fingerprint, number_without_counter,
+    Basis, BookRow, DayBooks, DaysQuery, Desk, DeviceHistory, Dropped, ERASED, Epoch, ErasedReadings, Folded, Glance,
+    Handover, JournalEntry, JournalHealth, Keep, Known, Mismatch, NewHeld, NewReading, ReadingQuery, Readings, Recount,
+    Snapshot, Span, Worn, fingerprint, number_without_counter,
 };
 pub use registry::Registry;
 pub use registry::archive::Archive;
@@ -33,6 +33,7 @@ pub use registry::episodes::{
 pub use registry::erase::{ErasedRecords, Erasure};
 pub use registry::findings::{CardRecord, FindingBatch, FindingChange, FindingEvent, RulesState, Season, finding_id};
 pub use registry::keeping::{BackupRecord, record_backup, site_zone};
+pub use registry::order::{Among, Home};
 pub use registry::outbox::{DeadAddress, NewMessage, Outcome, Outgoing};
 pub use registry::people::{Contact, Member, Organisation, OrganisationKind, Role, Team, User};
 pub use registry::presence::Presence;
@@ -41,6 +42,7 @@ pub use registry::roster::{
     Shift,
 };
 pub use registry::sessions::Session;
+pub use registry::worklist::{Place, Sort, Standing};
 
 use runtime::{Clock, Drain};
 use std::{
@@ -80,6 +82,25 @@ impl Store {
     /// The site's zone: in which days begin, stations open and times are written.
     pub const fn zone(&self) -> &vitals::Zone {
         &self.zone
+    }
+
+    /// How this patient's days are counted: in their zone or the site's, by their targets.
+    pub fn basis(&self, patient: &vitals::Patient) -> Basis {
+        let own = patient.time_zone.as_deref().and_then(|name| vitals::Zone::named(name).ok());
+        Basis { zone: own.unwrap_or_else(|| self.zone.clone()), targets: patient.plan.targets }
+    }
+
+    /// Makes the sums of days that are over, and again those that were written to since.
+    ///
+    /// # Errors
+    /// When the journal cannot be read or written.
+    pub async fn fold_days(&self) -> Result<Folded, StoreError> {
+        let this = self.clone();
+        let basis = move |id| match this.directory().patient(id) {
+            Some(patient) => this.basis(&patient),
+            None => Basis { zone: this.zone.clone(), targets: vitals::Targets::default() },
+        };
+        self.readings.fold(self.clock.now(), basis).await
     }
 
     /// The data folder.

@@ -5,6 +5,7 @@
 
 mod decimal;
 mod finding;
+pub mod glucose;
 mod id;
 mod people;
 mod quantity;
@@ -12,6 +13,7 @@ mod quarantine;
 mod reading;
 pub mod summary;
 mod time;
+pub mod week;
 
 pub use decimal::{Decimal, DecimalError};
 pub use finding::{Concept, Excluded, Finding, FindingDraft, Recipient, RuleId, Severity, Verdict};

@@ -9,7 +9,6 @@ use crate::{
     problem::{Answer, Problem},
     scope::Caller,
     state::{Api, Inner},
-    worklist::{self, Open, Place},
 };
 use axum::{
     Extension, Json,
@@ -18,17 +17,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
-use std::{sync::Arc, time::Duration};
-use store::{Episode, ReadingQuery};
+use std::time::Duration;
+use store::{Among, Episode, Glance, Home, Place, Sort, Standing};
 use utoipa::{IntoParams, ToSchema};
-use vitals::{AlertId, Kind, Patient, PatientId, Plan, Reading, TeamId, Timestamp, Zone};
+use vitals::{AlertId, Patient, PatientId, Plan, Reading, TeamId, Zone};
 
 /// How far back a sparkline looks.
 const SPARK: Duration = Duration::from_secs(14 * 86_400);
 /// Points of a sparkline.
 const POINTS: usize = 60;
-/// Most readings that are looked at for one.
-const SPARK_READINGS: usize = 600;
 
 /// Which patients, in which order.
 #[derive(Deserialize, IntoParams)]
@@ -107,9 +104,9 @@ pub(super) async fn list(
 ) -> Answer<Json<Worklist>> {
     let limit = cursor::limit(query.limit)?;
     let after: Option<Place> = cursor::read(query.cursor.as_deref())?;
-    let by_name = match query.sort.as_deref() {
-        None | Some("risk") => false,
-        Some("name") => true,
+    let sort = match query.sort.as_deref() {
+        None | Some("risk") => Sort::Risk,
+        Some("name") => Sort::Name,
         Some(_) => return Err(Problem::bad("sort: risk or name")),
     };
     let team: Option<TeamId> = extract::id("team", query.team.as_deref())?;
@@ -121,49 +118,34 @@ pub(super) async fn list(
                 p.name.to_lowercase().contains(q) || p.phone.as_ref().is_some_and(|phone| phone.contains(q))
             })
     };
-    let episodes = api.store.active_episodes().await?;
-    let open = worklist::open_of(&episodes);
-    let mut rows: Vec<(Place, Arc<Patient>)> = caller
-        .scope
-        .patients()
-        .into_iter()
-        .filter(|p| fits(p))
-        .map(|p| {
-            let top = open.get(&p.id).and_then(|o| o.top);
-            (if by_name { worklist::by_name(p.id, &p.name) } else { worklist::by_risk(p.id, top, None) }, p)
-        })
-        .filter(|(place, _)| after.as_ref().is_none_or(|after| place > after))
-        .collect();
-    rows.sort_by(|a, b| a.0.cmp(&b.0));
-    let page = cursor::page(rows, limit, |(place, _)| place.clone());
-    let mut items = Vec::with_capacity(page.items.len());
-    for (_, patient) in &page.items {
-        items.push(row(&api, patient, open.get(&patient.id)).await?);
-    }
+    let fits = |p: &Patient| caller.scope.sees(p) && fits(p);
+    let among = match team {
+        Some(team) => Among::Homes(vec![Home::Team(team)]),
+        None => caller.scope.among(),
+    };
+    let found = api.store.worklist(sort, &among, after.as_ref(), limit + 1, &fits).await?;
+    let page = cursor::page(found, limit, |standing| standing.place.clone());
+    let ids = page.items.iter().map(|standing| standing.patient.id).collect();
+    let glances = api.store.readings().glance(ids, api.now().minus(SPARK), POINTS).await?;
     Ok(Json(Worklist {
-        items,
+        items: page.items.iter().zip(&glances).map(|(standing, glance)| row(&api, standing, glance)).collect(),
         next_cursor: page.next_cursor,
         as_of: api.time(api.now()),
         evaluated_at: api.evaluated_at().map(|t| api.time(t)),
     }))
 }
 
-async fn row(api: &Inner, patient: &Patient, open: Option<&Open<'_>>) -> Answer<WorklistRow> {
-    let latest = api.store.readings().latest(patient.id).await?;
-    let top = open.and_then(|o| o.top);
-    let spark = match &latest {
-        Some(latest) => spark(api, patient.id, latest.kind()).await?,
-        None => Vec::new(),
-    };
-    Ok(WorklistRow {
-        patient: PatientView::new(api, patient),
+fn row(api: &Inner, standing: &Standing, glance: &Glance) -> WorklistRow {
+    let top = standing.top.as_ref();
+    WorklistRow {
+        patient: PatientView::new(api, &standing.patient),
         severity: top.map(|e| e.severity.as_str()),
-        last_reading_at: latest.as_ref().map(|r| api.time(r.measured_at)),
-        latest: latest.as_ref().map(|r| ReadingView::new(api, r)),
-        open_alerts: open.map_or(0, |o| o.count),
+        last_reading_at: glance.latest.as_ref().map(|r| api.time(r.measured_at)),
+        latest: glance.latest.as_ref().map(|r| ReadingView::new(api, r)),
+        open_alerts: standing.open,
         why: top.map(|e| why(api, e)),
-        spark,
-    })
+        spark: glance.recent.iter().filter_map(|r| point(api, r)).collect(),
+    }
 }
 
 fn why(api: &Inner, episode: &Episode) -> Why {
@@ -177,21 +159,6 @@ fn why(api: &Inner, episode: &Episode) -> Why {
         raised_at: api.time(episode.raised_at),
         numbers: evidence.and_then(|e| e.get("numbers").cloned()),
     }
-}
-
-async fn spark(api: &Inner, patient: PatientId, kind: Kind) -> Answer<Vec<Point>> {
-    let now = api.now();
-    let query = ReadingQuery {
-        patient,
-        kind: Some(kind),
-        from: now.minus(SPARK),
-        to: Timestamp::MAX,
-        after: None,
-        limit: SPARK_READINGS,
-    };
-    let readings = api.store.readings().range(query).await?;
-    let skip = readings.len().saturating_sub(POINTS);
-    Ok(readings.iter().skip(skip).filter_map(|r| point(api, r)).collect())
 }
 
 fn point(api: &Inner, r: &Reading) -> Option<Point> {

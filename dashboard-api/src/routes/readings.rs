@@ -15,12 +15,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
-use store::ReadingQuery;
+use store::{DaysQuery, ReadingQuery};
 use utoipa::IntoParams;
 use vitals::{FindingId, Kind, PatientId, ReadingId, Timestamp};
-
-/// Readings that one summary looks at, most; beyond it the caller asks for a shorter span.
-const SUMMED: usize = 50_000;
 
 /// Which readings.
 #[derive(Deserialize, IntoParams)]
@@ -61,15 +58,10 @@ pub(super) async fn list(
         wanted.after = after.map(|(at, id)| (Timestamp::from_micros(at), id));
         return raw(&api, wanted, limit).await;
     }
-    wanted.limit = SUMMED;
     let after: Option<String> = cursor::read(query.cursor.as_deref())?;
-    let readings = api.store.readings().range(wanted).await?;
-    if readings.len() == SUMMED {
-        return Err(Problem::bad("from, to: too many readings for one summary; ask for a shorter span"));
-    }
-    let zone =
-        patient.time_zone.as_deref().and_then(|z| vitals::Zone::named(z).ok()).unwrap_or_else(|| api.zone().clone());
-    let mut buckets = resolution::buckets(&readings, resolution, &zone);
+    let wanted = DaysQuery { patient: patient.id, from, to, basis: api.store.basis(&patient) };
+    let days = api.store.readings().days(wanted).await?;
+    let mut buckets = resolution::buckets(&days, resolution, kind);
     buckets.retain(|b| after.as_ref().is_none_or(|after| b.key() > *after));
     Ok(Json(cursor::page(buckets, limit, resolution::Bucket::key)).into_response())
 }

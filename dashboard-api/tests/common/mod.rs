@@ -191,17 +191,23 @@ impl World {
         values: Values,
         unit: Unit,
     ) -> ReadingId {
-        let device = self.store.directory().device(device).unwrap().key;
-        let measured_at =
-            self.clock.now().minus(Duration::from_secs(3600)).plus(Duration::from_secs(seq.unsigned_abs()));
-        let reading = Reading {
+        self.keep_all(vec![self.reading(device, patient, seq, values, unit)]).await[0]
+    }
+
+    /// Measured within the last hour.
+    pub(crate) fn reading(&self, device: &str, patient: Option<&str>, seq: i64, values: Values, unit: Unit) -> Reading {
+        Reading {
             id: ReadingId::new(0),
-            device,
+            device: self.store.directory().device(device).unwrap().key,
             epoch: 0,
             seq,
             user_slot: None,
             patient: patient.map(|p| p.parse::<PatientId>().unwrap()),
-            measured_at,
+            measured_at: self
+                .clock
+                .now()
+                .minus(Duration::from_secs(3600))
+                .plus(Duration::from_secs(seq.unsigned_abs())),
             received_at: self.clock.now(),
             device_time: None,
             time_quality: TimeQuality::Exact,
@@ -212,10 +218,21 @@ impl World {
             flags: Vec::new(),
             historical: false,
             context: Context::default(),
-        };
+        }
+    }
+
+    pub(crate) async fn keep_all(&self, readings: Vec<Reading>) -> Vec<ReadingId> {
         let day = self.clock.now().day(&Zone::default());
-        let new = NewReading { reading, told: Some(measured_at), trusted: true };
-        self.store.readings().submit(day, 1, move |desk| desk.keep(new)).await.unwrap()
+        let keep = move |desk: &mut store::Desk<'_>| {
+            readings
+                .into_iter()
+                .map(|reading| {
+                    let told = Some(reading.measured_at);
+                    desk.keep(NewReading { reading, told, trusted: true })
+                })
+                .collect()
+        };
+        self.store.readings().submit(day, 1, keep).await.unwrap()
     }
 }
 

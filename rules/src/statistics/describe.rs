@@ -1,6 +1,6 @@
 //! A series in a few numbers.
 
-use super::{count, deviation, mean, sorted};
+use super::{count, deviation, mean, percentile, sorted};
 
 /// What describes a series.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,13 +43,4 @@ pub fn describe(x: &[f64]) -> Option<Description> {
         p90: percentile(&order, 90.0),
         rmssd: per_step(steps.iter().map(|s| s * s).sum()).sqrt(),
     })
-}
-
-/// Percentile `p` (0 to 100) of sorted values by linear interpolation (type 7); not a number of nothing.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index within the series")]
-pub fn percentile(order: &[f64], p: f64) -> f64 {
-    let Some(last) = order.len().checked_sub(1) else { return f64::NAN };
-    let at = (p / 100.0).clamp(0.0, 1.0) * count(last);
-    let (below, above) = (at.floor() as usize, at.ceil() as usize);
-    order[below] + (order[above] - order[below]) * (at - at.floor())
 }

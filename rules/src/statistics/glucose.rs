@@ -1,24 +1,7 @@
 //! Indices of blood glucose. Values in mmol/L.
 
-use super::{MG_PER_MMOL, count, deviation, mean, percentile, sorted};
-use std::collections::BTreeMap;
-
-/// Kovatchev's transformation of a value in mg/dL.
-fn risk(mmol: f64) -> f64 {
-    (mmol * MG_PER_MMOL).ln().powf(1.084) - 5.381
-}
-
-/// A value's part in the low blood glucose index: `22.77·f²` on the low side, else 0.
-pub fn low_risk(mmol: f64) -> f64 {
-    let f = risk(mmol).min(0.0);
-    22.77 * f * f
-}
-
-/// A value's part in the high blood glucose index.
-pub fn high_risk(mmol: f64) -> f64 {
-    let f = risk(mmol).max(0.0);
-    22.77 * f * f
-}
+use super::{MG_PER_MMOL, count, deviation, mean};
+use vitals::glucose::{high_risk, low_risk, management_indicator};
 
 /// What describes glucose values.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,7 +51,7 @@ pub fn indices(mmol: &[f64]) -> Option<Indices> {
         mean,
         deviation,
         variation: 100.0 * deviation / mean,
-        gmi: 3.31 + 0.02392 * mg,
+        gmi: management_indicator(mean),
         estimated_a1c: (mg + 46.7) / 28.7,
         j: 0.001 * (mg + deviation * MG_PER_MMOL).powi(2),
         low: over(&low_risk),
@@ -85,23 +68,6 @@ pub fn indices(mmol: &[f64]) -> Option<Indices> {
             share(&|v| v >= 16.7),
         ],
     })
-}
-
-/// Percentiles of one bin of the day.
-pub type Agp = (usize, Vec<f64>);
-
-/// Percentiles for each bin of the clock that has values; `hours` since midnight beside each value.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a bin of the day")]
-pub fn agp(hours: &[f64], mmol: &[f64], bin_hours: f64, percentiles: &[f64]) -> Vec<Agp> {
-    let mut bins: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
-    for (hour, value) in hours.iter().zip(mmol) {
-        bins.entry((hour / bin_hours).floor().max(0.0) as usize).or_default().push(*value);
-    }
-    let of = |values: Vec<f64>| {
-        let order = sorted(&values);
-        percentiles.iter().map(|p| percentile(&order, *p)).collect()
-    };
-    bins.into_iter().map(|(bin, values)| (bin, of(values))).collect()
 }
 
 /// Mean amplitude of glycaemic excursions.

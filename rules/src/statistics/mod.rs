@@ -9,15 +9,15 @@ mod glucose;
 mod shift;
 mod space;
 mod trend;
-mod week;
 
-pub use describe::{Description, describe, percentile};
+pub use describe::{Description, describe};
 pub use drift::{Cusum, Ewma, cusum, ewma};
-pub use glucose::{Agp, Indices, Mage, agp, high_risk, indices, low_risk, mage};
+pub use glucose::{Indices, Mage, indices, mage};
 pub use shift::{Interval, Prior, Shift, mean_interval, window_shift};
 pub use space::{LocalTrend, Start, local_linear_trend};
 pub use trend::{Line, MannKendall, Slope, hamed_rao, least_squares, mann_kendall, theil_sen};
-pub use week::{Session, Week, guideline_week};
+pub use vitals::glucose::{Bin as Agp, high_risk, low_risk, percentile, profile as agp};
+pub use vitals::week::{Session, Week, guideline as guideline_week};
 
 /// mg/dL of glucose in one mmol/L.
 pub const MG_PER_MMOL: f64 = 18.016;

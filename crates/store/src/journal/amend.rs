@@ -7,6 +7,7 @@
 use super::{
     Desk,
     books::Books,
+    days,
     desk::Changes,
     memory::Memory,
     query::merged_reading,
@@ -157,10 +158,14 @@ impl Writer {
     pub(super) fn rewrite(&self, before: &Reading, after: &Arc<Reading>) -> Result<(), StoreError> {
         let c = &self.connection;
         self.amend_journal(after)?;
-        let key = series_key(after);
+        let (key, was) = (series_key(after), series_key(before));
+        for (wk, owner, ..) in [was, key] {
+            days::touch(c, &self.shared.folding, wk, owner)?;
+        }
+        self.shared.newest.raise(c, key.0, key.1)?;
         // What a running merge has passed lies in the table already; what lies before it will come by itself.
         let passed = self.merge.as_ref().is_some_and(|m| m.series.is_some_and(|at| key <= at));
-        let was_there = tables::delete_series(c, series_key(before))?;
+        let was_there = tables::delete_series(c, was)?;
         let frozen = self.shared.memory.read().frozen.as_ref().is_some_and(|t| t.row(after.id).is_some());
         if was_there || (passed && frozen) {
             tables::insert_series(c, key, after)?;

@@ -143,6 +143,7 @@ impl Writer {
         let written = self.write_amended(&moved, by_hand);
         if written.is_err() {
             let _ = self.connection.execute_batch("ROLLBACK");
+            self.shared.newest.undo(&self.connection);
         }
         self.judge_commit(written.as_ref().err());
         written?;

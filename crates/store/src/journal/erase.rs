@@ -7,6 +7,7 @@
 use super::{
     DeviceHistory, Readings,
     books::{Books, Counts, day_number},
+    days,
     desk::store_history,
     keeping::{self, Stretch},
     packed,
@@ -86,6 +87,7 @@ impl Writer {
             }
             memory.assigned.retain(|_, to| *to != patient);
         }
+        self.shared.newest.forget(owner(Some(patient), DeviceKey::new(0)));
         let times = || readings.iter().map(|r| r.measured_at);
         if let (Some(first), Some(last)) = (times().min(), times().max()) {
             let _ = self.shared.moved.send((first, last)); // a projection that runs sends these weeks anew now
@@ -112,7 +114,7 @@ impl Writer {
         let mut removed = Books::new();
         let mut stretch: Stretch = None;
         for reading in readings {
-            keeping::take_out(&self.connection, reading, zone, &mut removed)?;
+            keeping::take_out(&self.connection, &self.shared.folding, reading, zone, &mut removed)?;
             keeping::widen(&mut stretch, reading.measured_at);
         }
         for held in held {
@@ -132,6 +134,7 @@ impl Writer {
             *self.history(device)? = history;
         }
         let c = &self.connection;
+        days::forget(c, owner(Some(patient), DeviceKey::new(0)))?;
         c.execute("DELETE FROM assigned WHERE patient = ?1", [patient.as_i64()]).map_err(fault)?;
         keeping::count_removed(c, &removed)?;
         keeping::note_stale(c, stretch)?;

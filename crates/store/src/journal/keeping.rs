@@ -7,6 +7,7 @@
 
 use super::{
     books::{Books, Counts, day_number},
+    days,
     row::{identity_key, number, owner, week},
     tables::{self, fault},
     writer::Writer,
@@ -82,9 +83,16 @@ impl Writer {
 }
 
 /// Takes everything about a merged reading out but its number and its place in the books.
-pub(super) fn take_out(c: &Connection, r: &Reading, zone: &Zone, removed: &mut Books) -> Result<(), StoreError> {
+pub(super) fn take_out(
+    c: &Connection,
+    folding: &days::Folding,
+    r: &Reading,
+    zone: &Zone,
+    removed: &mut Books,
+) -> Result<(), StoreError> {
     let id = number(r.id).cast_signed();
     let whose = owner(r.patient, r.device);
+    days::touch(c, folding, week(r.measured_at), whose)?;
     let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
         c.prepare_cached(sql).and_then(|mut s| s.execute(values)).map_err(fault).map(drop)
     };

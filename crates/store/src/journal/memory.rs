@@ -92,17 +92,26 @@ impl Memtable {
         }
     }
 
-    /// The reading of `owner` with the newest measurement time.
-    pub(super) fn latest(&self, owner: i64) -> Option<&Arc<Reading>> {
+    /// The readings of `owner`, newest measurement first, as long as `take` says so.
+    pub(super) fn newest_first<'t>(&'t self, owner: i64, mut take: impl FnMut(&'t Arc<Reading>) -> bool) {
         let mut at = self.series.last_key_value().map(|(k, _)| k.0);
         while let Some(wk) = at {
-            let newest = self.series.range((wk, owner, i64::MIN, 0)..=(wk, owner, i64::MAX, u64::MAX)).next_back();
-            if let Some((_, reading)) = newest {
-                return Some(reading);
+            let week = self.series.range((wk, owner, i64::MIN, 0)..=(wk, owner, i64::MAX, u64::MAX));
+            if !week.rev().all(|(_, reading)| take(reading)) {
+                return;
             }
             at = self.series.range(..(wk, i64::MIN, i64::MIN, 0)).next_back().map(|(k, _)| k.0);
         }
-        None
+    }
+
+    /// The reading of `owner` with the newest measurement time.
+    pub(super) fn latest(&self, owner: i64) -> Option<&Arc<Reading>> {
+        let mut newest = None;
+        self.newest_first(owner, |reading| {
+            newest = Some(reading);
+            false
+        });
+        newest
     }
 }
 

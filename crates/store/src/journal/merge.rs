@@ -4,7 +4,7 @@
 //! progress is written in the same transaction. Only the last step empties the journal table.
 
 use super::{
-    DeviceHistory, Shared, books,
+    DeviceHistory, Shared, books, days,
     desk::store_history,
     memory::{Memory, Memtable},
     row::{IdentityKey, SeriesKey, digest},
@@ -58,6 +58,7 @@ impl Merge {
         });
         if done.is_err() {
             let _ = c.execute_batch("ROLLBACK");
+            shared.newest.undo(c);
         }
         c.execute_batch("PRAGMA synchronous=FULL").map_err(fault)?;
         done
@@ -75,8 +76,10 @@ impl Merge {
         let mut weeks = HashSet::new();
         let mut left = 3 * budget;
         let mut series = tables::Series::prepare(c)?;
+        let mut days = days::Merging::new(c, shared);
         for (key, reading) in frozen.series.range((self.series.map_or(Unbounded, Excluded), Unbounded)).take(budget) {
             series.insert(*key, reading)?;
+            days.row(*key)?;
             weeks.insert(key.0);
             self.series = Some(*key);
             left -= 1;

@@ -10,8 +10,10 @@ mod amend;
 mod attribution;
 mod books;
 mod checkpoint;
+mod days;
 mod desk;
 mod erase;
+mod glance;
 mod history;
 mod keeping;
 mod memory;
@@ -26,8 +28,10 @@ mod tables;
 mod writer;
 
 pub use attribution::Handover;
+pub use days::{Basis, DaysQuery, Folded};
 pub use desk::{Desk, NewHeld, NewReading};
 pub use erase::{ErasedReadings, Worn};
+pub use glance::Glance;
 pub use history::{DeviceHistory, Epoch, Span};
 pub use keeping::ERASED;
 pub use recount::{DayBooks, Mismatch, Recount};
@@ -82,6 +86,8 @@ pub(crate) struct Shared {
     /// The same readings, one by one.
     handed_over: broadcast::Sender<Arc<[Handover]>>,
     room: Arc<Semaphore>,
+    folding: days::Folding,
+    newest: days::Newest,
     consumed: AtomicU64,
     /// Rows in memory at which they are frozen; tests make it small.
     freeze_at: AtomicUsize,
@@ -203,6 +209,8 @@ impl Readings {
             moved: broadcast::Sender::new(MOVED),
             handed_over: broadcast::Sender::new(MOVED),
             room: Arc::new(Semaphore::new(ROOM)),
+            folding: days::Folding::default(),
+            newest: days::Newest::default(),
             consumed: AtomicU64::new(0),
             freeze_at: AtomicUsize::new(writer::FREEZE),
             checkpoint_at: AtomicUsize::new(writer::CHECKPOINT_PAGES),

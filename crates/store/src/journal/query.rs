@@ -19,7 +19,7 @@ use vitals::{DeviceKey, Entry, Held, PatientId, Reading, ReadingId};
 const MESSAGE: usize = 256;
 
 impl Readings {
-    async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -164,7 +164,8 @@ impl Shared {
             let memory = self.memory.read();
             let best = memory.latest(patient);
             let from = best.as_ref().map_or(i32::MIN, |r| week(r.measured_at));
-            (best, memory.weeks.range(from..).rev().copied().collect::<Vec<i32>>())
+            let newest = self.newest.of(owner).unwrap_or(i32::MIN);
+            (best, memory.weeks.range(from.min(newest)..=newest).rev().copied().collect::<Vec<i32>>())
         };
         if weeks.is_empty() {
             return Ok(best);

@@ -14,7 +14,7 @@ use super::{
 use crate::StoreError;
 use jiff::civil::Date;
 use std::collections::{BTreeMap, HashSet};
-use vitals::{DeviceKey, Entry, ReadingId, Timestamp, Zone};
+use vitals::{DeviceKey, Entry, PatientId, ReadingId, Timestamp, Zone};
 
 /// Mismatches that are told one by one; the rest is a number.
 const TOLD: usize = 100;
@@ -26,6 +26,8 @@ pub struct Recount {
     pub days: Vec<(Date, DayBooks)>,
     /// The books of each device of the day that was asked for.
     pub devices: Vec<BookRow>,
+    /// Sums of a patient's week that were counted again.
+    pub sums: u64,
     /// What does not agree: the first hundred.
     pub mismatches: Vec<Mismatch>,
     /// How much more does not agree.
@@ -51,6 +53,8 @@ pub enum Mismatch {
     Count { day: Date, device: DeviceKey, what: &'static str, books: u64, rows: u64 },
     /// A number of a device that does not lead to exactly the one reading stored under it.
     Number { device: DeviceKey, epoch: u32, seq: i64, reading: ReadingId, known: Option<ReadingId> },
+    /// The kept sums of this patient's days are not what the readings of that week (of seven days since 1970) come to.
+    Days { week: i32, patient: PatientId },
     /// A day's sums differ though every device's agree, or numbers are known of readings that are not there.
     Sum { what: &'static str },
 }
@@ -68,6 +72,9 @@ impl Mismatch {
             Self::Number { device, epoch, seq, reading, known: None } => {
                 format!("{}: number {seq} of epoch {epoch} is stored ({reading}) but not known", name(*device))
             }
+            Self::Days { week, patient } => {
+                format!("patient {patient}: the sums of week {week} are not those of the readings")
+            }
             Self::Sum { what } => (*what).to_owned(),
         }
     }
@@ -79,7 +86,7 @@ impl Recount {
         self.mismatches.len() as u64 + self.untold
     }
 
-    fn tell(&mut self, mismatch: Mismatch) {
+    pub(super) fn tell(&mut self, mismatch: Mismatch) {
         if self.mismatches.len() < TOLD {
             self.mismatches.push(mismatch);
         } else {
@@ -180,6 +187,7 @@ impl Snapshot {
             self.compare(zone, &wrong, day, &mut report)?;
         }
         self.recount_numbers(&mut report)?;
+        self.recount_days(&mut report)?;
         Ok(report)
     }
 

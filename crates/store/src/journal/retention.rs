@@ -136,7 +136,7 @@ impl Writer {
                 }
             }
             for reading in &readings {
-                keeping::take_out(c, reading, zone, &mut removed)?;
+                keeping::take_out(c, &writer.shared.folding, reading, zone, &mut removed)?;
                 keeping::widen(&mut stretch, reading.measured_at);
             }
             keeping::count_removed(c, &removed)?;

@@ -11,7 +11,7 @@ use vitals::{DeviceKey, Entry, GlucoseValue, PatientId, Reading, ReadingId, Time
 pub(super) const FORMAT: u8 = 1;
 /// First byte of a reading's body in `series`, since version 4 of the file.
 pub(super) const PACKED: u8 = 2;
-const WEEK_MICROS: i64 = 7 * 24 * 3600 * 1_000_000;
+pub(super) const WEEK_MICROS: i64 = 7 * 24 * 3600 * 1_000_000;
 
 /// A line of the journal with what is needed to rebuild everything from it.
 #[derive(Clone, Debug)]

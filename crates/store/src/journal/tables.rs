@@ -13,10 +13,11 @@ use std::path::Path;
 use vitals::{DeviceKey, Reading, ReadingId, Timestamp};
 
 /// Of the file, in `user_version`; raised with every step.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// What brings a file from each version to the next. A released step is never changed.
-const STEPS: &[&str] = &[SCHEMA, super::keeping::SCHEMA, super::amend::SCHEMA, super::packed::SCHEMA];
+const STEPS: &[&str] =
+    &[SCHEMA, super::keeping::SCHEMA, super::amend::SCHEMA, super::packed::SCHEMA, super::days::SCHEMA];
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS meta(k TEXT PRIMARY KEY, v INTEGER NOT NULL) WITHOUT ROWID;

@@ -89,6 +89,8 @@ impl Writer {
         let c = &connection;
         let mut memory = Memory { weeks: weeks(c)?, ..Memory::default() };
         load_marks(c, &mut memory)?;
+        shared.folding.load(c)?;
+        shared.newest.load(c)?;
         let frozen = tables::meta(c, "frozen")?.map(|n| if n == 1 { Half::One } else { Half::Zero });
         let mut histories = HashMap::new();
         let mut merge = None;
@@ -293,6 +295,7 @@ impl Writer {
         })();
         if written.is_err() {
             let _ = c.execute_batch("ROLLBACK"); // SQLite may have rolled back by itself
+            self.shared.newest.undo(c);
         }
         written
     }
@@ -371,7 +374,7 @@ impl Writer {
     }
 
     /// Sees that the write-ahead log is copied into the file once it is long enough.
-    fn checkpoint(&self) {
+    pub(super) fn checkpoint(&self) {
         if self.checkpointer.has_copied() {
             // Little is left to copy; when all of the log is in the file, the next commit begins it anew.
             if let Err(e) = checkpoint::copy(&self.connection) {

@@ -3,6 +3,7 @@
 //! Loaded whole at start; after that every committed write puts its record here. Readers get `Arc`s and hold no lock.
 
 use super::devices;
+use super::order::{Among, Order};
 use super::people::{self, Organisation, Team, User};
 use crate::StoreError;
 use parking_lot::RwLock;
@@ -21,6 +22,7 @@ struct Inner {
     device_keys: RwLock<HashMap<DeviceKey, Arc<Device>>>,
     bindings: RwLock<HashMap<DeviceKey, Arc<[Binding]>>>,
     patients: RwLock<HashMap<PatientId, (Arc<Patient>, i64)>>,
+    order: RwLock<Order>,
     organisations: RwLock<HashMap<OrganisationId, Arc<Organisation>>>,
     teams: RwLock<HashMap<TeamId, Arc<Team>>>,
     users: RwLock<HashMap<UserId, Arc<User>>>,
@@ -36,6 +38,7 @@ impl Directory {
             device_keys: RwLock::default(),
             bindings: RwLock::default(),
             patients: RwLock::default(),
+            order: RwLock::default(),
             organisations: RwLock::default(),
             teams: RwLock::default(),
             users: RwLock::default(),
@@ -107,6 +110,26 @@ impl Directory {
     /// Every patient.
     pub fn patients(&self) -> Vec<Arc<Patient>> {
         self.0.patients.read().values().map(|(p, _)| p.clone()).collect()
+    }
+
+    /// The next patients by id, at most `most`.
+    pub fn patients_after(&self, among: &Among, after: Option<i64>, most: usize) -> Vec<Arc<Patient>> {
+        self.of_ids(&self.0.order.read().after(among, after, most))
+    }
+
+    /// The next patients by name, at most `most`, among everybody.
+    pub fn patients_named_after(&self, after: Option<(&str, i64)>, most: usize) -> Vec<Arc<Patient>> {
+        self.of_ids(&self.0.order.read().named_after(after, most))
+    }
+
+    /// How many patients belong to any of these.
+    pub fn count(&self, among: &Among) -> usize {
+        self.0.order.read().count(among)
+    }
+
+    fn of_ids(&self, ids: &[PatientId]) -> Vec<Arc<Patient>> {
+        let patients = self.0.patients.read();
+        ids.iter().filter_map(|id| patients.get(id)).map(|(p, _)| p.clone()).collect()
     }
 
     /// An organisation.
@@ -182,12 +205,18 @@ impl Directory {
     }
 
     pub(crate) fn put_patient(&self, x: Patient, version: i64) {
-        self.0.patients.write().insert(x.id, (Arc::new(x), version));
+        let x = Arc::new(x);
+        let before = self.0.patients.write().insert(x.id, (x.clone(), version));
+        let mut order = self.0.order.write();
+        before.iter().for_each(|(before, _)| order.remove(before));
+        order.put(&x);
+        drop(order);
         self.changed();
     }
 
     pub(crate) fn remove_patient(&self, id: PatientId) {
-        self.0.patients.write().remove(&id);
+        let gone = self.0.patients.write().remove(&id);
+        gone.iter().for_each(|(gone, _)| self.0.order.write().remove(gone));
         self.changed();
     }
 

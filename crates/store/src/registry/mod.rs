@@ -14,12 +14,14 @@ pub(crate) mod episodes;
 pub(crate) mod erase;
 pub(crate) mod findings;
 pub(crate) mod keeping;
+pub(crate) mod order;
 pub(crate) mod outbox;
 pub(crate) mod people;
 pub(crate) mod presence;
 pub(crate) mod roster;
 mod schema;
 pub(crate) mod sessions;
+pub(crate) mod worklist;
 
 use crate::{StoreError, readers::Readers};
 use directory::Directory;
@@ -61,6 +63,7 @@ pub struct Registry {
     finding_changes: watch::Sender<i64>,
     commands: commands::CommandBell,
     live: Arc<roster::Live>,
+    worklist: Arc<worklist::Worklist>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -101,6 +104,7 @@ impl Registry {
             finding_changes,
             commands: commands::CommandBell::default(),
             live,
+            worklist: Arc::default(),
         })
     }
 
@@ -110,6 +114,10 @@ impl Registry {
 
     pub(crate) const fn live(&self) -> &Arc<roster::Live> {
         &self.live
+    }
+
+    pub(crate) const fn worklist(&self) -> &Arc<worklist::Worklist> {
+        &self.worklist
     }
 
     pub(crate) const fn commands(&self) -> &commands::CommandBell {
@@ -295,3 +303,6 @@ fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     connection.execute_batch("PRAGMA query_only=ON")?;
     Ok(connection)
 }
+
+#[cfg(test)]
+mod worklist_tests;

@@ -12,6 +12,7 @@ import type { Patient as Person, Plan, Reading } from "../core/types";
 import { t, word } from "../i18n";
 import { Failed, Loading } from "../ui/basics";
 import { GlucoseFigure, PressureFigure, type Span } from "./patient/Figures";
+import { SummaryCard } from "./patient/Summary";
 import { AlertsCard, FindingsCard, PlanCard } from "./patient/Side";
 
 const DAY = 86_400_000;
@@ -123,7 +124,10 @@ export function Patient({ id }: { id: string }): JSX.Element {
       <Ranges range={range} />
       {readings.error ? <Failed error={readings.error} again={readings.reload} /> : null}
       <div class="columns wide-left">
-        <div class="column">{readings.data ? <Charts parts={parts} capped={all.length >= CAP} /> : !readings.error && <Loading />}</div>
+        <div class="column">
+          {readings.data ? <Charts parts={parts} capped={all.length >= CAP} /> : !readings.error && <Loading />}
+          <SummaryCard id={id} days={parts.span.days} />
+        </div>
         <div class="column">
           <AlertsCard id={id} />
           <PlanCard plan={plan.data} targets={targets} />
