@@ -133,7 +133,10 @@ proptest! {
                     store.update_patient(moved.clone(), None).await.unwrap();
                     patients[i] = moved;
                 } else {
-                    let whose = episodes.get(&n).map_or(patients[i].id, |e| e.patient);
+                    // Whose an alert is and when it was raised never changes.
+                    let (whose, raised) = episodes.get(&n).map_or((patients[i].id, raised), |e| {
+                        (e.patient, e.raised_at.as_micros() / 1_000_000 - 1_770_000_000)
+                    });
                     let e = episode(n, whose, Severity::ALL[severity], AlertState::ALL[state], raised);
                     let other = open.get(&(whose, e.concept)).copied().filter(|other| *other != n);
                     if other.is_some_and(|other| episodes[&other].state.is_active()) {
