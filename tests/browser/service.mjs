@@ -11,7 +11,7 @@ const CONFIG = `
 [broker]
 mqtt = "127.0.0.1:0"
 mqtts = ""
-ws = ""
+ws = "127.0.0.1:0"
 wss = ""
 [api]
 address = "127.0.0.1:0"
@@ -54,6 +54,7 @@ export class Service {
     });
     s.base = `http://${addresses.http}`;
     s.mqtt = addresses.mqtt;
+    s.ws = addresses.ws;
     s.token = await s.login(s.admin.username, s.admin.password);
     return s;
   }
@@ -146,21 +147,25 @@ function packet(head, body) {
   return Buffer.concat([Buffer.from([head, ...length]), body]);
 }
 
+/** What a meter says: CONNECT of MQTT 3.1.1, and a publish at QoS 1 under packet id 1. */
+export const hello = ({ id, secret }) => packet(0x10, Buffer.concat([text("MQTT"), Buffer.from([4, 0xc2, 0, 60]), text(id), text(id), text(secret)]));
+export const message = ({ id }, payload) => packet(0x32, Buffer.concat([text(`hb/v1/devices/${id}/readings`), Buffer.from([0, 1]), Buffer.from(payload)]));
+
 /** One MQTT 3.1.1 connection, one publish at QoS 1, its PUBACK. */
-function publish(address, { id, secret }, payload) {
+function publish(address, device, payload) {
   const [host, port] = [address.slice(0, address.lastIndexOf(":")), Number(address.slice(address.lastIndexOf(":") + 1))];
   return new Promise((done, fail) => {
     const socket = connect(port, host);
     socket.setTimeout(15_000, () => socket.destroy(new Error("MQTT: silent for 15 s")));
     let answered = false;
     let held = Buffer.alloc(0);
-    socket.on("connect", () => socket.write(packet(0x10, Buffer.concat([text("MQTT"), Buffer.from([4, 0xc2, 0, 60]), text(id), text(id), text(secret)]))));
+    socket.on("connect", () => socket.write(hello(device)));
     socket.on("data", (bytes) => {
       held = Buffer.concat([held, bytes]);
       while (held.length >= 4) { // CONNACK and PUBACK are four bytes each
         const [head, , a, b] = held;
         held = held.subarray(4);
-        if (head === 0x20 && b === 0) socket.write(packet(0x32, Buffer.concat([text(`hb/v1/devices/${id}/readings`), Buffer.from([0, 1]), Buffer.from(payload)])));
+        if (head === 0x20 && b === 0) socket.write(message(device, payload));
         else if (head === 0x40 && a === 0 && b === 1) {
           answered = true;
           socket.end(Buffer.from([0xe0, 0]));

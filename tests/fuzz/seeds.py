@@ -57,29 +57,59 @@ def readings(n, device=None):
     ]
 
 
+def quantity(value, code, **more):
+    return {"value": value, "unit": code, "system": "http://unitsofmeasure.org", "code": code, **more}
+
+
+def concept(*codes):
+    """LOINC, or MDC where the code is one of its long numbers."""
+    systems = ("http://loinc.org", "urn:iso:std:iso:11073:10101")
+    return {"coding": [{"system": systems[code[:2] in ("15", "14", "16", "84") and "-" not in code], "code": code} for code in codes], "text": "CanaryNote"}
+
+
 def fhir(n):
-    """An Observation of blood pressure, one of glucose, a Bundle of both."""
+    """Observations of blood pressure and glucose, by LOINC and by MDC, a pulse of its own, Bundles."""
     when = f"2025-{1 + n // 28 % 12:02}-{1 + n % 28:02}T07:{n % 60:02}:00+08:00"
 
-    def quantity(value, unit, code):
-        return {"value": value, "unit": unit, "system": "http://unitsofmeasure.org", "code": code}
-
-    def concept(code):
-        return {"coding": [{"system": "http://loinc.org", "code": code}]}
-    pressure = {"resourceType": "Observation", "status": "final", "identifier": [{"value": f"bp-{n}"}], "effectiveDateTime": when, "code": concept("85354-9"),
-                "component": [{"code": concept("8480-6"), "valueQuantity": quantity(137.4417, "mmHg", "mm[Hg]")}, {"code": concept("8462-4"), "valueQuantity": quantity(88, "mmHg", "mm[Hg]")},
-                              {"code": concept("8867-4"), "valueQuantity": quantity(62, "/min", "/min")}],
-                "note": [{"text": "CanaryNote"}], "subject": {"display": "Canary Family"}}
-    glucose = {"resourceType": "Observation", "status": "final", "effectiveDateTime": when, "code": concept("15074-8"), "valueQuantity": quantity(6.43219, "mmol/L", "mmol/L")}
-    return [pressure, glucose, {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": pressure}, {"resource": glucose}]}]
+    def observation(code, **more):
+        return {"resourceType": "Observation", "id": f"o{n}", "status": "final", "effectiveDateTime": when, "code": concept(*code), "subject": {"display": "Canary Family"}, **more}
+    parts = [{"code": concept(code), "valueQuantity": quantity(value, unit)} for code, value, unit in
+             (("8480-6", 137.4417, "mm[Hg]"), ("8462-4", 88, "mm[Hg]"), ("8478-0", 104, "mm[Hg]"), ("8867-4", 62, "/min"))]
+    mdc = [{"code": concept(code), "valueQuantity": quantity(value, "kPa")} for code, value in (("150021", 18.2719), ("150022", 11.2), ("150023", 14))]
+    words = [{"code": concept(f"8410608.{bit}"), "valueCodeableConcept": concept("1")} for bit in (0, 2, 5)]
+    pressure = observation(["85354-9"], component=parts, identifier=[{"system": "urn:hearthbeat:seq", "value": str(n)}], note=[{"text": "CanaryNote"}],
+                           extension=[{"url": "urn:hearthbeat:user-slot", "valueUnsignedInt": 1}, {"url": "urn:hearthbeat:session", "valueString": "CanarySessionToken0001"}])
+    meal = {"code": concept("8417864"), "valueCodeableConcept": concept("8417868")}
+    glucoses = [
+        observation(["15074-8", "14743-9"], valueQuantity=quantity(6.43219, "mmol/L")),
+        observation(["160184"], valueQuantity=quantity(116.0733, "mg/dL"), component=[meal]),
+        observation(["160208"], valueQuantity=quantity(5.1, "mmol/L")),
+        observation(["41653-7"], valueQuantity=quantity(600, "mg/dL", comparator=">")),
+        observation(["14749-6"], valueQuantity=quantity(2.2, "mmol/L", comparator="<")),
+        observation(["2339-0"], dataAbsentReason={"coding": [{"system": "http://terminology.hl7.org/CodeSystem/data-absent-reason", "code": "positive-infinity"}]}),
+        observation(["99504-3"], valueQuantity=quantity(98, "mg/dL"), interpretation=[{"coding": [{"code": "<"}]}], effectiveInstant=when),
+    ]
+    pulse = observation(["8867-4"], valueQuantity=quantity(62, "/min"), derivedFrom=[{"reference": f"Observation/o{n}"}])
+    bare = {**pressure, "component": parts[:2], "hasMember": [{"reference": "urn:uuid:pulse"}]}
+    bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"fullUrl": f"urn:uuid:{k}", "resource": r} for k, r in (("bp", bare), ("pulse", pulse), ("glucose", glucoses[0]))]}
+    return [pressure, observation(["150020"], component=mdc + words), bundle, {**pressure, "status": "amended"}, {**pressure, "modifierExtension": []}, pulse, *glucoses]
 
 
 def vendor(n):
     """(profile, payload): the forms that adapters read, and one that nobody knows."""
     at = 1_740_000_000 + n * 60
+    wall = f"2025-03-{1 + n % 28:02} 07:{n % 60:02}:00"
+    gateway = lambda attribute, **values: {"from": "BLE", "time": at, "type": "reportAttribute", "data": {"attribute": attribute, "value": {"device_list": [{"scan_time": at, "ble_addr": "d616f9641622", **values}]}}}
     return [
-        ("thingsboard", {"ts": at * 1000, "values": {"systolic": 137.4417, "diastolic": 88, "pulse": 62}}),
-        ("thingsboard", [{"ts": at * 1000, "values": {"glucose": 6.43219}}, {"ts": at * 1000 + 1, "values": {"systolic": 121, "diastolic": 79}}]),
+        ("thingsboard", {"ts": at * 1000, "values": {"systolic": 137.4417, "diastolic": 88, "pulse": 62, "seq": n}}),
+        ("thingsboard", [{"ts": at * 1000, "values": {"glucose": 6.43219, "unit": "mmol/L"}}, {"ts": at * 1000 + 1, "values": {"systolic": "121", "diastolic": "79", "unit": "mmHg"}}]),
+        ("thingsboard", {"systolic": 18.2719, "diastolic": 11.2, "unit": "kPa"}),
+        ("cn-push", {"HP": 138, "LP": 88, "HR": 72, "time": wall, "user": 1, "err": 0, "ihb": 1, "recordNo": n, "name": "Canary Family"}),
+        ("cn-push", {"glu": 620, "unit": 1, "time": wall, "meal": 1}),
+        ("cn-push", {"data": [{"glu": 116, "unit": "mg/dL", "measureTime": wall, "meal": "餐后"}, {"glu": 65535, "unit": 2, "time": wall}, {"glu": "HI", "unit": 1, "time": wall}]}),
+        ("ble-gateway", gateway("BP_BIOLIGTH", bp_high=137, bp_low=95, PR=74)),
+        ("ble-gateway", gateway("Contour_Elite", blood_glucose="108", marker="After Meal")),
+        ("ble-gateway", {**gateway("AccuChek_Instant", blood_glucose="97"), "session": "CanarySessionToken0001", "nameEN": "Canary Family"}),
         ("nobody-knows", {"HP": 138, "LP": 88, "HR": 62}),
     ]
 
