@@ -57,11 +57,17 @@ def changed(value, path, change):
     return copy
 
 
+def name(key, escaped):
+    """A member's name; with an escape where that is wished, since decoders borrow names until they cannot."""
+    plain = key.split("\0")[0]
+    return f'"\\u{ord(plain[0]):04x}{plain[1:]}"' if escaped and plain[:2] == "sy" else json.dumps(plain)
+
+
 def written(value):
     if isinstance(value, Token):
         return str(value)
     if isinstance(value, dict):
-        return "{" + ",".join(json.dumps(k.split("\0")[0]) + ":" + written(v) for k, v in value.items()) + "}"
+        return "{" + ",".join(name(k, len(value) % 3 == 0) + ":" + written(v) for k, v in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(written(v) for v in value) + "]"
     return json.dumps(value, ensure_ascii=False)

@@ -21,19 +21,25 @@ def date(year, month=3, day=2, hour=7, minute=12, second=9):
 
 
 def gatt(n):
-    """(uuid, octets) of valid frames; `n` varies the sequence number and the time."""
-    when, seq = date(2025, 1 + n % 12, 1 + n // 12 % 28, n % 24, n % 60), struct.pack("<H", n & 0xFFFF)
+    """(uuid, octets) of valid frames. Sixty-four inputs share a day and numbers, so that contexts find their readings and repeats come."""
+    n //= 64
+    when = date(2025, 1 + n % 12, 1 + n // 12 % 28, n // 336 % 24, n % 60)
+    seq = lambda k: struct.pack("<H", 8 * n + k & 0xFFFF)
+    glucose = lambda k, *values, flags=b"\x06": ("2a18", flags + seq(k) + when + b"".join(values))
     return [
         ("2a35", b"\x1e" + sfloat(138) + sfloat(88) + sfloat(104) + when + sfloat(62) + b"\x01" + b"\x04\x00"),
         ("2a35", b"\x00" + sfloat(121) + sfloat(79) + sfloat(0x7FF)),
         ("2a35", b"\x03" + sfloat(184, -1) + sfloat(117, -1) + sfloat(140, -1) + when),
-        ("2a18", b"\x1b" + seq + when + struct.pack("<h", 30) + sfloat(112, -5) + b"\x11" + b"\x00\x00"),
-        ("2a18", b"\x06" + seq + when + sfloat(62, -4) + b"\x12"),
-        ("2a18", b"\x0a" + seq + when + sfloat(50, -5) + b"\x1a" + b"\x20\x00"),
-        ("2a34", b"\x02" + seq + b"\x03"),
-        ("2a34", b"\xdf" + seq + b"\x00" + b"\x01" + sfloat(50, -3) + b"\x01" + b"\x51" + b"\x3c\x00\x32" + b"\x02" + sfloat(5, -6) + sfloat(65, -1)),
-        ("2aa7", b"\x06\x00" + sfloat(112) + struct.pack("<H", n & 0xFFFF)),
-        ("2aa7", (b"\x0d\xe3" + sfloat(98) + struct.pack("<H", n & 0xFFFF) + b"\x00\x00\x00" + sfloat(5, -1) + sfloat(90)) * 2),
+        ("2a35", b"\x02" + sfloat(0x7FF) + sfloat(0x801) + sfloat(0x800) + when),
+        glucose(0, struct.pack("<h", 30), sfloat(112, -5), b"\x11", b"\x00\x00", flags=b"\x1b"),
+        glucose(1, sfloat(62, -4), b"\x12"),
+        glucose(2, sfloat(50, -5), b"\x1a", b"\x20\x00", flags=b"\x0a"),
+        glucose(3, sfloat(0x7FE), b"\x11"),
+        glucose(4, sfloat(0x802), b"\x11"),
+        *(("2a34", b"\x02" + seq(k) + bytes([meal])) for k, meal in ((0, 3), (1, 6), (3, 5), (5, 2))),
+        ("2a34", b"\xdf" + seq(1) + b"\x00" + b"\x04" + sfloat(50, -3) + b"\x01" + b"\x51" + b"\x3c\x00\x32" + b"\x02" + sfloat(5, -6) + sfloat(65, -1)),
+        ("2aa7", b"\x06\x00" + sfloat(112) + seq(6)),
+        ("2aa7", (b"\x0d\xe3" + sfloat(98) + seq(7) + b"\x00\x00\x00" + sfloat(5, -1) + sfloat(90)) * 2),
         ("2b34", b"\x1e" + sfloat(131) + sfloat(84) + sfloat(97) + struct.pack("<I", 1_800_000 + n) + sfloat(71) + b"\x02" + b"\x00\x00"),
     ]
 
@@ -54,7 +60,22 @@ def readings(n, device=None):
         {"v": 1, "readings": [{**glucose, "status": ["control_solution", "temperature_high"], "session": "CanarySessionToken0001"}]},
         {"v": 1, "readings": [{**pressure, "raw": {"char": "2a35", "hex": gatt(n)[0][1].hex()}, "systolic": 138, "unknown": {"deep": [1, [2, {"x": None}]]}}]},
         {"v": 1, "readings": [{**pressure, "seq": n + k} for k in range(8)]},
+        {"v": 1, "site": {"name": "ward"}, "readings": [{**pressure, "time": wall + ".5", "colour": "blue"}, {**pressure, "time": None, "seq": n + 3}]},
+        *({"v": 1, "readings": [{**reading, "raw": {"char": char, "hex": octets.hex()}}]} for reading, (char, octets) in framed(n, pressure, glucose)),
     ]
+
+
+def framed(n, pressure, glucose):
+    """Readings with the frame that they were read from, agreeing or nearly, in one unit or the other."""
+    frames = gatt(n)
+    plain = {"map": 104, "pulse": 62, "status": [], "userSlot": None}
+    yield {**pressure, **plain, "systolic": 18.4, "diastolic": 11.7, "unit": "kPa"}, frames[2]
+    yield {**pressure, **plain, "systolic": 138, "diastolic": 87.8}, frames[2]
+    yield {**pressure, **plain, "systolic": 121, "diastolic": 79}, frames[1]
+    yield {**glucose, "glucose": 6.2}, frames[5]
+    yield {**glucose, "glucose": 112, "unit": "mg/dL"}, frames[4]
+    yield {**glucose, "glucose": "HI"}, frames[7]
+    yield {**glucose, "glucose": 6.2}, frames[9]
 
 
 def quantity(value, code, **more):
@@ -134,6 +155,11 @@ def packets(device, n, version):
         "puback": packet(0x40, pid),
         "puback_reason": packet(0x40, pid + (b"\x00\x00" if five else b"")),
         "ping": b"\xc0\0",
+        "publish_alias": packet(0x32, text("") + pid + props(b"\x23\0\x01") + body),
+        "publish_odd": packet(0x30, text(topic + "/readings") + props(b"\x03\0\x04text\x08\0\x03a/b\x23\0\x02") + body),
+        "subscribe_identifier": packet(0x82, pid + props(b"\x0b\x05") + text(topic + "/receipts") + b"\x01"),
+        "puback_string": packet(0x40, pid + (b"\x00\x05\x1f\0\x02no" if five else b"")),
+        "disconnect_string": packet(0xE0, b"\x04\x05\x1f\0\x02no" if five else b""),
         "disconnect": packet(0xE0, b"\x00\x05\x11\0\0\0\x09" if five else b""),
     }
 
@@ -146,19 +172,23 @@ def connects(device, secret, version):
     will = b"\x05\x18\0\0\0\x01" if five else b""
     body = (text("MQTT") + bytes([version, 0xC4]) + struct.pack(">H", 60) + (length(len(props)) + props if five else b"") + text(device)
             + will + text(f"hb/v1/devices/{device}/status") + text("gone") + text(device) + text(secret))
-    return [plain, b"\x10" + length(len(body)) + body]
+    unlimited = bytearray(plain)
+    unlimited[10:12] = b"\0\0"          # keep alive 0: the server's
+    named = text("MQTT") + bytes([version, 0xC2, 0, 60]) + (b"\x0d\x15\0\x05SCRAM\x16\0\x02hi" if five else b"") + text(device) + text(device) + text(secret)
+    return [plain, bytes(unlimited), b"\x10" + length(len(body)) + body, b"\x10" + length(len(named)) + named]
 
 
-def websocket_opening():
+def websocket_opening(more=0):
     key = base64.b64encode(bytes(range(16))).decode()
     return (f"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n").encode()
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: mqtt\r\nCookie: {'x' * more}\r\n\r\n").encode()
 
 
 def frame(payload, opcode=2, mask=b"\x09\x08\x07\x06"):
     """A masked WebSocket frame."""
     size = len(payload)
-    head = bytes([0x80 | opcode]) + (bytes([0x80 | size]) if size < 126 else b"\xfe" + struct.pack(">H", size))
+    short, medium = bytes([0x80 | size & 127]), b"\xfe" + struct.pack(">H", size)
+    head = bytes([0x80 | opcode]) + (short if size < 126 else medium if size % 3 else b"\xff" + struct.pack(">Q", size))
     return head + mask + bytes(b ^ mask[i & 3] for i, b in enumerate(payload))
 
 

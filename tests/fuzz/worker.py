@@ -21,8 +21,8 @@ class Failure(Exception):
 
 
 def bent_payload(dice, kind, n, device):
-    """(topic's tail, payload); one in sixteen is left as it was."""
-    left = dice.randrange(16) == 0
+    """(topic's tail, payload); a few are left as they were."""
+    left = dice.randrange(3 if kind == "gatt" else 16) == 0      # a context finds its reading only when neither is bent
     if kind == "gatt":
         uuid, octets = dice.choice(seeds.gatt(n))
         return f"gatt/{uuid}", octets if left else mutate.some_bytes(dice, octets)
@@ -42,7 +42,7 @@ def bent_payload(dice, kind, n, device):
 def bent_stream(dice, n, device, secret):
     """(CONNECT, packets, version) of a whole connection, of which one packet is bent."""
     version = dice.choice((4, 5))
-    hello = dice.choice(seeds.connects(device, secret, version))
+    hello = dice.choices(seeds.connects(device, secret, version), (6, 1, 4, 1))[0]
     valid = list(seeds.packets(device, n, version).values())
     said = [dice.choice(valid) for _ in range(1 + dice.randrange(4))]
     if dice.randrange(4) == 0:
@@ -51,6 +51,19 @@ def bent_stream(dice, n, device, secret):
         at = dice.randrange(len(said))
         said[at] = mutate.some_bytes(dice, said[at])
     return hello, said, version
+
+
+def bent_websocket(dice, hello, said):
+    """The opening and frames around packets, one of them bent; sometimes a control frame between, or an opening too long."""
+    frames = [seeds.frame(hello), *(seeds.frame(p, dice.choice((2, 2, 2, 9))) for p in said), seeds.frame(b"\x03\xe8", 8)]
+    if dice.randrange(8) == 0:
+        frames.insert(1, seeds.frame(b"", dice.choice((9, 10, 0))))
+    opening, bent = seeds.websocket_opening(9_000 if dice.randrange(32) == 0 else 0), dice.randrange(len(frames) + 1)
+    if bent < len(frames):
+        frames[bent] = mutate.some_bytes(dice, frames[bent])
+    else:
+        opening = mutate.some_bytes(dice, opening)
+    return opening + b"".join(frames)
 
 
 class Sender:
@@ -150,12 +163,7 @@ class Worker(threading.Thread):
             if kind == "packet":
                 self.stream(n, self.fuzz.mqtt, hello + b"".join(said), version)
             else:
-                frames = [seeds.frame(p, dice.choice((2, 2, 2, 9))) for p in (hello, *said)]
-                bent = dice.randrange(len(frames) + 1)
-                opening = mutate.some_bytes(dice, seeds.websocket_opening()) if bent == len(frames) else seeds.websocket_opening()
-                if bent < len(frames):
-                    frames[bent] = mutate.some_bytes(dice, frames[bent])
-                self.stream(n, self.fuzz.ws, opening + b"".join(frames), version)
+                self.stream(n, self.fuzz.ws, bent_websocket(dice, hello, said), version)
         else:
             sender = self.senders["gateways" if kind == "gateway" else "devices"]
             sender.publish(n, *bent_payload(dice, kind, n, self.senders["devices"].device))
