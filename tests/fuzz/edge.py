@@ -31,6 +31,7 @@ from service import Broken, Service, free_port, until  # noqa: E402
 from worker import WORKERS, Worker  # noqa: E402
 
 NEIGHBOUR_RATE = 20         # readings a second
+STRANGERS = 100             # devices of a worker that say packets, by turns: none of them comes back oftener than the edge takes it
 
 
 def neighbours_reading(seq):
@@ -54,7 +55,7 @@ class Fuzz:
 
     def prepare(self):
         service = self.service.start()
-        homes = service.enrol(service.district()["team"], 2)
+        homes = service.enrol(service.district()["team"], 2 + WORKERS * STRANGERS)
         self.neighbour = Meter(self.mqtt, *homes[0], neighbours_reading, rate=NEIGHBOUR_RATE, seed=self.seed)
         provision = lambda name, kind: (name, service.ask("POST", "/api/v1/devices", {"id": name, "kind": kind})["secret"])
         # One meter is a patient's; the others are nobody's, so that rules have little to do.
@@ -62,9 +63,9 @@ class Fuzz:
         gateways = [provision(f"gateway-f{n}", "gateway") for n in range(WORKERS)]
         for (gateway, _), (meter, _) in zip(gateways, meters):
             service.ask("PUT", f"/api/v1/gateways/{gateway}/devices", {"devices": [meter]})
-        strangers = [provision(f"stranger-f{n}", "meter") for n in range(WORKERS)]
+        strangers = [homes[2 + n::WORKERS] for n in range(WORKERS)]
         self.clients = list(zip(meters, gateways, strangers))
-        self.secrets = [secret for triple in self.clients for _, secret in triple] + [s for _, s in homes]
+        self.secrets = [secret for _, secret in [*meters, *gateways, *homes]]
 
     def run(self):
         """Says every input; the workers, ended."""
@@ -97,7 +98,7 @@ class Fuzz:
     def wrong_books(self, workers):
         told = sum(s.readings for w in workers for s in w.senders.values())
         sent = len(self.neighbour.acked)
-        strangers = {stranger for _, _, (stranger, _) in self.clients}
+        strangers = {name for *_, strangers in self.clients for name, _ in strangers}
         today = datetime.datetime.now(CST).date()
         days = [(today - datetime.timedelta(days=1)).isoformat(), today.isoformat()]
 

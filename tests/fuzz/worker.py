@@ -138,7 +138,7 @@ class Worker(threading.Thread):
     def run(self):
         n = self.fuzz.first
         try:
-            meter, gateway, self.stranger = self.fuzz.clients[self.number]
+            meter, gateway, self.strangers = self.fuzz.clients[self.number]
             version = 4 + self.number % 2
             self.senders = {"devices": Sender(self.fuzz.mqtt, meter, "devices", version, self.answers),
                             "gateways": Sender(self.fuzz.mqtt, gateway, "gateways", 9 - version, self.answers)}
@@ -159,7 +159,7 @@ class Worker(threading.Thread):
         kind = dice.choices(list(KINDS), list(KINDS.values()))[0]
         self.answers[f"input {kind}"] += 1
         if kind in ("packet", "websocket"):
-            hello, said, version = bent_stream(dice, n, *self.stranger)
+            hello, said, version = bent_stream(dice, n, *self.strangers[n // WORKERS % len(self.strangers)])
             if kind == "packet":
                 self.stream(n, self.fuzz.mqtt, hello + b"".join(said), version)
             else:
