@@ -4,6 +4,7 @@ use crate::{
     Uplink,
     auth::{self, Proven},
     codec::{self, Connect, Refusal, V4_IDENTIFIER_REJECTED, Version, encode, kind, reason},
+    entrance::Place,
     gate::Gate,
     meters,
     session::{self, Opening, Will},
@@ -103,18 +104,26 @@ impl Refused {
     }
 }
 
-/// Serves one connection to its end.
-pub(crate) async fn serve(gate: &Arc<Gate>, mut stream: Transport, names: &[String], deadline: Instant) {
+/// Serves one connection to its end. `place`: what it holds until it is logged in.
+pub(crate) async fn serve(
+    gate: &Arc<Gate>,
+    mut stream: Transport,
+    names: &[String],
+    deadline: Instant,
+    mut place: Place,
+) {
     let mut input = BytesMut::new();
     let mut stopping = gate.stopping.subscribe();
     let first = tokio::select! {
         _ = stopping.wait_for(|s| *s) => return,
+        () = place.lost() => Ok(Err(Refused::silent("crowd"))),
         first = timeout_at(deadline, read_connect(gate, &mut stream, &mut input)) => first,
     };
     let opening = match first.unwrap_or(Err(Refused::silent("timeout"))) {
-        Ok(body) => Box::pin(open(gate, &body, names)).await,
+        Ok(body) => Box::pin(open(gate, &body, names, deadline)).await,
         Err(refused) => Err(refused),
     };
+    drop(place);
     match opening {
         Ok(opening) => session::run(gate, stream, input, opening).await,
         Err(Refused { why, answer }) => {
@@ -151,7 +160,7 @@ async fn read_connect(gate: &Gate, stream: &mut Transport, input: &mut BytesMut)
 }
 
 /// Checks a CONNECT and takes the device's place.
-async fn open(gate: &Arc<Gate>, body: &[u8], names: &[String]) -> Result<Opening, Refused> {
+async fn open(gate: &Arc<Gate>, body: &[u8], names: &[String], deadline: Instant) -> Result<Opening, Refused> {
     let connect = codec::decode_connect(body).map_err(|refusal| match refusal {
         Refusal::Close(fault) => Refused::silent(fault.name()),
         Refusal::Answer(version, code) => Refused { why: "connect", answer: Some((version, code)) },
@@ -178,6 +187,10 @@ async fn open(gate: &Arc<Gate>, body: &[u8], names: &[String]) -> Result<Opening
         None => None,
     };
     let id = device.id.clone();
+    // A device that comes back again and again waits; it may not keep the others from coming in.
+    if timeout_at(deadline, gate.returns.pass(&id)).await.is_err() {
+        return Err(Refused::silent("returns"));
+    }
     let (seat, kept) = gate.table.enter(device, by_certificate).await;
     if directory.device(id.as_str()).is_none_or(|now| now.revoked) {
         return Err(Refused::credential(version)); // withdrawn in this very moment

@@ -52,6 +52,12 @@ impl Session {
         self.gate.followers.set(&self.seat.live, &self.subscriptions.live, &[]);
         let now = Instant::now();
         let keeps = end.keep && !self.expiry.is_zero();
+        // At the end of the process the session is not over: the next one goes on with it.
+        if end != End::STOP && end != End::TAKEN_OVER && !keeps {
+            self.gate.lasting.forget(self.seat.live.device.load().key);
+        } else if keeps {
+            self.note_session();
+        }
         let kept = keeps.then(|| Kept {
             subscriptions: std::mem::take(&mut self.subscriptions),
             down: std::mem::take(&mut self.down),

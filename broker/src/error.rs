@@ -26,6 +26,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// What an earlier process kept cannot be read.
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+    /// What the broker above needs could not be prepared.
+    #[error("broker.upstream: {0}")]
+    Upstream(String),
     /// The router behind the gate did not start.
     #[error("the router did not start: {0}")]
     Router(String),

@@ -1,6 +1,18 @@
 //! What all connections share.
 
-use crate::{Error, Sink, Uplink, config::Config, followers::Followers, meters::Meters, table::Table, tls::Tls};
+use crate::{
+    Error, Sink, Uplink,
+    config::Config,
+    down::DownQueue,
+    entrance::{Strangers, Turnstile},
+    followers::Followers,
+    lasting::Lasting,
+    meters::Meters,
+    pace::Returns,
+    subscriptions::Subscriptions,
+    table::{Kept, Table},
+    tls::Tls,
+};
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
@@ -8,9 +20,13 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 use store::Store;
-use tokio::sync::{Semaphore, watch};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 use vitals::DeviceKey;
 
 /// Bytes of publishes under way in all connections. Full: each connection has one publish under way at most, and is read
@@ -24,9 +40,14 @@ pub(crate) struct Gate {
     sink: Arc<dyn Sink>,
     pub(crate) tls: Option<Tls>,
     pub(crate) table: Table,
+    pub(crate) lasting: Lasting,
     pub(crate) followers: Followers,
     pub(crate) commanded: Commanded,
     pub(crate) meters: Meters,
+    pub(crate) strangers: Strangers,
+    pub(crate) turnstile: Turnstile,
+    pub(crate) tls_turnstile: Turnstile,
+    pub(crate) returns: Returns,
     in_flight_bytes: AtomicUsize,
     /// One permit a connection.
     pub(crate) permits: Arc<Semaphore>,
@@ -40,11 +61,16 @@ impl Gate {
         let tls = if secure { Some(Tls::load(&config.tls)?) } else { None };
         Ok(Self {
             permits: Arc::new(Semaphore::new(config.limits.connections)),
+            strangers: Strangers::default(),
+            turnstile: Turnstile::new(config.limits.connect_rate),
+            tls_turnstile: Turnstile::new(config.limits.tls_connect_rate),
+            returns: Returns::new(config.limits.return_rate, config.limits.return_burst),
             config,
             store,
             sink,
             tls,
             table: Table::default(),
+            lasting: Lasting::default(),
             followers: Followers::default(),
             commanded: Commanded::default(),
             meters: Meters::new(),
@@ -53,11 +79,33 @@ impl Gate {
         })
     }
 
+    /// Sessions that an earlier process kept wait for their clients again.
+    pub(crate) async fn recall(&self) -> Result<(), Error> {
+        for session in self.lasting.load(&self.store).await? {
+            match self.store.directory().device_by_key(session.device).filter(|d| !d.revoked) {
+                Some(device) => {
+                    let until = Instant::now() + Duration::from_secs(u64::from(session.expiry));
+                    let subscriptions = Subscriptions::from_text(&session.subscriptions);
+                    self.table.recall(&device.id, Kept { subscriptions, down: DownQueue::default(), until });
+                }
+                None => self.lasting.forget(session.device),
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn commit(
         &self,
         up: Uplink,
     ) -> runtime::BoxFuture<'static, Result<crate::Accepted, crate::Unavailable>> {
         self.sink.commit(up)
+    }
+
+    pub(crate) fn hold(
+        &self,
+        stranger: crate::Stranger,
+    ) -> runtime::BoxFuture<'static, Result<crate::Accepted, crate::Unavailable>> {
+        self.sink.hold(stranger)
     }
 
     /// A publish of `bytes` is under way.

@@ -143,6 +143,7 @@ impl Session {
         }
         encode::suback(&mut self.output, self.version, pid, &codes);
         self.gate.followers.set(&self.seat.live, &before, &self.subscriptions.live);
+        self.note_session();
         self.want_commands();
     }
 
@@ -152,5 +153,6 @@ impl Session {
         let codes: Vec<u8> = filters.iter().map(|(filter, _)| self.subscriptions.remove(&device, filter)).collect();
         encode::unsuback(&mut self.output, self.version, pid, &codes);
         self.gate.followers.set(&self.seat.live, &before, &self.subscriptions.live);
+        self.note_session();
     }
 }

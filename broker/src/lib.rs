@@ -10,10 +10,12 @@ mod config;
 mod connection;
 mod down;
 mod end;
+mod entrance;
 mod error;
 mod followers;
 mod gate;
 mod inbound;
+mod lasting;
 mod listener;
 mod mailbox;
 mod meters;
@@ -25,10 +27,12 @@ mod subscriptions;
 mod table;
 mod tls;
 mod upkeep;
+mod upstream;
 mod websocket;
 
 pub use config::{Config, ConfigError, Limits, Tls};
 pub use error::Error;
+pub use upstream::{THROUGH, Upstream, UpstreamHealth};
 
 use bytes::Bytes;
 use gate::Gate;
@@ -57,6 +61,17 @@ impl std::fmt::Debug for Uplink {
     }
 }
 
+/// A message that came through the broker above for no device that we let in: unknown, revoked, or of another kind.
+#[derive(Clone)]
+pub struct Stranger {
+    /// The device under which it is kept ([`THROUGH`]).
+    pub through: Arc<Device>,
+    /// The whole topic, as it came.
+    pub topic: String,
+    /// The bytes.
+    pub payload: Bytes,
+}
+
 /// A message is durable.
 #[derive(Clone, Default)]
 pub struct Accepted {
@@ -72,6 +87,13 @@ pub struct Unavailable;
 pub trait Sink: Send + Sync + 'static {
     /// Resolves once the message is durable, or cannot be made so.
     fn commit(&self, up: Uplink) -> BoxFuture<'static, Result<Accepted, Unavailable>>;
+
+    /// Keeps what is nobody's; it was acknowledged to its sender already, so it may not be thrown away. A sink that has
+    /// no place for it says so, and the broker above keeps it.
+    fn hold(&self, stranger: Stranger) -> BoxFuture<'static, Result<Accepted, Unavailable>> {
+        drop(stranger);
+        Box::pin(async { Err(Unavailable) })
+    }
 }
 
 /// Where the gate really listens; none where a listener is off.
@@ -93,6 +115,7 @@ pub struct Handle {
     gate: Arc<Gate>,
     addresses: Addresses,
     router: router::Router,
+    upstream: Option<Arc<upstream::Health>>,
 }
 
 impl std::fmt::Debug for Handle {
@@ -110,6 +133,7 @@ pub async fn start(config: Config, store: Store, sink: Arc<dyn Sink>, drain: &Dr
         return Err(fault.into());
     }
     let gate = Arc::new(Gate::new(config, store, sink)?);
+    gate.recall().await?;
     let listeners = listener::bind(&gate.config).await?;
     let addresses = listeners.addresses();
     let deliver = {
@@ -118,9 +142,10 @@ pub async fn start(config: Config, store: Store, sink: Arc<dyn Sink>, drain: &Dr
     };
     let router = router::start(drain, gate.meters.live_dropped.clone(), deliver)?;
     upkeep::start(&gate, drain);
+    let upstream = upstream::start(&gate, drain).await?;
     listeners.serve(&gate, drain);
     tracing::info!(?addresses, "gate open");
-    Ok(Handle { gate, addresses, router })
+    Ok(Handle { gate, addresses, router, upstream })
 }
 
 /// Whether the gate could start with this: values, and certificates that can be read. Opens nothing.
@@ -146,6 +171,11 @@ impl Handle {
     /// Whether the router behind the gate proved to live within the last seconds.
     pub fn router_alive(&self) -> bool {
         self.router.is_alive()
+    }
+
+    /// How it stands with the broker above; none when there is none.
+    pub fn upstream(&self) -> Option<UpstreamHealth> {
+        self.upstream.as_ref().map(|health| health.at(tokio::time::Instant::now()))
     }
 
     /// Whether anybody follows live copies.

@@ -5,6 +5,7 @@ use crate::{
     auth::CertificateNames,
     config::Config,
     connection::{self, Transport},
+    entrance::{Origin, Place},
     gate::Gate,
     meters, websocket,
 };
@@ -72,10 +73,16 @@ async fn accept(listener: TcpListener, door: Door, gate: Arc<Gate>, drain: Drain
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => match gate.permits.clone().try_acquire_owned() {
-                Ok(permit) => drop(tokio::spawn(open(stream, door, gate.clone(), permit))),
-                Err(_) => meters::refused("full"),
-            },
+            Ok((stream, peer)) => {
+                let Ok(permit) = gate.permits.clone().try_acquire_owned() else {
+                    meters::refused("full");
+                    continue;
+                };
+                match gate.strangers.enter(Origin::of(peer.ip()), gate.config.limits.handshakes) {
+                    Some(place) => drop(tokio::spawn(open(stream, door, gate.clone(), permit, place))),
+                    None => meters::refused("crowd"),
+                }
+            }
             Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
             Err(e) => {
                 // Out of file descriptors, most likely: those who are in go on, newcomers wait.
@@ -87,21 +94,29 @@ async fn accept(listener: TcpListener, door: Door, gate: Arc<Gate>, drain: Drain
     }
 }
 
-/// The handshakes, then MQTT; all before CONNECT within one time-out.
-async fn open(stream: TcpStream, door: Door, gate: Arc<Gate>, permit: OwnedSemaphorePermit) {
+/// Its turn, the handshakes, then MQTT; all before CONNECT within one time-out, which begins with its turn.
+async fn open(stream: TcpStream, door: Door, gate: Arc<Gate>, permit: OwnedSemaphorePermit, mut place: Place) {
     gate.meters.connections.increment(1.0);
-    let deadline = Instant::now() + gate.config.connect_timeout();
     let _ = stream.set_nodelay(true);
     let mut stopping = gate.stopping.subscribe();
-    let handshake = tokio::time::timeout_at(deadline, Box::pin(handshake(&gate, stream, door)));
+    let turnstile = if door.tls { &gate.tls_turnstile } else { &gate.turnstile };
+    let origin = place.origin();
+    let handshake = Box::pin(async {
+        let wait = gate.config.connect_timeout();
+        tokio::time::timeout(wait, turnstile.pass(origin)).await.map_err(|_| "busy")?;
+        let deadline = Instant::now() + gate.config.connect_timeout();
+        let opened = tokio::time::timeout_at(deadline, handshake(&gate, stream, door)).await;
+        let (stream, names) = opened.map_err(|_| "timeout")?.map_err(|_| "handshake")?;
+        Ok((stream, names, deadline))
+    });
     let opened = tokio::select! {
         _ = stopping.wait_for(|s| *s) => None,
+        () = place.lost() => Some(Err("crowd")),
         opened = handshake => Some(opened),
     };
     match opened {
-        Some(Ok(Ok((stream, names)))) => connection::serve(&gate, stream, &names, deadline).await,
-        Some(Ok(Err(_))) => meters::refused("handshake"),
-        Some(Err(_)) => meters::refused("timeout"),
+        Some(Ok((stream, names, deadline))) => connection::serve(&gate, stream, &names, deadline, place).await,
+        Some(Err(why)) => meters::refused(why),
         None => {}
     }
     gate.meters.connections.decrement(1.0);

@@ -1,7 +1,9 @@
-//! A device's rate: tokens that fill up with time. Pure.
+//! A device's rates: tokens that fill up with time.
 
-use std::time::Duration;
-use tokio::time::Instant;
+use parking_lot::Mutex;
+use std::{collections::HashMap, time::Duration};
+use tokio::time::{Instant, sleep_until};
+use vitals::DeviceId;
 
 /// Messages a second with a burst. A message that finds no token is not dropped: its connection is read later.
 #[derive(Clone, Copy, Debug)]
@@ -32,9 +34,57 @@ impl Pace {
     }
 }
 
+/// How often devices come in. Holds those that did lately: at most one entry a provisioned device.
+pub(crate) struct Returns {
+    rate: u32,
+    burst: u32,
+    lately: Mutex<HashMap<DeviceId, Pace>>,
+}
+
+impl Returns {
+    /// `rate` 0: no limit.
+    pub(crate) fn new(rate: u32, burst: u32) -> Self {
+        Self { rate, burst, lately: Mutex::default() }
+    }
+
+    /// Returns when the device may come in.
+    pub(crate) async fn pass(&self, device: &DeviceId) {
+        while let Err(later) = self.take(device, Instant::now()) {
+            sleep_until(later).await;
+        }
+    }
+
+    fn take(&self, device: &DeviceId, now: Instant) -> Result<(), Instant> {
+        let Some(fresh) = Pace::new(self.rate, self.burst, now) else { return Ok(()) };
+        self.lately.lock().entry(device.clone()).or_insert(fresh).take(now)
+    }
+
+    /// Forgets who has not come in for so long that it makes no difference.
+    pub(crate) fn sweep(&self, now: Instant) {
+        let full = Duration::from_secs(u64::from(self.burst / self.rate.max(1)) + 1);
+        self.lately.lock().retain(|_, pace| now.saturating_duration_since(pace.at) < full);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_that_comes_back_again_and_again_waits_and_others_do_not() {
+        let (returns, start) = (Returns::new(2, 3), Instant::now());
+        let (restless, calm): (DeviceId, DeviceId) = ("restless".parse().unwrap(), "calm".parse().unwrap());
+        assert!((0..3).all(|_| returns.take(&restless, start).is_ok()));
+        let later = returns.take(&restless, start).unwrap_err();
+        assert!(later > start + Duration::from_millis(499) && later < start + Duration::from_millis(510));
+        assert_eq!(returns.take(&calm, start), Ok(()));
+        assert_eq!(returns.take(&restless, later), Ok(()));
+        assert!((0..99).all(|_| Returns::new(0, 1).take(&calm, start).is_ok()), "0 is no limit");
+        returns.sweep(start + Duration::from_secs(1));
+        assert_eq!(returns.lately.lock().len(), 2);
+        returns.sweep(later + Duration::from_secs(3));
+        assert!(returns.lately.lock().is_empty());
+    }
 
     #[test]
     fn a_burst_is_taken_at_once_and_then_the_rate_holds() {

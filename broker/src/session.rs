@@ -160,8 +160,14 @@ impl Session {
             seat: opening.seat,
             gate,
         };
+        session.note_session();
         session.want_commands();
         session
+    }
+
+    /// What is to be kept of this session over a restart.
+    pub(crate) fn note_session(&self) {
+        self.gate.lasting.note(self.seat.live.device.load().key, &self.subscriptions, self.expiry);
     }
 
     /// One turn after another until nothing moves.

@@ -63,6 +63,31 @@ impl Subscriptions {
         Ok(0)
     }
 
+    /// One line for the store; empty when nothing is heard. The QoS of each of [`OWN`], then the live topics.
+    pub(crate) fn to_text(&self) -> String {
+        if *self == Self::default() {
+            return String::new();
+        }
+        let qos = |q: &Option<u8>| match q {
+            None => '-',
+            Some(0) => '0',
+            Some(_) => '1',
+        };
+        let own: String = self.own.iter().map(qos).collect();
+        self.live.iter().fold(own, |text, (organisation, what)| text + " " + &topic::live(*organisation, *what))
+    }
+
+    /// What [`Self::to_text`] wrote; of anything else, as much as can be understood.
+    pub(crate) fn from_text(text: &str) -> Self {
+        let mut parts = text.split(' ');
+        let mut subscriptions = Self::default();
+        for (slot, qos) in subscriptions.own.iter_mut().zip(parts.next().unwrap_or_default().bytes()) {
+            *slot = matches!(qos, b'0' | b'1').then(|| qos - b'0');
+        }
+        subscriptions.live = parts.filter_map(topic::parse_live).take(LIVE_TOPICS).collect();
+        subscriptions
+    }
+
     /// After a pause: organisations may have moved meanwhile.
     pub(crate) fn review(&mut self, directory: &Directory, device: &Device) {
         self.live.retain(|(id, _)| device.organisation.is_some_and(|own| directory.is_within(*id, own)));
@@ -105,6 +130,22 @@ fn refusal(filter: &str) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn subscriptions_are_the_same_after_a_restart() {
+        let live = vec![(OrganisationId::new(7), Live::Readings), (OrganisationId::new(8), Live::Alerts)];
+        for subscriptions in [
+            Subscriptions::default(),
+            Subscriptions { own: [Some(1), None, Some(0), None], live: Vec::new() },
+            Subscriptions { own: [None; 4], live },
+        ] {
+            assert_eq!(Subscriptions::from_text(&subscriptions.to_text()), subscriptions);
+        }
+        assert_eq!(
+            Subscriptions::from_text("?1é nonsense"),
+            Subscriptions { own: [None, Some(1), None, None], live: Vec::new() }
+        );
+    }
 
     #[test]
     fn a_filter_that_cannot_be_is_told_from_one_that_is_foreign() {

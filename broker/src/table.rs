@@ -100,6 +100,11 @@ impl Table {
         (seat, in_time(left))
     }
 
+    /// What an earlier process kept for this device.
+    pub(crate) fn recall(&self, id: &DeviceId, kept: Kept) {
+        self.0.lock().entry(id.clone()).or_default().kept = Some(kept);
+    }
+
     /// Live connections.
     pub(crate) fn everybody(&self) -> Vec<Arc<Live>> {
         self.0.lock().values().filter_map(|s| s.live.clone()).collect()
@@ -110,7 +115,7 @@ impl Table {
         self.0.lock().get(id)?.live.clone()
     }
 
-    /// Looks at every session after people or devices changed: whose credential went has to go.
+    /// Looks at every session after people or devices changed: whose credential went has to go, and what was kept for it.
     pub(crate) fn review(&self, directory: &Directory) {
         let mut slots = self.0.lock();
         slots.retain(|id, slot| {
@@ -127,15 +132,17 @@ impl Table {
         });
     }
 
-    /// Forgets sessions whose time is over; returns the wills that are due.
-    pub(crate) fn sweep(&self, now: Instant) -> Vec<Uplink> {
-        let mut due = Vec::new();
-        self.0.lock().retain(|_, slot| {
-            slot.kept.take_if(|kept| kept.until <= now);
+    /// Forgets sessions whose time is over; returns whose those were, and the wills that are due.
+    pub(crate) fn sweep(&self, now: Instant) -> (Vec<DeviceId>, Vec<Uplink>) {
+        let (mut over, mut due) = (Vec::new(), Vec::new());
+        self.0.lock().retain(|id, slot| {
+            if slot.kept.take_if(|kept| kept.until <= now).is_some() {
+                over.push(id.clone());
+            }
             due.extend(slot.will.take_if(|will| will.due <= now).map(|w| w.uplink));
             !slot.is_empty()
         });
-        due
+        (over, due)
     }
 }
 

@@ -47,11 +47,17 @@ fn fault(path: Option<&Path>, reason: impl std::fmt::Display) -> Error {
     Error::Tls { file, reason: reason.to_string() }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+/// The certificates in a PEM file, at least one.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let all = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|e| fault(Some(path), e))?;
     if all.is_empty() { Err(fault(Some(path), "no certificate in it")) } else { Ok(all) }
+}
+
+/// The private key in a PEM file.
+pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    PrivateKeyDer::from_pem_file(path).map_err(|e| fault(Some(path), e))
 }
 
 fn server_config(files: &config::Tls) -> Result<Arc<ServerConfig>, Error> {
@@ -62,22 +68,26 @@ fn server_config(files: &config::Tls) -> Result<Arc<ServerConfig>, Error> {
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|e| fault(None, e))?;
-    let builder = match &files.client_ca_file {
-        None => builder.with_no_client_auth(),
-        Some(path) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|e| fault(Some(path), e))?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                .allow_unauthenticated()
-                .build()
-                .map_err(|e| fault(Some(path), e))?;
-            builder.with_client_cert_verifier(verifier)
+    let mut roots = RootCertStore::empty();
+    // A folder without a device CA has given no certificate to anybody.
+    let own = files.device_ca_file.iter().filter(|path| files.device_ca && path.exists());
+    for path in files.client_ca_file.iter().chain(own) {
+        for certificate in certificates(path)? {
+            roots.add(certificate).map_err(|e| fault(Some(path), e))?;
         }
+    }
+    let builder = if roots.is_empty() {
+        builder.with_no_client_auth()
+    } else {
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            .allow_unauthenticated()
+            .build()
+            .map_err(|e| fault(None, e))?;
+        builder.with_client_cert_verifier(verifier)
     };
-    let key = PrivateKeyDer::from_pem_file(key_file).map_err(|e| fault(Some(key_file), e))?;
-    let config = builder.with_single_cert(certificates(cert_file)?, key).map_err(|e| fault(Some(cert_file), e))?;
+    let config = builder
+        .with_single_cert(certificates(cert_file)?, private_key(key_file)?)
+        .map_err(|e| fault(Some(cert_file), e))?;
     Ok(Arc::new(config))
 }
 

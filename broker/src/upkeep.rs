@@ -9,6 +9,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 const REVIEW_EVERY: Duration = Duration::from_millis(200);
 /// Commands are noticed at once by the store's bell, and this late without it.
 const COMMANDS_EVERY: Duration = Duration::from_secs(1);
+/// Subscriptions of many clients are one write.
+const KEEP_EVERY: Duration = Duration::from_millis(500);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// At the end, connections have so long to commit, acknowledge and close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(7);
@@ -17,6 +19,8 @@ pub(crate) fn start(gate: &Arc<Gate>, drain: &Drain) {
     tokio::spawn(review(gate.clone(), drain.named("gate review")));
     tokio::spawn(commands(gate.clone(), drain.named("gate commands")));
     tokio::spawn(sweep(gate.clone(), drain.named("gate sweep")));
+    tokio::spawn(entrance(gate.clone(), drain.named("gate entrance")));
+    tokio::spawn(keep(gate.clone(), drain.named("gate sessions")));
     tokio::spawn(close(gate.clone(), drain.named("gate connections")));
 }
 
@@ -31,6 +35,15 @@ async fn review(gate: Arc<Gate>, drain: Drain) {
         changes.mark_unchanged();
         gate.table.review(gate.store.directory());
         sleep(REVIEW_EVERY).await;
+    }
+}
+
+/// Gives turns to those who come in.
+async fn entrance(gate: Arc<Gate>, drain: Drain) {
+    tokio::select! {
+        () = drain.stopping() => {}
+        () = gate.turnstile.turn() => {}
+        () = gate.tls_turnstile.turn() => {}
     }
 }
 
@@ -64,6 +77,19 @@ async fn commands(gate: Arc<Gate>, drain: Drain) {
     }
 }
 
+/// Writes down what sessions have subscribed to.
+async fn keep(gate: Arc<Gate>, drain: Drain) {
+    let mut tick = interval(KEEP_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while !drain.is_stopping() {
+        tokio::select! {
+            () = drain.stopping() => {}
+            _ = tick.tick() => {}
+        }
+        gate.lasting.write(&gate.store).await;
+    }
+}
+
 /// Forgets sessions whose time is over and says the wills whose delay is over.
 async fn sweep(gate: Arc<Gate>, drain: Drain) {
     let mut tick = interval(SWEEP_EVERY);
@@ -73,7 +99,12 @@ async fn sweep(gate: Arc<Gate>, drain: Drain) {
             () = drain.stopping() => return,
             _ = tick.tick() => {}
         }
-        for will in gate.table.sweep(Instant::now()) {
+        gate.returns.sweep(Instant::now());
+        let (over, wills) = gate.table.sweep(Instant::now());
+        for device in over.iter().filter_map(|id| gate.store.directory().device(id.as_str())) {
+            gate.lasting.forget(device.key);
+        }
+        for will in wills {
             let _ = timeout(gate.config.ack_timeout(), gate.commit(will)).await;
         }
     }

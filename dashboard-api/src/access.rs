@@ -112,6 +112,7 @@ pub(crate) const TABLE: &[Rule] = &[
     to(STAFF | OPS, "GET", "/api/v1/devices/{id}", "device.read"),
     to(PATIENT, "POST", "/api/v1/devices/claim", "device.claim"),
     to(ADMINS | ASSISTANT | OPS, "POST", "/api/v1/devices", "device.create"),
+    to(ADMINS | ASSISTANT | OPS, "POST", "/api/v1/devices/{id}/certificate", "device.certificate"),
     to(ADMINS | ASSISTANT | OPS, "DELETE", "/api/v1/devices/{id}/credential", "device.revoke"),
     to(STAFF, "GET", "/api/v1/devices/{id}/bindings", "binding.list"),
     to(ADMINS | DOCTORS | ASSISTANT, "POST", "/api/v1/devices/{id}/bindings", "binding.create"),

@@ -252,17 +252,29 @@ fn claim_code(secret_hash: &[u8; 32]) -> String {
     format!("{}-{}-{}", &text[..4], &text[4..8], &text[8..])
 }
 
+/// What the QR code beside a printed claim code says; it can be claimed with as it is.
+pub fn printed_code(device: &DeviceId, claim_code: &str) -> String {
+    format!("{PRINTED}{device}:{claim_code}")
+}
+
+const PRINTED: &str = "urn:hearthbeat:claim:";
+
 /// The meter with this printed code, however it was typed; none when there is none, or its credential was withdrawn.
 pub fn device_with_code(store: &Store, code: &str) -> Option<Arc<Device>> {
     let plain = |text: &str| -> String {
         text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect()
     };
-    let wanted = plain(code);
+    let code = code.trim();
+    let named = code.strip_prefix(PRINTED).and_then(|rest| rest.rsplit_once(':'));
+    let wanted = plain(named.map_or(code, |(_, code)| code));
     let fits = |d: &Arc<Device>| {
         let hash = d.secret_hash.filter(|_| d.kind == DeviceKind::Meter && !d.revoked);
         hash.is_some_and(|hash| plain(&claim_code(&hash)) == wanted)
     };
-    store.directory().devices().into_iter().find(fits)
+    match named {
+        Some((id, _)) => store.directory().device(id).filter(fits),
+        None => store.directory().devices().into_iter().find(fits),
+    }
 }
 
 /// Withdraws a device's credential; a live session ends soon after.

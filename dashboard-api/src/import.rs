@@ -67,6 +67,9 @@ pub struct Rejected {
 pub struct DeviceSecret {
     pub device_id: String,
     pub secret: String,
+    pub claim_code: String,
+    /// What a printed QR code of the claim code says.
+    pub qr_text: String,
 }
 
 impl std::fmt::Debug for DeviceSecret {
@@ -291,7 +294,9 @@ async fn create_devices(
             Ok(made) => {
                 report.created.devices += 1;
                 let device_id = made.device.id.to_string();
-                report.secrets.push(DeviceSecret { device_id: device_id.clone(), secret: made.secret });
+                let qr_text = crate::admin::printed_code(&made.device.id, &made.claim_code);
+                let (secret, claim_code) = (made.secret, made.claim_code);
+                report.secrets.push(DeviceSecret { device_id: device_id.clone(), secret, claim_code, qr_text });
                 devices.insert(device_id, made.device);
             }
             Err(e) => report.rejected.push(Rejected { line, column: "device_id", reason: words(&e) }),

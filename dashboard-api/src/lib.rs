@@ -26,7 +26,9 @@ mod throttle;
 mod trail;
 
 pub use import::{ImportReport, Rejected, import_csv};
-pub use links::{Ask, Check, Links, Replayed, ReplayedReading, StageFigures, TestClockError};
+pub use links::{
+    Ask, Certificate, CertifyError, Check, Links, Replayed, ReplayedReading, StageFigures, TestClockError,
+};
 pub use openapi::openapi_json;
 pub use server::{Handle, Listener, router, start};
 

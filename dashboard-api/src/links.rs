@@ -5,7 +5,7 @@
 use futures_util::future::BoxFuture;
 use std::{fmt, sync::Arc};
 use store::{ChainFault, ChainWarning, Command, CommandError, Episode, Link, LinkError, OnCallLevel, StoreError, Team};
-use vitals::{ReadingId, TeamId, Timestamp, Zone};
+use vitals::{DeviceId, ReadingId, TeamId, Timestamp, Zone};
 
 /// A question that takes a value and is answered later.
 pub type Ask<In, Out> = Arc<dyn Fn(In) -> BoxFuture<'static, Out> + Send + Sync>;
@@ -25,6 +25,8 @@ pub struct Links {
     pub read_link: Ask<String, Result<Link, LinkError>>,
     /// Decodes and judges a held entry again, with the present code, allow list and bindings.
     pub replay: Ask<ReadingId, Result<Replayed, StoreError>>,
+    /// Signs a device's request (PKCS #10, PEM) with the installation's device CA.
+    pub certify: Ask<(DeviceId, String), Result<Certificate, CertifyError>>,
     /// The present figures of each stage, in the order of the pipeline.
     pub pipeline: Arc<dyn Fn() -> Vec<StageFigures> + Send + Sync>,
     /// Every readiness check, done now.
@@ -39,6 +41,30 @@ impl fmt::Debug for Links {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Links")
     }
+}
+
+/// A device's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// PEM.
+    pub certificate: String,
+    /// PEM of the authority that signed it.
+    pub chain: String,
+    /// Hexadecimal.
+    pub serial: String,
+    /// When it ends.
+    pub not_after: Timestamp,
+}
+
+/// Why there is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertifyError {
+    /// The request is at fault; says how, and what to send instead.
+    #[error("{0}")]
+    Request(String),
+    /// The authority is.
+    #[error("{0}")]
+    Authority(String),
 }
 
 /// What became of a held entry.

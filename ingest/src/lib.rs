@@ -121,6 +121,27 @@ impl Handle {
         work
     }
 
+    /// Keeps, under `through`, what came for no device that is let in; `topic` is the whole topic. It can be replayed
+    /// once its device is provisioned.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: nothing was stored.
+    pub fn hold_stranger(
+        &self,
+        through: Arc<Device>,
+        topic: String,
+        payload: Bytes,
+    ) -> impl Future<Output = Result<Bytes, Unavailable>> + Send + 'static + use<> {
+        let arrival = Arrival {
+            device: through,
+            route: Cow::Owned(topic),
+            received_at: self.store.clock().now(),
+            zone: self.zone.clone(),
+            reset_days: self.reset_days.clone(),
+        };
+        self.whole(arrival, payload, Reason::NotAllowed, None)
+    }
+
     /// Acknowledged when it is kept and answered.
     fn hello(&self, device: Arc<Device>, payload: Bytes) -> BoxFuture<'static, Result<Bytes, Unavailable>> {
         let (store, zone) = (self.store.clone(), self.zone.clone());

@@ -14,12 +14,12 @@ use crate::{
 use bytes::Bytes;
 use std::{borrow::Cow, sync::Arc, time::Duration};
 use store::{Desk, StoreError};
-use vitals::{Device, DeviceKind, Held, ReadingId, Reason, TimeQuality};
+use vitals::{Device, DeviceId, DeviceKind, Held, ReadingId, Reason, TimeQuality};
 use wire::{
     gatt::{self, Frame},
     reading_v1::{self, Item, MOST_READINGS, Message},
     receipt::{Outcome, Verdict},
-    topic::Characteristic,
+    topic::{self, Characteristic, Tree, Up},
 };
 
 /// A smaller shift by a clock pair leaves the quality `exact`, as at the first arrival.
@@ -54,6 +54,9 @@ impl Handle {
         let above = ReadingId::from_i64(id.as_i64().saturating_add(1));
         let found = self.store.readings().held(None, Some(above), 1).await?;
         let held = found.into_iter().find(|h| h.id == id).ok_or(StoreError::NotFound("held reading"))?;
+        if let Some(named) = topic::parse_any_up(&held.route) {
+            return self.replay_stranger(held, named).await;
+        }
         let device = self.store.directory().device_by_key(held.device).ok_or(StoreError::NotFound("device"))?;
         let arrival = Arrival {
             device,
@@ -64,6 +67,51 @@ impl Handle {
         };
         let day = held.received_at.day(&self.zone);
         let work = move |desk: &mut Desk<'_>| arrival.replay(&held, desk);
+        self.store.readings().submit(day, MOST_READINGS, work).await
+    }
+}
+
+impl Handle {
+    /// What came for a device that was not let in: if it would be now, it is taken as if it came from it again.
+    async fn replay_stranger(
+        &self,
+        held: Arc<Held>,
+        (tree, id, route): (Tree, DeviceId, Up),
+    ) -> Result<Replayed, StoreError> {
+        let not_allowed = || stays(None, vec![Reason::NotAllowed.as_str().into()]);
+        let fits = |d: &Arc<Device>| match d.kind {
+            DeviceKind::Gateway => !d.revoked && tree == Tree::Gateways,
+            DeviceKind::Meter | DeviceKind::Kiosk => !d.revoked && tree == Tree::Devices,
+            DeviceKind::Service => false,
+        };
+        let Some(device) = self.store.directory().device(id.as_str()).filter(fits) else { return Ok(not_allowed()) };
+        let arrival = Arrival {
+            device,
+            route: Cow::Owned(route.tail()),
+            received_at: held.received_at,
+            zone: self.zone.clone(),
+            reset_days: self.reset_days.clone(),
+        };
+        let day = held.received_at.day(&self.zone);
+        let work = move |desk: &mut Desk<'_>| {
+            if desk.is_settled(held.id) {
+                return Err(StoreError::NotFound("held reading"));
+            }
+            desk.release(&held);
+            let bytes = Bytes::copy_from_slice(&held.bytes);
+            let (results, _) = match route {
+                Up::Readings => match (reading_v1::decode(&bytes), tree) {
+                    (Ok(message), Tree::Devices) => arrival.take(&message, desk)?,
+                    (Ok(message), Tree::Gateways) => arrival.take_for_others(&message, desk)?,
+                    (Err(unreadable), _) => arrival.take_whole(&bytes, unreadable.reason, desk)?,
+                },
+                Up::Gatt(characteristic) => arrival.take_frame(characteristic, &bytes, desk)?,
+                // What a device said of itself then is of no use now.
+                Up::Hello | Up::Status => (Vec::new(), None),
+                Up::Fhir | Up::Vendor(_) => arrival.take_whole(&bytes, Reason::KindUnknown, desk)?,
+            };
+            Ok(Replayed { released: true, results })
+        };
         self.store.readings().submit(day, MOST_READINGS, work).await
     }
 }

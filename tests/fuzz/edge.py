@@ -46,7 +46,8 @@ class Fuzz:
     def __init__(self, args):
         self.seed, self.inputs, self.first = args.seed, args.inputs, args.first
         self.stopping = threading.Event()
-        self.service = Service()
+        # Each bent stream is a login of the same few devices.
+        self.service = Service("[broker.limits]\nreturn_rate = 0\n")
         self.mqtt, self.ws = self.service.mqtt, ("127.0.0.1", free_port())
         with open(self.service.config) as f:
             text = f.read()

@@ -49,6 +49,7 @@ impl Authority {
             cert_file: write("cert.pem", certificate.pem()),
             key_file: write("key.pem", key.serialize_pem()),
             client_ca_file: write("ca.pem", self.0.pem()),
+            ..Tls::default()
         }
     }
 
@@ -112,6 +113,46 @@ async fn tls_with_a_password_and_with_a_certificate_for_its_own_device_only() {
     let stranger = Authority::new().issue(Some("d"), vec![]);
     let mut c = Client::over(authority.connect(door, Some(stranger)).await);
     assert_eq!(c.ask(&bare.bytes()).await, Closed, "a certificate that nobody we know has signed");
+}
+
+#[tokio::test]
+async fn a_withdrawn_credential_ends_a_session_by_certificate_and_lets_it_in_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let (w, authority) = secure(folder.path()).await;
+    let device = w.device("d").await;
+    let door = w.gate.addresses().mqtts.unwrap();
+    let enter = async || {
+        let mut c = Client::over(authority.connect(door, Some(authority.issue(Some("d"), vec![]))).await);
+        let got = c.ask(&Hello { user: None, password: None, ..hello5("d") }.bytes()).await;
+        (c, got)
+    };
+    let (mut live, got) = enter().await;
+    assert!(matches!(got, Packet(0x20, body) if body[1] == 0));
+    // A new secret is no business of one who came in by certificate.
+    let renewed = vitals::Device { secret_hash: Some([7; 32]), ..device };
+    w.store.update_device(renewed.clone()).await.unwrap();
+    live.ping().await;
+    w.store.update_device(vitals::Device { revoked: true, secret_hash: None, ..renewed }).await.unwrap();
+    assert_eq!(live.hear().await, Packet(0xE0, vec![0x98]));
+    assert!(matches!(enter().await.1, Packet(0x20, body) if body[1] == 0x87));
+}
+
+#[tokio::test]
+async fn the_installations_own_authority_is_trusted_unless_it_is_told_not_to_be() {
+    for device_ca in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let (server, own) = (Authority::new(), Authority::new());
+        let path = folder.path().join("device-ca.pem");
+        std::fs::write(&path, own.0.pem()).unwrap();
+        let files = server.files(folder.path());
+        let tls = Tls { client_ca_file: None, device_ca, device_ca_file: Some(path), ..files };
+        let w = World::with(Config { mqtts: "127.0.0.1:0".into(), tls, ..config() }).await;
+        w.device("d").await;
+        let door = w.gate.addresses().mqtts.unwrap();
+        let mut c = Client::over(server.connect(door, Some(own.issue(Some("d"), vec![]))).await);
+        let got = c.ask(&Hello { user: None, password: None, ..hello("d") }.bytes()).await;
+        assert_eq!(got, Packet(0x20, vec![0, if device_ca { 0 } else { 5 }]));
+    }
 }
 
 #[tokio::test]

@@ -152,3 +152,45 @@ async fn a_taken_port_is_a_real_error() {
         assert!(error.contains(word), "{error}");
     }
 }
+
+async fn from(last: u8, w: &World) -> Client {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(std::net::SocketAddr::from(([127, 0, 0, last], 0))).unwrap();
+    Client::over(socket.connect(w.gate.addresses().mqtt.unwrap()).await.unwrap())
+}
+
+#[tokio::test]
+async fn silent_callers_of_one_address_keep_no_other_address_out() {
+    let limits = broker::Limits { handshakes: 16, ..broker::Limits::default() };
+    let w = World::with(broker::Config { limits, ..config() }).await;
+    w.device("d").await;
+    w.device("e").await;
+    let mut crowd = Vec::new();
+    for _ in 0..16 {
+        crowd.push(from(1, &w).await);
+    }
+    assert_eq!(from(1, &w).await.hear().await, Closed, "its own address has the most");
+    let mut c = from(2, &w).await;
+    assert_eq!(c.ask(&hello("d").bytes()).await, Packet(0x20, vec![0, 0]));
+    assert_eq!(crowd[0].hear().await, Closed, "the oldest of the crowd made room");
+    assert!(crowd[1].is_silent().await);
+    // Who is logged in is no stranger any more.
+    let mut own = from(1, &w).await;
+    assert_eq!(own.ask(&hello("e").bytes()).await, Packet(0x20, vec![0, 0]));
+    c.ping().await;
+}
+
+#[tokio::test]
+async fn a_storm_waits_its_turn_and_another_address_goes_first() {
+    let limits = broker::Limits { connect_rate: 20, ..broker::Limits::default() };
+    let w = World::with(broker::Config { limits, ..config() }).await;
+    w.device("d").await;
+    let mut storm = Vec::new();
+    for _ in 0..60 {
+        storm.push(from(1, &w).await); // twenty at once, the others over two seconds
+    }
+    let begun = std::time::Instant::now();
+    let mut c = from(2, &w).await;
+    assert_eq!(c.ask(&hello("d").bytes()).await, Packet(0x20, vec![0, 0]));
+    assert!(begun.elapsed() < std::time::Duration::from_millis(900), "took {:?}", begun.elapsed());
+}

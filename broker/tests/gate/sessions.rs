@@ -113,6 +113,32 @@ async fn a_kept_session_brings_receipts_without_subscribing_again() {
 }
 
 #[tokio::test]
+async fn what_a_kept_session_hears_outlives_a_restart() {
+    let w = World::new().await;
+    for id in ["kept", "clean", "brief"] {
+        w.device(id).await;
+    }
+    let lasting = |id: &'static str| Hello { clean: false, ..hello(id) };
+    let brief = Hello { clean: false, properties: &[0x11, 0, 0, 0, 0], ..hello5("brief") };
+    let (mut kept, _) = Client::login(&w, &lasting("kept")).await;
+    let (mut clean, mut short) = (Client::enter(&w, "clean").await, Client::login(&w, &brief).await.0);
+    for (c, level, id) in [(&mut kept, 4, "kept"), (&mut clean, 4, "clean"), (&mut short, 5, "brief")] {
+        assert!(matches!(c.ask(&subscribe(level, 7, &[&receipts(id)])).await, Packet(0x90, _)));
+    }
+    let w = w.restarted().await;
+    let (mut kept, connack) = Client::login(&w, &lasting("kept")).await;
+    assert_eq!(connack, [1, 0], "the session is there");
+    assert_eq!(kept.ask(&publish(4, &readings("kept"), 9, b"x")).await, puback(9));
+    assert!(matches!(kept.hear().await, Packet(0x32, _)), "its receipt, without subscribing again");
+    assert_eq!(Client::login(&w, &lasting("clean")).await.1[0], 0);
+    assert_eq!(Client::login(&w, &brief).await.1[0], 0);
+    // A clean start forgets it for good.
+    Client::enter(&w, "kept").await.ping().await;
+    let w = w.restarted().await;
+    assert_eq!(Client::login(&w, &lasting("kept")).await.1, [0, 0]);
+}
+
+#[tokio::test]
 async fn a_take_over_hands_the_session_on() {
     let w = World::new().await;
     w.device("d").await;

@@ -79,7 +79,19 @@ impl World {
     }
 
     pub(crate) async fn with(config: Config) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::at(tempfile::tempdir().unwrap(), config).await
+    }
+
+    /// Ends in order and begins again in the same folder.
+    pub(crate) async fn restarted(self) -> Self {
+        let Self { store, gate, drain, root, _folder: folder, .. } = self;
+        drain.stop();
+        drop((store, gate, root));
+        assert!(drain.drained(std::time::Duration::from_secs(10)).await.is_empty());
+        Self::at(folder, config()).await
+    }
+
+    async fn at(folder: tempfile::TempDir, config: Config) -> Self {
         let (drain, root) = Drain::new();
         let store = Store::open(folder.path(), Clock::manual(Timestamp::from_seconds(1_000)), &root).unwrap();
         let sink = Arc::new(TestSink::default());

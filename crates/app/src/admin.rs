@@ -5,16 +5,17 @@
 
 use crate::{
     Done, Failure,
-    arguments::{AuditCommand, DeviceCommand, ImportOptions, InitOptions, StoreCommand, UserCommand},
+    arguments::{AuditCommand, CaCommand, DeviceCommand, ImportOptions, InitOptions, StoreCommand, UserCommand},
+    authority,
     config::Series,
     folder::{self, Owned},
 };
 use dashboard_api::admin::{self, NewDevice, NewUser};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use runtime::{Clock, Drain};
 use serde_json::json;
 use std::{future::Future, path::Path};
 use store::{Role, Store};
+use vitals::Zone;
 
 /// Runs one piece of work on an open store; every write is durable when it returns.
 fn with_store<T, F>(folder: &Path, work: impl FnOnce(Store) -> F) -> Result<T, Failure>
@@ -38,7 +39,7 @@ pub(crate) fn init(options: &InitOptions) -> Done {
     let (username, password) = with_store(folder, |store| async move {
         admin::bootstrap(&store).await.map_err(|e| Failure::failed("first administrator", e))
     })?;
-    device_ca(folder)?;
+    authority::make(folder, Clock::wall())?;
     folder::keep_names(folder)?;
     if options.json {
         println!("{}", json!({ "username": username, "password": password }));
@@ -49,38 +50,89 @@ pub(crate) fn init(options: &InitOptions) -> Done {
     Ok(())
 }
 
-/// The authority that signs devices' certificates; its key never leaves the folder.
-pub(crate) fn device_ca(folder: &Path) -> Done {
-    let wrong = |e: rcgen::Error| Failure::failed("device CA", e);
-    let key = KeyPair::generate().map_err(wrong)?;
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.distinguished_name.push(DnType::CommonName, "Hearthbeat device CA");
-    let certificate = params.self_signed(&key).map_err(wrong)?;
-    folder::write_private(&folder.join("device-ca.key"), key.serialize_pem().as_bytes())?;
-    folder::write_private(&folder.join("device-ca.pem"), certificate.pem().as_bytes())
+/// `device …`
+pub(crate) fn device(command: &DeviceCommand) -> Done {
+    match command {
+        DeviceCommand::Provision { ids, data, kind, json } => provision(&data.data_dir, ids, kind.as_deref(), *json),
+        DeviceCommand::Certificate { id, csr, data, days, json } => certify(&data.data_dir, id, csr, *days, *json),
+        DeviceCommand::Ca(command) => device_ca(command),
+    }
 }
 
 /// `device provision ID…`
-pub(crate) fn device(command: &DeviceCommand) -> Done {
-    let DeviceCommand::Provision { ids, data, kind, json } = command;
-    let _owned = Owned::take(&data.data_dir, "use POST /api/v1/devices while it runs")?;
-    with_store(&data.data_dir, |store| async move {
+fn provision(folder: &Path, ids: &[String], kind: Option<&str>, json: bool) -> Done {
+    let _owned = Owned::take(folder, "use POST /api/v1/devices while it runs")?;
+    with_store(folder, |store| async move {
         let mut made = Vec::new();
         for id in ids {
-            let new = NewDevice { id: Some(id.clone()), kind: kind.clone(), ..NewDevice::default() };
+            let new = NewDevice { id: Some(id.clone()), kind: kind.map(str::to_owned), ..NewDevice::default() };
             let provisioned = admin::provision_device(&store, new).await.map_err(|e| Failure::failed(id, e))?;
-            if !*json {
-                println!("{id}  secret {}  claim code {}", provisioned.secret, provisioned.claim_code);
+            let (secret, code) = (&provisioned.secret, &provisioned.claim_code);
+            let printed = admin::printed_code(&provisioned.device.id, code);
+            if !json {
+                println!("{id}  secret {secret}  claim code {code}  QR {printed}");
             }
-            made.push(json!({ "id": id, "secret": provisioned.secret, "claimCode": provisioned.claim_code }));
+            made.push(json!({ "id": id, "secret": secret, "claimCode": code, "qrText": printed }));
         }
-        if *json {
+        if json {
             println!("{}", json!(made));
         }
         Ok(())
     })
+}
+
+/// `device certificate ID --csr FILE`
+fn certify(folder: &Path, id: &str, csr: &Path, days: u32, json: bool) -> Done {
+    let request = std::fs::read_to_string(csr).map_err(|e| Failure::failed(csr.display(), e))?;
+    let _owned = Owned::take(folder, "use POST /api/v1/devices/{id}/certificate while it runs")?;
+    let device = with_store(folder, |store| async move {
+        store.directory().device(id).ok_or_else(|| Failure::failed(id, "there is no such device"))
+    })?;
+    if device.revoked {
+        return Err(Failure::failed(id, "its credential was withdrawn; provision it under another id"));
+    }
+    let issued = authority::sign(folder, &device.id, &request, days, Clock::wall())
+        .map_err(|e| Failure::failed(csr.display(), e))?;
+    if json {
+        let until = issued.not_after.to_rfc3339(&Zone::utc());
+        let (certificate, chain, serial) = (&issued.certificate, &issued.chain, &issued.serial);
+        println!(
+            "{}",
+            json!({"id": id, "certificate": certificate, "chain": chain, "serial": serial, "notAfter": until})
+        );
+        return Ok(());
+    }
+    crate::check::print_all(format!("{}{}", issued.certificate, issued.chain).as_bytes())
+}
+
+/// `device ca …`, beside a running service or not; a running one reads the authorities again at once.
+fn device_ca(command: &CaCommand) -> Done {
+    let (CaCommand::Show { data } | CaCommand::Rotate { data } | CaCommand::Retire { data }) = command;
+    let folder = &data.data_dir;
+    folder::require_initialised(folder)?;
+    match command {
+        CaCommand::Show { .. } => {}
+        CaCommand::Rotate { .. } => {
+            authority::make(folder, Clock::wall())?;
+            println!(
+                "A new authority signs from now on; those before it are trusted until `hearthbeat device ca retire`."
+            );
+        }
+        CaCommand::Retire { .. } => {
+            let retired = authority::retire(folder)?;
+            println!("{retired} retired: their certificates let nobody in any more.");
+        }
+    }
+    if !matches!(command, CaCommand::Show { .. })
+        && let Some(process) = folder::tell_holder(folder)
+    {
+        println!("The service, process {process}, was told to read them again.");
+    }
+    for known in authority::list(folder)? {
+        let (until, state) = (known.not_after.day(&Zone::utc()), if known.signs { "signs" } else { "trusted" });
+        println!("{state:<8} until {until}  {}  {}", known.name, known.serial);
+    }
+    Ok(())
 }
 
 /// `user add NAME --roles …`
@@ -128,7 +180,9 @@ pub(crate) fn import(options: &ImportOptions) -> Done {
     } else {
         let made = report.created;
         println!("created: {} patients, {} devices, {} bindings", made.patients, made.devices, made.bindings);
-        report.secrets.iter().for_each(|s| println!("{}  secret {}", s.device_id, s.secret));
+        for s in &report.secrets {
+            println!("{}  secret {}  claim code {}", s.device_id, s.secret, s.claim_code);
+        }
     }
     for rejected in &report.rejected {
         eprintln!("{}:{}: {} {}", options.file.display(), rejected.line, rejected.column, rejected.reason);

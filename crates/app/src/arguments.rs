@@ -124,6 +124,44 @@ pub(crate) enum DeviceCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Sign a device's request with the device CA: the certificate, then the authority's, in PEM
+    Certificate {
+        /// Device id
+        id: String,
+        /// The request (PKCS #10, PEM)
+        #[arg(long, value_name = "FILE")]
+        csr: PathBuf,
+        #[command(flatten)]
+        data: DataDir,
+        /// Days for which it is good
+        #[arg(long, default_value_t = 730, value_parser = clap::value_parser!(u32).range(1..=3650))]
+        days: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// The authority that signs devices' certificates
+    #[command(subcommand)]
+    Ca(CaCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CaCommand {
+    /// List the authorities that are trusted
+    Show {
+        #[command(flatten)]
+        data: DataDir,
+    },
+    /// Make a new one that signs from now on; the old ones stay trusted
+    Rotate {
+        #[command(flatten)]
+        data: DataDir,
+    },
+    /// Trust only the one that signs
+    Retire {
+        #[command(flatten)]
+        data: DataDir,
+    },
 }
 
 #[derive(Debug, Subcommand)]

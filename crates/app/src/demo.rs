@@ -60,7 +60,7 @@ async fn play(options: &DemoOptions, folder: PathBuf) -> Done {
     let fresh = !folder.join(folder::REGISTRY).exists();
     if fresh {
         folder::claim_new(&folder)?;
-        crate::admin::device_ca(&folder)?;
+        crate::authority::make(&folder, Clock::wall())?;
     }
     let owned = if fresh { Owned::take_new(&folder)? } else { Owned::take(&folder, "")? };
     let mut config = Config::default();

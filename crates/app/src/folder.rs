@@ -132,6 +132,19 @@ impl Owned {
     }
 }
 
+/// Tells the process that holds the folder to read its files again; its id, where there is one.
+pub(crate) fn tell_holder(folder: &Path) -> Option<i32> {
+    let mut lock = File::open(folder.join(LOCK)).ok()?;
+    if flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
+        return None; // nobody holds it, so the number in it may be anybody's
+    }
+    let mut holder = String::new();
+    lock.read_to_string(&mut holder).ok()?;
+    let number = holder.trim().parse().ok()?;
+    rustix::process::kill_process(rustix::process::Pid::from_raw(number)?, rustix::process::Signal::HUP).ok()?;
+    Some(number)
+}
+
 /// Where a manual clock stood last; it never goes back, not even over a restart.
 pub(crate) fn last_test_time(folder: &Path) -> Option<Timestamp> {
     Timestamp::parse_rfc3339(fs::read_to_string(folder.join(CLOCK)).ok()?.trim()).ok()

@@ -1,11 +1,16 @@
 //! What the API asks of the stages beside it, answered: the only place where the two meet.
 
-use crate::{pace::Pace, upkeep::Books};
-use dashboard_api::{Check, Links, Replayed, ReplayedReading, StageFigures, TestClockError};
+use crate::{
+    authority::{self, Issued, SignError},
+    pace::Pace,
+    upkeep::Books,
+};
+use dashboard_api::{Certificate, CertifyError, Check, Links, Replayed, ReplayedReading, StageFigures, TestClockError};
 use metrics_exporter_prometheus::PrometheusHandle;
-use runtime::ClockError;
+use runtime::{Clock, ClockError};
 use std::sync::Arc;
 use store::Store;
+use tokio::task::JoinError;
 use vitals::Zone;
 
 /// The stages that answer.
@@ -18,6 +23,8 @@ pub(crate) struct Stages {
     pub(crate) questdb: Option<store::questdb::Handle>,
     pub(crate) books: Books,
     pub(crate) metrics: PrometheusHandle,
+    /// For how long a device's certificate is good.
+    pub(crate) certificate_days: u32,
 }
 
 /// Fills in the API's questions.
@@ -48,6 +55,16 @@ pub(crate) fn links(stages: &Stages, zone: Zone, pace: Option<Pace>) -> Links {
             let ingest = replay.clone();
             Box::pin(async move { ingest.replay(id).await.map(replayed) })
         }),
+        certify: {
+            let (folder, days) = (stages.store.folder().to_owned(), stages.certificate_days);
+            Arc::new(move |(device, request)| {
+                let folder = folder.clone();
+                let signed = tokio::task::spawn_blocking(move || {
+                    authority::sign(&folder, &device, &request, days, Clock::wall())
+                });
+                Box::pin(async move { certified(signed.await) })
+            })
+        },
         pipeline: Arc::new(move || pipeline(&figures)),
         checks: Arc::new(move |()| {
             let stages = ready.clone();
@@ -60,6 +77,17 @@ pub(crate) fn links(stages: &Stages, zone: Zone, pace: Option<Pace>) -> Links {
                 Box::pin(async move { pace.move_to(to).await.map(drop).map_err(refused) })
             })
         }),
+    }
+}
+
+fn certified(signed: Result<Result<Issued, SignError>, JoinError>) -> Result<Certificate, CertifyError> {
+    match signed {
+        Ok(Ok(Issued { certificate, chain, serial, not_after })) => {
+            Ok(Certificate { certificate, chain, serial, not_after })
+        }
+        Ok(Err(SignError::Request(what))) => Err(CertifyError::Request(what.into())),
+        Ok(Err(SignError::Authority(what))) => Err(CertifyError::Authority(what)),
+        Err(e) => Err(CertifyError::Authority(e.to_string())),
     }
 }
 
@@ -95,10 +123,17 @@ async fn checks(stages: &Stages) -> Vec<Check> {
     [("journal", journal_reason), ("registry", registry), ("router", router)]
         .into_iter()
         .map(|(name, reason)| Check { name, ok: reason.is_none(), reason })
+        .chain(upstream(stages))
         .chain(projection(stages))
         // A mismatch is an alarm, and no reason to turn meters away: what comes in is stored and judged as ever.
         .chain([Check { name: "books", ok: true, reason: stages.books.alarm() }])
         .collect()
+}
+
+/// While the broker above is away nothing comes in: after a while that is not ready.
+fn upstream(stages: &Stages) -> Option<Check> {
+    let health = stages.broker.upstream()?;
+    Some(Check { name: "upstream", ok: !health.alarming, reason: health.reason.map(str::to_owned) })
 }
 
 /// QuestDB is said, never waited for: devices must not notice its absence.
@@ -144,6 +179,15 @@ fn pipeline(stages: &Stages) -> Vec<StageFigures> {
             total("hearthbeat_alerts_errors_total"),
         ),
     ];
+    if stages.broker.upstream().is_some() {
+        all.push(figures(
+            "upstream",
+            total("hearthbeat_upstream_received_total"),
+            total("hearthbeat_upstream_acknowledged_total"),
+            total("hearthbeat_upstream_in_flight"),
+            total("hearthbeat_upstream_lost_total"),
+        ));
+    }
     if let Some(health) = stages.questdb.as_ref().map(store::questdb::Handle::health) {
         let behind = health.committed.saturating_sub(health.checked);
         all.push(figures("questdb", health.sent, health.checked, behind, health.quarantined));

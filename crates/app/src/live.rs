@@ -1,12 +1,12 @@
-//! Live copies for service clients: what was committed, at most once, through rumqttd.
+//! Live copies for service clients: readings that were committed and alerts that changed, at most once, through rumqttd.
 //!
-//! Follows the journal from the moment of the start; a slow listener misses copies, never a reading: what must not be
+//! Follows the journal and the alerts' changes from the moment of the start; a slow listener misses copies, never a reading: what must not be
 //! missed is fetched through the API or `export`.
 
 use runtime::Drain;
 use serde_json::{Value, json};
 use std::time::Duration;
-use store::{JournalEntry, Store};
+use store::{Episode, JournalEntry, Store};
 use vitals::{Entry, OrganisationId, Reading, Values, Zone};
 use wire::topic::{Live, live};
 
@@ -17,6 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Copies until the drain; ends with it.
 pub(crate) fn copy(store: Store, edge: broker::Handle, zone: Zone, drain: &Drain) {
+    tokio::spawn(alerts(store.clone(), edge.clone(), zone.clone(), drain.named("live alerts")));
     let drain = drain.named("live copies");
     tokio::spawn(async move {
         let mut committed = store.readings().committed();
@@ -39,6 +40,52 @@ pub(crate) fn copy(store: Store, edge: broker::Handle, zone: Zone, drain: &Drain
             }
         }
     });
+}
+
+/// An alert as it stands after each change; of changes that come at once only the last.
+async fn alerts(store: Store, edge: broker::Handle, zone: Zone, drain: Drain) {
+    let mut changes = store.alert_changes();
+    let mut position = *changes.borrow_and_update();
+    loop {
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = drain.stopping() => return,
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+        let now = *changes.borrow_and_update();
+        if !edge.has_followers() {
+            position = now;
+            continue;
+        }
+        while let Ok(changed) = store.episodes_changed_after(position, CHUNK).await {
+            let Some((last, _)) = changed.last() else { break };
+            position = *last;
+            for (_, episode) in &changed {
+                if let Some(organisation) = of_episode(&store, episode) {
+                    let body = alert(&zone, organisation, episode).to_string();
+                    edge.publish_live(live(organisation, Live::Alerts), body.into());
+                }
+            }
+        }
+    }
+}
+
+/// The patient's station, else that of the team that answers.
+fn of_episode(store: &Store, episode: &Episode) -> Option<OrganisationId> {
+    let directory = store.directory();
+    let of_patient = directory.patient(episode.patient).and_then(|p| p.organisation);
+    of_patient.or_else(|| episode.team.and_then(|t| directory.team(t)).map(|t| t.organisation))
+}
+
+/// The API's members of an alert that need no look-up: no name, no evidence.
+fn alert(zone: &Zone, organisation: OrganisationId, episode: &Episode) -> Value {
+    json!({
+        "id": episode.id, "patientId": episode.patient, "organisationId": organisation, "teamId": episode.team,
+        "concept": episode.concept.as_str(), "severity": episode.severity.as_str(), "state": episode.state.as_str(),
+        "ruleId": episode.rule.to_string(), "raisedAt": episode.raised_at.to_rfc3339(zone), "level": episode.level,
+        "cycle": episode.cycle, "nextAt": episode.next_at.map(|at| at.to_rfc3339(zone)), "count": episode.count,
+        "owner": episode.owner, "exhausted": episode.exhausted,
+    })
 }
 
 fn publish(store: &Store, edge: &broker::Handle, zone: &Zone, entry: &JournalEntry) {

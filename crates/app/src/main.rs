@@ -5,6 +5,7 @@
 
 mod admin;
 mod arguments;
+mod authority;
 mod backup;
 mod check;
 mod config;

@@ -1,7 +1,7 @@
 //! All stages, wired and running: what `run` keeps alive and `demo` builds on.
 
 use crate::{
-    Failure,
+    Failure, authority,
     config::{Config, Series},
     links::Stages,
     pace::Pace,
@@ -34,18 +34,23 @@ struct ToIngest(ingest::Handle);
 impl broker::Sink for ToIngest {
     fn commit(&self, up: broker::Uplink) -> BoxFuture<'static, Result<broker::Accepted, broker::Unavailable>> {
         let done = self.0.submit(up.device, up.tree, up.route, up.payload);
-        Box::pin(async move {
-            match done.await {
-                Ok(receipt) => Ok(broker::Accepted { receipt: (!receipt.is_empty()).then_some(receipt) }),
-                Err(_) => Err(broker::Unavailable),
-            }
-        })
+        Box::pin(async move { answer(done.await) })
     }
+
+    fn hold(&self, who: broker::Stranger) -> BoxFuture<'static, Result<broker::Accepted, broker::Unavailable>> {
+        let done = self.0.hold_stranger(who.through, who.topic, who.payload);
+        Box::pin(async move { answer(done.await) })
+    }
+}
+
+fn answer(done: Result<bytes::Bytes, ingest::Unavailable>) -> Result<broker::Accepted, broker::Unavailable> {
+    let receipt = done.map_err(|_| broker::Unavailable)?;
+    Ok(broker::Accepted { receipt: (!receipt.is_empty()).then_some(receipt) })
 }
 
 impl Service {
     /// Starts every stage, uphill last: nothing is accepted before everything behind it stands.
-    pub(crate) async fn start(folder: &Path, config: Config, clock: Clock) -> Result<Self, Failure> {
+    pub(crate) async fn start(folder: &Path, mut config: Config, clock: Clock) -> Result<Self, Failure> {
         let metrics = recorder()?;
         let (drain, root) = Drain::new();
         let time_zone = config.site.time_zone;
@@ -65,13 +70,24 @@ impl Service {
         let alerts = alerts::start(config.alerts, public_url, store.clone(), &root)
             .await
             .map_err(|e| Failure::failed("alerts", e))?;
+        let certificate_days = config.broker.tls.certificate_days;
+        config.broker.tls.device_ca_file = Some(folder.join(authority::CERTIFICATES));
         let edge = broker::start(config.broker, store.clone(), Arc::new(ToIngest(ingest.clone())), &root)
             .await
             .map_err(|e| Failure::failed("broker", e))?;
         let paced: Vec<Arc<dyn Paced>> = vec![Arc::new(rules.clone()), Arc::new(alerts.clone())];
         let pace = clock.is_manual().then(|| Pace::new(clock, paced, folder.to_owned()));
         let books = crate::upkeep::start(store.clone(), alerts.clone(), config.store.retention, questdb.clone(), &root);
-        let stages = Stages { store: store.clone(), broker: edge.clone(), ingest, alerts, questdb, books, metrics };
+        let stages = Stages {
+            store: store.clone(),
+            broker: edge.clone(),
+            ingest,
+            alerts,
+            questdb,
+            books,
+            metrics,
+            certificate_days,
+        };
         let links = crate::links::links(&stages, zone.clone(), pace);
         let http = http.serve(config.api, store.clone(), links, &root).await.map_err(|e| Failure::failed("api", e))?;
         crate::live::copy(store.clone(), edge.clone(), zone, &root);

@@ -24,7 +24,8 @@ pub struct LevelHandle(reload::Handle<EnvFilter, Registry>);
 pub struct LevelError(String);
 
 /// Libraries that print whole packets, addresses or statements below a warning.
-const QUIET: &str = "rumqttd=warn,rustls=warn,hyper=warn,hyper_util=warn,reqwest=warn,h2=warn,tokio_postgres=warn";
+const QUIET: &str =
+    "rumqttd=warn,rumqttc=off,rustls=warn,hyper=warn,hyper_util=warn,reqwest=warn,h2=warn,tokio_postgres=warn";
 
 fn filter(level: &str) -> Result<EnvFilter, LevelError> {
     EnvFilter::try_new(format!("{QUIET},{level}")).map_err(|_| LevelError(level.to_owned()))

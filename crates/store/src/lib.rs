@@ -33,6 +33,7 @@ pub use registry::episodes::{
 pub use registry::erase::{ErasedRecords, Erasure};
 pub use registry::findings::{CardRecord, FindingBatch, FindingChange, FindingEvent, RulesState, Season, finding_id};
 pub use registry::keeping::{BackupRecord, record_backup, site_zone};
+pub use registry::mqtt_sessions::MqttSession;
 pub use registry::order::{Among, Home};
 pub use registry::outbox::{DeadAddress, NewMessage, Outcome, Outgoing};
 pub use registry::people::{Contact, Member, Organisation, OrganisationKind, Role, Team, User};

@@ -128,6 +128,16 @@ pub fn parse_up(tree: Tree, own: &DeviceId, topic: &str) -> Option<Up> {
     }
 }
 
+/// Who publishes what on `topic`, by the topic's own word; none when it is nobody's way up.
+pub fn parse_any_up(topic: &str) -> Option<(Tree, DeviceId, Up)> {
+    [Tree::Devices, Tree::Gateways].into_iter().find_map(|tree| {
+        let (id, _) = topic.strip_prefix(tree.as_str())?.split_once('/')?;
+        let id: DeviceId = id.parse().ok()?;
+        let up = parse_up(tree, &id, topic)?;
+        Some((tree, id, up))
+    })
+}
+
 /// What `own` may subscribe to with `filter`: one down topic, or both for `…/own/+` and `…/own/#`; empty when it may not.
 pub fn parse_filter(tree: Tree, own: &DeviceId, filter: &str) -> Vec<Down> {
     let tail = filter
@@ -215,6 +225,22 @@ mod tests {
             assert_eq!(parse_up(Tree::Devices, &own(), foreign), None, "{foreign}");
         }
         assert_eq!(parse_up(Tree::Gateways, &own(), "hb/v1/gateways/bp-1/fhir"), None);
+    }
+
+    #[test]
+    fn a_topic_says_whose_it_is_or_nothing() {
+        for (tree, what) in [(Tree::Devices, Up::Vendor("acme".into())), (Tree::Gateways, Up::Readings)] {
+            assert_eq!(parse_any_up(&up(tree, &own(), &what)), Some((tree, own(), what)));
+        }
+        for foreign in [
+            "hb/v1/devices/a b/readings",
+            "hb/v1/devices//readings",
+            "hb/v1/devices/bp-1",
+            "x",
+            "hb/v1/devices/bp-1/receipts",
+        ] {
+            assert_eq!(parse_any_up(foreign), None, "{foreign}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::{
     dto::DeviceView,
     extract::{Body, Id, MaybeBody, Params},
     guard::Made,
+    links::CertifyError,
     problem::{Answer, Problem},
     scope::Caller,
     state::Api,
@@ -18,9 +19,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use store::Role;
 use utoipa::ToSchema;
-use vitals::{Binding, BindingId, OrganisationId, Slot};
+use vitals::{Binding, BindingId, Device, OrganisationId, Slot};
 
 /// A device to be provisioned.
 #[derive(Deserialize, ToSchema)]
@@ -43,6 +45,16 @@ pub(super) struct DeviceMade {
     device: DeviceView,
     secret: String,
     claim_code: String,
+    /// What a printed QR code of the claim code says.
+    qr_text: String,
+}
+
+/// The device, if it is the caller's or the caller looks after all of them.
+fn within(api: &Api, caller: &Caller, id: &str) -> Answer<Arc<Device>> {
+    match caller.scope.device(id) {
+        Err(_) if caller.is(Role::Ops) => api.directory().device(id).ok_or_else(Problem::not_found),
+        found => found,
+    }
 }
 
 /// Devices within reach.
@@ -74,17 +86,71 @@ pub(super) async fn create(
     let device = NewDevice { id: new.id, kind: new.kind, model: new.model, organisation };
     let made = admin::provision_device(&api.store, device).await?;
     let id = Made(made.device.id.to_string());
-    let view = DeviceMade { device: DeviceView::new(&made.device), secret: made.secret, claim_code: made.claim_code };
+    let view = DeviceMade {
+        device: DeviceView::new(&made.device),
+        secret: made.secret,
+        qr_text: admin::printed_code(&made.device.id, &made.claim_code),
+        claim_code: made.claim_code,
+    };
     Ok((StatusCode::CREATED, Extension(id), Json(view)).into_response())
 }
 
-/// Withdraws the credential; a live session ends within 60 s.
+/// A device's own key, in a request that was signed with it.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct CertificateRequest {
+    /// PKCS #10 in PEM. Of what it says only the key counts: P-256, P-384, Ed25519, or RSA of 2,048 bits and more.
+    csr: String,
+}
+
+/// A certificate that stands for the device's secret.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CertificateMade {
+    device_id: String,
+    /// PEM; its common name is the device's id.
+    certificate: String,
+    /// PEM of the authority that signed it.
+    chain: String,
+    /// Hexadecimal.
+    serial: String,
+    not_after: String,
+}
+
+/// Signs a device's request with the installation's device CA.
+#[utoipa::path(post, path = "/api/v1/devices/{id}/certificate", tag = "devices", request_body = CertificateRequest,
+    responses((status = 201, body = CertificateMade), (status = 404), (status = 409), (status = 422)))]
+pub(super) async fn certify(
+    State(api): State<Api>,
+    caller: Caller,
+    Id(id): Id<String>,
+    Body(request): Body<CertificateRequest>,
+) -> Answer<(StatusCode, Json<CertificateMade>)> {
+    let device = within(&api, &caller, &id)?;
+    if device.revoked {
+        return Err(Problem::conflict("the device's credential was withdrawn; provision it under another id"));
+    }
+    let signed = (api.links.certify)((device.id.clone(), request.csr)).await;
+    let made = signed.map_err(|e| match e {
+        CertifyError::Request(what) => Problem::invalid("csr", what),
+        CertifyError::Authority(what) => {
+            tracing::error!(reason = %what, "no certificate");
+            Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "the device CA cannot sign; see the service's log",
+            )
+        }
+    })?;
+    let not_after = api.time(made.not_after);
+    let (certificate, chain, serial) = (made.certificate, made.chain, made.serial);
+    let view = CertificateMade { device_id: device.id.to_string(), certificate, chain, serial, not_after };
+    Ok((StatusCode::CREATED, Json(view)))
+}
+
+/// Withdraws the credential, of whatever kind; a live session ends within 60 s.
 #[utoipa::path(delete, path = "/api/v1/devices/{id}/credential", tag = "devices", responses((status = 204)))]
 pub(super) async fn revoke(State(api): State<Api>, caller: Caller, Id(id): Id<String>) -> Answer<StatusCode> {
-    let device = match caller.scope.device(&id) {
-        Err(_) if caller.is(Role::Ops) => api.directory().device(&id).ok_or_else(Problem::not_found)?,
-        found => found?,
-    };
+    let device = within(&api, &caller, &id)?;
     admin::revoke_device(&api.store, &device).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -110,10 +176,7 @@ pub(super) struct DeviceDetail {
 #[utoipa::path(get, path = "/api/v1/devices/{id}", tag = "devices",
     responses((status = 200, body = DeviceDetail), (status = 404)))]
 pub(super) async fn read(State(api): State<Api>, caller: Caller, Id(id): Id<String>) -> Answer<Json<DeviceDetail>> {
-    let device = match caller.scope.device(&id) {
-        Err(_) if caller.is(Role::Ops) => api.directory().device(&id).ok_or_else(Problem::not_found)?,
-        found => found?,
-    };
+    let device = within(&api, &caller, &id)?;
     let said = api.store.presence(device.key).await?;
     Ok(Json(DeviceDetail {
         device: DeviceView::new(&device),
@@ -129,6 +192,7 @@ pub(super) async fn read(State(api): State<Api>, caller: Caller, Id(id): Id<Stri
 /// What is printed on a meter.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Claim {
+    /// As typed, or the text of the QR code.
     code: String,
 }
 

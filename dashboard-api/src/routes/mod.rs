@@ -61,6 +61,7 @@ fn devices_and_alerts() -> OpenApiRouter<Api> {
         .routes(routes!(devices::list, devices::create))
         .routes(routes!(devices::read))
         .routes(routes!(devices::claim))
+        .routes(routes!(devices::certify))
         .routes(routes!(devices::revoke))
         .routes(routes!(bindings::list, bindings::create))
         .routes(routes!(bindings::update))

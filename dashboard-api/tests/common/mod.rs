@@ -80,6 +80,16 @@ pub(crate) fn links() -> Links {
         on_call: Arc::new(|_| Box::pin(async { Ok(Vec::new()) })),
         check_team: Arc::new(|_| Box::pin(async { Ok(Vec::new()) })),
         read_link: Arc::new(|_| Box::pin(async { Err(LinkError::Tampered) })),
+        certify: Arc::new(|(device, request)| {
+            Box::pin(async move {
+                if request != "request" {
+                    return Err(dashboard_api::CertifyError::Request("not a request".into()));
+                }
+                let not_after = Timestamp::from_seconds(1_800_000_000);
+                let (certificate, chain) = (format!("for {device}"), "authority".into());
+                Ok(dashboard_api::Certificate { certificate, chain, serial: "40".into(), not_after })
+            })
+        }),
         replay: Arc::new(|_| Box::pin(async { Err(store::StoreError::NotFound("held reading")) })),
         pipeline: Arc::new(Vec::new),
         checks: Arc::new(|()| Box::pin(async { vec![Check { name: "journal", ok: true, reason: None }] })),

@@ -14,6 +14,7 @@ pub(crate) mod episodes;
 pub(crate) mod erase;
 pub(crate) mod findings;
 pub(crate) mod keeping;
+pub(crate) mod mqtt_sessions;
 pub(crate) mod order;
 pub(crate) mod outbox;
 pub(crate) mod people;

@@ -16,11 +16,12 @@ const MODULES: &[&str] = &[
     super::roster::SCHEMA,
     super::edge::SCHEMA,
     super::presence::SCHEMA,
+    super::mqtt_sessions::SCHEMA,
     super::keeping::SCHEMA,
 ];
 
 /// Raised when a table is added or a released one changes; for the latter a step is added below.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     refuse_newer(connection, path)?;
