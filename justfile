@@ -54,3 +54,17 @@ questdb-stop:
 # Rows a second to a real QuestDB, and how late they are visible
 questdb-bench:
     cargo run --release -p store --example questdb_bench
+
+# The rules against the virtual cohort: five seeds, every bar of the contract, naive thresholds beside them
+truth *ARGS:
+    cargo run --release -p app --example truth -- cohort {{ARGS}}
+
+# A small cohort through the running service and through the pure evaluator: the same findings
+truth-service *ARGS:
+    cargo build --release --workspace
+    cargo build --release -p app --example truth
+    python3 tests/truth/cohort.py {{ARGS}}
+
+# Alerts on recorded readings of real people; prints docs/burden.md
+burden FOLDER="../shared/data":
+    cargo run --release -p app --example truth -- burden {{FOLDER}}

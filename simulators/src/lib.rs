@@ -6,6 +6,7 @@
 //! Must never: depend on a stage or on the store; lose a reading that has no PUBACK; print a secret.
 
 pub mod codec;
+pub mod cohort;
 pub mod credentials;
 pub mod dice;
 pub mod disk;

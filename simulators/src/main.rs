@@ -1,4 +1,4 @@
-//! `hearthbeat-sim`: load, replay, plan, compare and fsync on the command line. The work is in the library.
+//! `hearthbeat-sim`: load, replay, cohort, evaluate, plan, compare and fsync on the command line. The work is in the library.
 //!
 //! Exit codes: 0 done and every limit held, 1 a limit missed or the run failed, 2 bad arguments or a bad file.
 
@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use simulators::{
     Error,
     codec::Version,
-    credentials, disk,
+    cohort, credentials, disk,
     load::{Run, compare, page, plan::Plan, report::Report, scenario::Scenario},
     message::MOST_READINGS,
     meter::Target,
@@ -50,6 +50,10 @@ enum Command {
         /// Another
         b: PathBuf,
     },
+    /// Virtual patients with scripted truth into a running service, in test-clock time
+    Cohort(CohortArgs),
+    /// Truth against what the service stored and concluded; exit 1 when a reading is lost or doubled or a bar is missed
+    Evaluate(EvaluateArgs),
     /// How many fsyncs a second the disk under a folder takes
     Fsync {
         /// A folder on that disk
@@ -148,12 +152,53 @@ struct ReplayArgs {
     json: bool,
 }
 
+/// Where a service is that runs with a test clock, on this machine.
+#[derive(Args)]
+struct Whereabouts {
+    /// Its HTTP interface, http://127.0.0.1:port
+    #[arg(long)]
+    api: String,
+    /// The first administrator, as `hearthbeat init --json` prints it
+    #[arg(long)]
+    login: PathBuf,
+    /// Truth, JSON Lines: `cohort` writes it, `evaluate` reads it
+    #[arg(long)]
+    truth: PathBuf,
+}
+
+#[derive(Args)]
+struct CohortArgs {
+    /// Scenario file
+    scenario: PathBuf,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The broker, mqtt://host:port
+    #[arg(long)]
+    target: Target,
+    #[command(flatten)]
+    service: Whereabouts,
+}
+
+#[derive(Args)]
+struct EvaluateArgs {
+    #[command(flatten)]
+    service: Whereabouts,
+    /// Patients that a cell must have for a verdict
+    #[arg(long, default_value_t = simulators::cohort::bars::ENOUGH)]
+    enough: u64,
+    /// Write every patient's findings here, JSON Lines
+    #[arg(long)]
+    findings: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Load(args) => load(&args),
         Command::Replay(args) => replay_files(&args),
         Command::Plan { scenario, seed, summary } => plan(&scenario, seed, summary),
         Command::Compare { a, b } => compare_reports(&a, &b),
+        Command::Cohort(args) => cohort(&args),
+        Command::Evaluate(args) => evaluate(&args),
         Command::Fsync { folder, seconds, json } => fsync(&folder, seconds, json),
     };
     match outcome {
@@ -227,6 +272,44 @@ fn fsync(folder: &Path, seconds: f64, json: bool) -> Result<bool, Error> {
     Ok(true)
 }
 
+fn single_threaded() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::io("start a runtime"))
+}
+
+fn cohort(args: &CohortArgs) -> Result<bool, Error> {
+    let scenario = cohort::panel::Scenario::read(&args.scenario)?;
+    let service = cohort::drive::Service {
+        api: args.service.api.clone(),
+        target: args.target.clone(),
+        login: cohort::evaluate::Login::read(&args.service.login)?,
+    };
+    let driven =
+        single_threaded()?.block_on(cohort::drive::drive(&scenario, args.seed, &service, &args.service.truth))?;
+    let cohort::drive::Driven { patients, messages, readings, asked, resolved } = driven;
+    println!(
+        "cohort {} seed {}: {patients} patients, {readings} readings in {messages} messages, asked to repeat {asked} times, {resolved} alerts resolved",
+        scenario.name, args.seed
+    );
+    Ok(true)
+}
+
+fn evaluate(args: &EvaluateArgs) -> Result<bool, Error> {
+    let login = cohort::evaluate::Login::read(&args.service.login)?;
+    let found =
+        single_threaded()?.block_on(cohort::evaluate::evaluate(&args.service.truth, &args.service.api, &login))?;
+    if let Some(path) = &args.findings {
+        let name = path.display().to_string();
+        let lines: Vec<String> =
+            found.told.iter().map(|told| serde_json::to_string(told).unwrap_or_default()).collect();
+        std::fs::write(path, lines.join("\n") + "\n").map_err(Error::io(name))?;
+    }
+    let cohort::evaluate::Kept { sent, stored, held, lost, doubled } = found.kept;
+    println!("readings: {sent} sent = {stored} stored + {held} quarantined + {lost} lost; {doubled} doubled");
+    let (text, missed) = cohort::table(&found.tally, args.enough);
+    print!("{text}");
+    Ok(lost == 0 && doubled == 0 && missed == 0)
+}
+
 fn replay_files(args: &ReplayArgs) -> Result<bool, Error> {
     if args.speed.is_some_and(|s| !s.is_finite() || s <= 0.0) {
         return Err(Error::Input("--speed must be above 0".into()));
@@ -248,8 +331,7 @@ fn replay_files(args: &ReplayArgs) -> Result<bool, Error> {
         receipt_wait: Duration::from_secs(args.receipt_wait),
     };
     let devices = args.line.devices.as_deref().map(credentials::read).transpose()?.unwrap_or_default();
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::io("start a runtime"))?;
+    let runtime = single_threaded()?;
     let mut good = true;
     for (path, recording) in recordings {
         let facts = Facts::of(path, &recording);
