@@ -68,6 +68,7 @@ pub(crate) fn morning(look: &Look<'_>) -> Option<Found> {
     (enough && high && morning - evening + ROUNDING >= difference).then(|| {
         let mut found = Found::new("morning", Severity::Routine, look.ago(14), is_pressure);
         found.recipients = &[Recipient::Gp];
+        found.note = true; // a digest: it never notifies a doctor (cross-rules of the catalogue)
         found.numbers = vec![
             ("morningSystolic", morning),
             ("eveningSystolic", evening),
@@ -184,6 +185,7 @@ pub(crate) fn after_meals(look: &Look<'_>) -> Option<Found> {
     let enough = at_least(values.len(), look.number("values"));
     (enough && mean > limit + ROUNDING && at_least(over, count(values.len()) * look.number("share"))).then(|| {
         let mut found = Found::new("after_meals", Severity::Routine, look.ago(14), after);
+        found.note = true; // a digest, as above
         found.recipients = &[Recipient::Gp];
         found.numbers = vec![("mean", mean), ("values", count(values.len())), ("over", count(over))];
         found.limit = format!("> {limit} mmol/L");

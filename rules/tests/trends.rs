@@ -145,6 +145,7 @@ fn high_in_the_morning_only_and_variable_mornings_are_told_on_mondays() {
     });
     let story = live(Story::new(person(target), at(START)), readings.collect());
     assert_eq!(said(&story, "BP-S3"), [(Severity::Routine, vec![Recipient::Gp])]);
+    assert_eq!(story.of("BP-S3")[0].draft.verdict, Verdict::Note, "a digest never notifies a doctor");
 }
 
 #[test]
@@ -196,6 +197,7 @@ fn fasting_over_target_twice_is_told_and_clears_at_target() {
     };
     let story = live(Story::new(person(plan(2.0)), at(START)), (0..4).map(|n| after(n, 121)).collect());
     assert_eq!(said(&story, "GLU-S2"), [(Severity::Routine, vec![Recipient::Gp])]);
+    assert_eq!(story.of("GLU-S2")[0].draft.verdict, Verdict::Note, "a digest never notifies a doctor");
 }
 
 #[test]

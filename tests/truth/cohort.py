@@ -23,6 +23,8 @@ START = "2023-01-01T00:00:00+08:00"     # before the first day of any seed
 
 
 def findings(path):
+    if not os.path.exists(path):
+        return {}
     with open(path) as f:
         return dict(json.loads(line) for line in f)
 

@@ -3,7 +3,7 @@
 //! Goes in: an address on loopback, a login. Comes out: JSON. Must never: talk to another machine, print a secret.
 
 use crate::Error;
-use reqwest::{Client, Method, Url};
+use reqwest::{Client, Method, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -46,8 +46,12 @@ impl Login {
 pub(super) struct Api {
     client: Client,
     base: Url,
-    token: String,
+    login: Login,
+    /// A session ends by the service's clock, and a test clock makes days of it at once: then it is begun anew.
+    token: std::sync::Arc<std::sync::Mutex<String>>,
 }
+
+type Body = Option<(Vec<u8>, &'static str)>;
 
 impl Api {
     /// Logs in. Only loopback is talked to: a cohort's readings must never reach people.
@@ -66,25 +70,50 @@ impl Api {
             .timeout(std::time::Duration::from_secs(120))
             .build()
             .map_err(|e| Error::Input(format!("the HTTP client cannot start: {e}")))?;
-        let mut this = Self { client, base, token: String::new() };
-        let session = json!({"username": login.username, "password": login.password});
-        let answer = this.post("/api/v1/session", &session).await?;
-        this.token = answer["token"].as_str().unwrap_or_default().to_owned();
+        let this = Self { client, base, login: login.clone(), token: std::sync::Arc::default() };
+        this.begin().await?;
         Ok(this)
     }
 
-    async fn send(
+    async fn begin(&self) -> Result<(), Error> {
+        let session = json!({"username": self.login.username, "password": self.login.password});
+        let body = Some((session.to_string().into_bytes(), "application/json"));
+        let (_, answer, _) = self.once(Method::POST, "/api/v1/session", body, None).await?;
+        if let Ok(mut token) = self.token.lock() {
+            *token = answer["token"].as_str().unwrap_or_default().to_owned();
+        }
+        Ok(())
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Body, etag: Option<&str>) -> Result<(Value, String), Error> {
+        let mut answer = self.once(method.clone(), path, body.clone(), etag).await?;
+        if answer.0 == StatusCode::UNAUTHORIZED {
+            self.begin().await?;
+            answer = self.once(method.clone(), path, body, etag).await?;
+        }
+        let (status, value, etag) = answer;
+        if !status.is_success() {
+            let why = value["detail"].as_str().or(value["title"].as_str()).unwrap_or("-");
+            let source = std::io::Error::other(format!("{status}: {why}"));
+            return Err(Error::Io { what: format!("{method} {path}"), source });
+        }
+        Ok((value, etag))
+    }
+
+    /// One exchange, whatever its end.
+    async fn once(
         &self,
         method: Method,
         path: &str,
-        body: Option<(Vec<u8>, &str)>,
+        body: Body,
         etag: Option<&str>,
-    ) -> Result<(Value, String), Error> {
+    ) -> Result<(StatusCode, Value, String), Error> {
         let failed = |why: String| Error::Io { what: format!("{method} {path}"), source: std::io::Error::other(why) };
         let url = self.base.join(path).map_err(|e| failed(e.to_string()))?;
         let mut request = self.client.request(method.clone(), url);
-        if !self.token.is_empty() {
-            request = request.bearer_auth(&self.token);
+        let token = self.token.lock().map(|t| t.clone()).unwrap_or_default();
+        if !token.is_empty() && path != "/api/v1/session" {
+            request = request.bearer_auth(token);
         }
         if let Some((bytes, kind)) = body {
             request = request.header("content-type", kind).body(bytes);
@@ -96,14 +125,7 @@ impl Api {
         let status = answer.status();
         let etag = answer.headers().get("etag").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         let bytes = answer.bytes().await.map_err(|e| failed(e.without_url().to_string()))?;
-        if !status.is_success() {
-            let problem: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-            return Err(failed(format!(
-                "{status}: {}",
-                problem["detail"].as_str().or(problem["title"].as_str()).unwrap_or("-")
-            )));
-        }
-        Ok((serde_json::from_slice(&bytes).unwrap_or_default(), etag))
+        Ok((status, serde_json::from_slice(&bytes).unwrap_or_default(), etag))
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Value, Error> {

@@ -149,6 +149,10 @@ fn told(t: &Tally) -> Vec<Verdict> {
             out.push(found(t, &format!("{name} {pace}{tail}"), &format!("{what}, {pace}"), 0.0));
         }
     }
+    for script in super::script::Script::DEVICES {
+        let name = format!("critical from {script:?}");
+        out.push(happened(t, &name, &format!("criticals a patient-month, {script:?}"), 0.0));
+    }
     out.retain(|v| v.patients > 0);
     out.iter_mut().for_each(|v| v.told_only = true);
     out

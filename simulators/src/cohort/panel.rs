@@ -151,7 +151,8 @@ fn plain(size: u32, days: u32) -> Vec<Group> {
     let find = days.min(TO_FIND);
     cell("null", Script::Null, false, days, size)
         .chain(cell("controlled", Script::Controlled, false, days, size))
-        .chain(cell("sustained", Script::Sustained, false, days.min(THREE_WEEKS), size))
+        // Only who keeps the plan counts: at two sessions a week about one in three.
+        .chain(cell("sustained", Script::Sustained, false, days.min(THREE_WEEKS), size * 4))
         .chain(cell("step10", Script::Step10, false, find, size))
         .chain(cell("drift2", Script::Drift2, false, find, size))
         .chain(cell("titrated", Script::Titrated, false, find, size))

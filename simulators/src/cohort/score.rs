@@ -289,15 +289,22 @@ fn found_or_open(findings: &[Seen], concepts: &[&str], onset: Timestamp) -> Opti
     if open { Some(onset) } else { after }
 }
 
-/// Pairs of readings over 180/110 within 30 minutes, as the meter told them, of meters whose clock is right.
+/// Two of three readings in a row over 180/110 within 30 minutes, by meters whose clock is right: when the first and the
+/// second of the two were measured. Readings that the meter flagged do not count.
 fn crises(truth: &Truth) -> Vec<(Timestamp, Timestamp)> {
-    let over = |f: &&Fact| {
-        let counts = f.pressure && f.at == f.told && matches!(f.worth, Worth::Clean | Worth::Gross | Worth::Other);
-        counts && (f.shown >= 180.0 || f.shown_low >= 110.0)
-    };
-    let all: Vec<Timestamp> = truth.facts.iter().filter(over).map(|f| f.told).collect();
-    let near = |w: &&[Timestamp]| w[1].since(w[0]) <= Duration::from_secs(1800);
-    all.windows(2).filter(near).map(|w| (w[0], w[1])).collect()
+    let counts =
+        |f: &&Fact| f.pressure && f.at == f.told && matches!(f.worth, Worth::Clean | Worth::Gross | Worth::Other);
+    let over = |f: &Fact| f.shown >= 180.0 || f.shown_low >= 110.0;
+    let all: Vec<&Fact> = truth.facts.iter().filter(counts).collect();
+    let near = |a: &Fact, b: &Fact| b.told.since(a.told) <= Duration::from_secs(1800);
+    let mut out = Vec::new();
+    for (i, first) in all.iter().enumerate().filter(|(_, f)| over(f)) {
+        let next = all.iter().skip(i + 1).take(2).take_while(|f| near(first, f));
+        if let Some(second) = next.into_iter().find(|f| over(f)) {
+            out.push((first.told, second.told));
+        }
+    }
+    out
 }
 
 /// Two thirds of the planned sessions on at least two days in both weeks that end on one of the Mondays within three
