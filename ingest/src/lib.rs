@@ -3,6 +3,7 @@
 //! Goes in: what a device published, with its identity from the broker. Comes out: a receipt, after the commit.
 //! Must never: trust an identity inside a payload, drop a byte silently, answer before the store has answered.
 
+mod adapters;
 pub mod admit;
 mod asks;
 mod desk;
@@ -12,6 +13,7 @@ pub mod plausible;
 mod replay;
 pub mod time;
 
+pub use adapters::check;
 pub use replay::Replayed;
 
 use bytes::Bytes;
@@ -19,11 +21,12 @@ use desk::{Answer, Arrival};
 use jiff::civil::Date;
 use runtime::{BoxFuture, Drain};
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, collections::BTreeMap, future::Future, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, future::Future, path::PathBuf, sync::Arc};
 use store::{Desk, Store, StoreError};
 use vitals::{Device, DeviceKey, Disposition, Reason, Zone};
 use wire::{
-    reading_v1,
+    fhir,
+    reading_v1::{self, Message, Unreadable},
     receipt::{Outcome, Receipt, Verdict},
     topic::{Tree, Up},
 };
@@ -36,11 +39,13 @@ pub struct Config {
     pub time_zone: String,
     /// Model name → the day at which its clock begins after a reset; readings of that day have an unset clock.
     pub reset_days: BTreeMap<String, Date>,
+    /// A folder of adapters beside the built-in ones; a file replaces the built-in one of its profile.
+    pub adapters: Option<PathBuf>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { time_zone: "Asia/Shanghai".into(), reset_days: BTreeMap::new() }
+        Self { time_zone: "Asia/Shanghai".into(), reset_days: BTreeMap::new(), adapters: None }
     }
 }
 
@@ -53,6 +58,27 @@ pub enum Error {
     /// The zone is unknown.
     #[error("[site] time_zone = {0:?}: there is no such zone; use an IANA name such as \"Asia/Shanghai\"")]
     Zone(String),
+    /// An adapter's file is not one that can be used; the previous set stays.
+    #[error(transparent)]
+    Adapter(#[from] wire::vendor::AdapterError),
+    /// Two files say the same profile.
+    #[error("{file}: profile {profile:?} is said in {other} too; leave one of the two")]
+    Twice {
+        /// Which profile.
+        profile: String,
+        /// The second.
+        file: String,
+        /// The first.
+        other: String,
+    },
+    /// A folder or file of adapters cannot be read.
+    #[error("{folder}: {reason}. Give a readable folder of .toml adapters as [ingest] adapters, or leave it out")]
+    Folder {
+        /// Which.
+        folder: String,
+        /// The system's words.
+        reason: String,
+    },
 }
 
 /// Nothing was stored: no PUBACK, close the connection; the device sends again.
@@ -68,6 +94,7 @@ pub struct Handle {
     reset_days: Arc<BTreeMap<String, Date>>,
     meters: Arc<Meters>,
     asks: Arc<asks::Asks>,
+    adapters: adapters::Adapters,
 }
 
 /// Starts the stage. It has no task of its own: its work is done by the broker's tasks and the store's commit thread.
@@ -77,8 +104,9 @@ pub struct Handle {
 #[allow(clippy::unused_async)] // every stage starts alike
 pub async fn start(config: Config, store: Store, _drain: &Drain) -> Result<Handle, Error> {
     let zone = Zone::named(&config.time_zone).map_err(|_| Error::Zone(config.time_zone.clone()))?;
+    let adapters = adapters::Adapters::load(config.adapters.as_deref())?;
     let (meters, asks) = (Arc::new(Meters::new()), Arc::default());
-    Ok(Handle { store, zone, reset_days: Arc::new(config.reset_days), meters, asks })
+    Ok(Handle { store, zone, reset_days: Arc::new(config.reset_days), meters, asks, adapters })
 }
 
 impl Handle {
@@ -112,10 +140,20 @@ impl Handle {
                     arrival.take_frame(characteristic, &payload, desk)
                 })
             }
-            // FHIR and vendors' payloads wait, whole, for the adapters that will read them.
-            (other, _) => {
-                let arrival = Arrival { route: Cow::Owned(other.tail()), ..arrival };
-                self.whole(arrival, payload, Reason::KindUnknown, None)
+            (Up::Fhir, _) => {
+                let decoded = fhir::decode(&payload);
+                self.decoded(Arrival { route: Cow::Borrowed("fhir"), ..arrival }, payload, decoded)
+            }
+            (Up::Vendor(profile), _) => {
+                let arrival = Arrival { route: Cow::Owned(Up::Vendor(profile.clone()).tail()), ..arrival };
+                match self.adapters.get(&profile) {
+                    Some(adapter) => {
+                        let decoded = adapter.decode(&payload);
+                        self.decoded(arrival, adapter.without_persons(&payload), decoded)
+                    }
+                    // It waits, whole, for the adapter that will read it.
+                    None => self.whole(arrival, payload, Reason::KindUnknown, None),
+                }
             }
         };
         work
@@ -167,6 +205,30 @@ impl Handle {
                 })
             }
         }
+    }
+
+    /// A payload in another format than our own, read by now; where it could not be, `payload` is held.
+    fn decoded(
+        &self,
+        arrival: Arrival,
+        payload: Bytes,
+        decoded: Result<Message, Unreadable>,
+    ) -> BoxFuture<'static, Result<Bytes, Unavailable>> {
+        match decoded {
+            Err(unreadable) => self.whole(arrival, payload, unreadable.reason, unreadable.id),
+            Ok(mut message) => {
+                let (id, size) = (message.id.take(), message.items.len());
+                self.commit(arrival, id, size, move |arrival, desk| arrival.take(&message, desk))
+            }
+        }
+    }
+
+    /// Loads the adapters again. Messages from now on are read by them; what is held waits for a replay.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`], [`Error::Twice`], [`Error::Folder`]; the previous set stays whole.
+    pub fn reload(&self, config: &Config) -> Result<(), Error> {
+        self.adapters.reload(config.adapters.as_deref())
     }
 
     fn whole(

@@ -7,8 +7,9 @@
 
 use crate::{
     Handle,
+    adapters::Adapters,
     admit::{Admission, Clocked, Envelope},
-    desk::Arrival,
+    desk::{Answer, Arrival},
     time::Measured,
 };
 use bytes::Bytes;
@@ -16,10 +17,12 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use store::{Desk, StoreError};
 use vitals::{Device, DeviceId, DeviceKind, Held, ReadingId, Reason, TimeQuality};
 use wire::{
+    fhir,
     gatt::{self, Frame},
-    reading_v1::{self, Item, MOST_READINGS, Message},
+    reading_v1::{self, Item, MOST_READINGS, Message, Unreadable},
     receipt::{Outcome, Verdict},
     topic::{self, Characteristic, Tree, Up},
+    vendor,
 };
 
 /// A smaller shift by a clock pair leaves the quality `exact`, as at the first arrival.
@@ -66,7 +69,8 @@ impl Handle {
             reset_days: self.reset_days.clone(),
         };
         let day = held.received_at.day(&self.zone);
-        let work = move |desk: &mut Desk<'_>| arrival.replay(&held, desk);
+        let again = read_again(&held, &self.adapters);
+        let work = move |desk: &mut Desk<'_>| arrival.replay(&held, again, desk);
         self.store.readings().submit(day, MOST_READINGS, work).await
     }
 }
@@ -92,7 +96,7 @@ impl Handle {
             zone: self.zone.clone(),
             reset_days: self.reset_days.clone(),
         };
-        let day = held.received_at.day(&self.zone);
+        let (day, adapters) = (held.received_at.day(&self.zone), self.adapters.clone());
         let work = move |desk: &mut Desk<'_>| {
             if desk.is_settled(held.id) {
                 return Err(StoreError::NotFound("held reading"));
@@ -108,7 +112,13 @@ impl Handle {
                 Up::Gatt(characteristic) => arrival.take_frame(characteristic, &bytes, desk)?,
                 // What a device said of itself then is of no use now.
                 Up::Hello | Up::Status => (Vec::new(), None),
-                Up::Fhir | Up::Vendor(_) => arrival.take_whole(&bytes, Reason::KindUnknown, desk)?,
+                Up::Fhir => arrival.take_decoded(&bytes, fhir::decode(&bytes), desk)?,
+                Up::Vendor(profile) => match adapters.get(&profile) {
+                    Some(adapter) => {
+                        arrival.take_decoded(&adapter.without_persons(&bytes), adapter.decode(&bytes), desk)?
+                    }
+                    None => arrival.take_whole(&bytes, Reason::KindUnknown, desk)?,
+                },
             };
             Ok(Replayed { released: true, results })
         };
@@ -116,7 +126,7 @@ impl Handle {
     }
 }
 
-fn read_again(held: &Held) -> Again {
+fn read_again(held: &Held, adapters: &Adapters) -> Again {
     let bytes = Bytes::copy_from_slice(&held.bytes);
     if held.route == "readings" {
         return match reading_v1::decode(&bytes) {
@@ -126,6 +136,22 @@ fn read_again(held: &Held) -> Again {
                 Again::Unreadable(unreadable.reason)
             }
             Err(_) => Again::Alone(Box::new(reading_v1::decode_item(&bytes))),
+        };
+    }
+    if held.route == "fhir" {
+        return match fhir::decode(&bytes) {
+            // One Observation may have been one of many: then it is not known to be the newest.
+            Ok(Message { mut items, .. }) if items.len() == 1 => Again::Alone(Box::new(items.remove(0))),
+            decoded => whole(decoded),
+        };
+    }
+    if let Some(profile) = held.route.strip_prefix("vendor/") {
+        let Some(adapter) = adapters.get(profile) else { return Again::Unreadable(Reason::KindUnknown) };
+        return match adapter.decode(&bytes) {
+            Ok(Message { mut items, .. }) if items.len() == 1 && vendor::is_alone(&bytes) => {
+                Again::Alone(Box::new(items.remove(0)))
+            }
+            decoded => whole(decoded),
         };
     }
     let Some(characteristic) = held.route.strip_prefix("gatt/").and_then(Characteristic::parse) else {
@@ -138,17 +164,39 @@ fn read_again(held: &Held) -> Again {
     }
 }
 
+fn whole(decoded: Result<Message, Unreadable>) -> Again {
+    match decoded {
+        // An entry in which there is nothing is for a person to discard.
+        Ok(message) if message.items.is_empty() => Again::Unreadable(Reason::KindUnknown),
+        Ok(message) => Again::Whole(message),
+        Err(unreadable) => Again::Unreadable(unreadable.reason),
+    }
+}
+
 /// Whether the bytes are an object with a kind: a reading.
 fn is_item(bytes: &Bytes) -> bool {
     !reading_v1::decode_item(bytes).faults.contains(&Reason::KindUnknown)
 }
 
 impl Arrival {
-    fn replay(&self, held: &Held, desk: &mut Desk<'_>) -> Result<Replayed, StoreError> {
+    /// A payload in another format than our own, read by now.
+    fn take_decoded(
+        &self,
+        bytes: &Bytes,
+        decoded: Result<Message, Unreadable>,
+        desk: &mut Desk<'_>,
+    ) -> Result<Answer, StoreError> {
+        match decoded {
+            Ok(message) => self.take(&message, desk),
+            Err(unreadable) => self.take_whole(bytes, unreadable.reason, desk),
+        }
+    }
+
+    fn replay(&self, held: &Held, again: Again, desk: &mut Desk<'_>) -> Result<Replayed, StoreError> {
         if desk.is_settled(held.id) {
             return Err(StoreError::NotFound("held reading"));
         }
-        match read_again(held) {
+        match again {
             Again::Unreadable(reason) => Ok(stays(held.seq, [reason.as_str().into()].into())),
             Again::Alone(item) => self.replay_item(held, &item, desk),
             Again::Whole(message) if message.items.is_empty() => self.replay_context(held, desk),

@@ -15,6 +15,9 @@ pub(crate) fn check(options: &RunOptions) -> Done {
     if let Err(e) = rules::check(&config.rules) {
         faults.push(e.to_string());
     }
+    if let Err(all) = ingest::check(config.ingest.adapters.as_deref()) {
+        faults.extend(all.iter().map(ToString::to_string));
+    }
     if let Err(e) = broker::check(&config.broker) {
         faults.push(e.to_string());
     }
@@ -22,7 +25,7 @@ pub(crate) fn check(options: &RunOptions) -> Done {
         faults.push("api.address: not an address and port; write for example \"127.0.0.1:8080\"".into());
     }
     if faults.is_empty() {
-        println!("configuration, rule cards and channels are in order");
+        println!("configuration, rule cards, adapters and channels are in order");
         return Ok(());
     }
     let faults: Vec<String> = faults.iter().map(|fault| placed(options.config.as_deref(), fault)).collect();

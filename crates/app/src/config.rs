@@ -45,6 +45,19 @@ impl Default for Site {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Ingest {
     pub(crate) reset_days: BTreeMap<String, jiff::civil::Date>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) adapters: Option<std::path::PathBuf>,
+}
+
+impl Config {
+    /// What ingest is started and reloaded with.
+    pub(crate) fn for_ingest(&self) -> ingest::Config {
+        ingest::Config {
+            time_zone: self.site.time_zone.clone(),
+            reset_days: self.ingest.reset_days.clone(),
+            adapters: self.ingest.adapters.clone(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

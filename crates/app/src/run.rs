@@ -103,15 +103,16 @@ fn hurry(test_clock: bool) -> Result<Option<(usize, usize)>, Failure> {
     Ok(Some((number(rows)?, number(pages)?)))
 }
 
-/// Certificates, cards and log level, without a restart.
+/// Certificates, cards, adapters and log level, without a restart.
 fn reload_now(options: &RunOptions, service: &Service, level: &telemetry::LevelHandle) {
     let reloaded = config::load(options.config.as_deref()).and_then(|(config, _)| {
         level.set(&config.logging.level).map_err(|e| Failure::Configuration(e.to_string()))?;
         service.broker.reload_tls().map_err(|e| Failure::Configuration(e.to_string()))?;
-        service.rules.reload(&config.rules).map_err(|e| Failure::Configuration(e.to_string()))
+        service.rules.reload(&config.rules).map_err(|e| Failure::Configuration(e.to_string()))?;
+        service.ingest.reload(&config.for_ingest()).map_err(|e| Failure::Configuration(e.to_string()))
     });
     match reloaded {
-        Ok(()) => tracing::info!("reloaded certificates, cards and log level"),
+        Ok(()) => tracing::info!("reloaded certificates, cards, adapters and log level"),
         Err(e) => tracing::error!(error = %e, "not reloaded; what was in force stays"),
     }
 }

@@ -24,6 +24,7 @@ pub(crate) struct Service {
     pub(crate) store: Store,
     pub(crate) broker: broker::Handle,
     pub(crate) rules: rules::Handle,
+    pub(crate) ingest: ingest::Handle,
     pub(crate) http: SocketAddr,
     drain: DrainHandle,
 }
@@ -53,17 +54,14 @@ impl Service {
     pub(crate) async fn start(folder: &Path, mut config: Config, clock: Clock) -> Result<Self, Failure> {
         let metrics = recorder()?;
         let (drain, root) = Drain::new();
-        let time_zone = config.site.time_zone;
-        let zone = Zone::named(&time_zone).map_err(|e| Failure::failed("site.time_zone", e))?;
+        let zone = Zone::named(&config.site.time_zone).map_err(|e| Failure::failed("site.time_zone", e))?;
         let store = Store::open(folder, clock.clone(), &root)?.in_zone(zone.clone());
+        let of_ingest = config.for_ingest();
         let questdb = match config.store.engine {
             Series::Embedded => None,
             Series::Questdb => Some(project(&store, config.store.questdb, &root)?),
         };
-        let ingest =
-            ingest::start(ingest::Config { time_zone, reset_days: config.ingest.reset_days }, store.clone(), &root)
-                .await
-                .map_err(|e| Failure::failed("ingest", e))?;
+        let ingest = ingest::start(of_ingest, store.clone(), &root).await.map_err(|e| Failure::failed("ingest", e))?;
         let rules = rules::start(config.rules, store.clone(), &root).await.map_err(|e| Failure::failed("rules", e))?;
         let http = dashboard_api::Listener::bind(&config.api).await.map_err(|e| Failure::failed("api", e))?;
         let public_url = http.public_url();
@@ -81,7 +79,7 @@ impl Service {
         let stages = Stages {
             store: store.clone(),
             broker: edge.clone(),
-            ingest,
+            ingest: ingest.clone(),
             alerts,
             questdb,
             books,
@@ -91,7 +89,7 @@ impl Service {
         let links = crate::links::links(&stages, zone.clone(), pace);
         let http = http.serve(config.api, store.clone(), links, &root).await.map_err(|e| Failure::failed("api", e))?;
         crate::live::copy(store.clone(), edge.clone(), zone, &root);
-        Ok(Self { store, broker: edge, rules, http: http.address(), drain })
+        Ok(Self { store, broker: edge, rules, ingest, http: http.address(), drain })
     }
 
     /// Waits for a fault after which the process must not go on.
@@ -102,8 +100,8 @@ impl Service {
     /// No new connections, commits finished and acknowledged, then the end. Returns who was late.
     pub(crate) async fn stop(self) -> Vec<&'static str> {
         self.drain.stop();
-        let Self { store, broker, rules, drain, .. } = self;
-        drop((store, broker, rules));
+        let Self { store, broker, rules, ingest, drain, .. } = self;
+        drop((store, broker, rules, ingest));
         drain.drained(DRAIN_DEADLINE).await
     }
 }

@@ -37,6 +37,11 @@ impl Decimal {
         format!("{}e{}", self.mantissa, self.exponent).parse().unwrap_or(f64::NAN)
     }
 
+    /// The same digits with the point moved: `54` scaled by -1 is `5.4`.
+    pub const fn scaled(self, power: i16) -> Self {
+        Self { mantissa: self.mantissa, exponent: self.exponent.saturating_add(power) }
+    }
+
     /// Mantissa and power of ten without trailing zeros: the same for `6.2` and `6.20`, another for another quantity.
     pub const fn normalized(self) -> (i64, i16) {
         let (mut mantissa, mut exponent) = (self.mantissa, self.exponent);

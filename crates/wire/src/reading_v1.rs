@@ -6,6 +6,7 @@
 
 mod item;
 
+use crate::json;
 use bytes::Bytes;
 use jiff::civil::DateTime;
 use serde_json::value::RawValue;
@@ -129,7 +130,7 @@ pub fn decode_item(bytes: &Bytes) -> Item {
 pub fn decode(payload: &Bytes) -> Result<Message, Unreadable> {
     let broken = |id| Unreadable { reason: Reason::BrokenMessage, id };
     let text = std::str::from_utf8(payload).map_err(|_| broken(None))?;
-    let members = item::members(text).map_err(|_| broken(None))?;
+    let members = json::members(text).map_err(|_| broken(None))?;
     let mut message = Message::default();
     let (mut version, mut readings) = (None, None);
     let mut unknown: Vec<(&str, &RawValue)> = Vec::new();
@@ -137,7 +138,7 @@ pub fn decode(payload: &Bytes) -> Result<Message, Unreadable> {
         match key.as_ref() {
             "v" => version = Some(value.get()),
             "msgId" => {
-                message.id = item::text(value).filter(|t| (1..=64).contains(&t.chars().count())).map(Into::into);
+                message.id = json::text(value).filter(|t| (1..=64).contains(&t.chars().count())).map(Into::into);
             }
             "clock" => message.clock = clock(value),
             // Anything but `false` forbids `received`: the careful reading of a wrong type.
@@ -167,10 +168,10 @@ pub fn decode(payload: &Bytes) -> Result<Message, Unreadable> {
 
 /// A pair that cannot be read is no pair: the times then count as if it were not there.
 fn clock(value: &RawValue) -> Option<ClockPair> {
-    let members = item::members(value.get()).ok()?;
+    let members = json::members(value.get()).ok()?;
     let time = |name: &str| {
         let (_, value) = members.iter().find(|(key, _)| key == name)?;
-        SentTime::parse(&item::text(value)?)
+        SentTime::parse(&json::text(value)?)
     };
     match (time("device")?, time("reference")?) {
         (device, SentTime::Moment(reference)) => Some(ClockPair { device, reference }),

@@ -3,13 +3,12 @@
 use super::{Item, SentTime};
 use crate::{
     gatt::{self, Frame},
+    json::{is_null, members, number, object, text},
     topic::Characteristic,
 };
 use bytes::Bytes;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use std::{borrow::Cow, fmt};
-use vitals::{Context, Decimal, DeviceTime, GlucoseValue, Kind, Meal, MealName, Reason, Status, Unit, Values};
+use vitals::{Context, DeviceTime, GlucoseValue, Kind, Meal, MealName, Reason, Status, Unit, Values};
 
 /// Longest note that is a note; longer ones are kept whole, as an unknown member is.
 const NOTE: usize = 500;
@@ -17,82 +16,6 @@ const NOTE: usize = 500;
 const SYMPTOMS: usize = 64;
 /// 2^53 - 1: what every JSON implementation holds exactly.
 const MAX_SEQ: i64 = (1 << 53) - 1;
-
-pub(super) type Members<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
-
-/// The members of a JSON object, values unread.
-///
-/// # Errors
-/// When it is not an object, or a member comes twice: then nobody knows which of the two is meant.
-pub(super) fn members(text: &str) -> Result<Members<'_>, serde_json::Error> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    let members = json.deserialize_map(Object)?;
-    json.end()?;
-    Ok(members)
-}
-
-struct Object;
-
-impl<'de> Visitor<'de> for Object {
-    type Value = Members<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut all: Self::Value = Vec::with_capacity(12);
-        while let Some(key) = map.next_key_seed(Key)? {
-            if all.iter().any(|(k, _)| *k == key) {
-                return Err(serde::de::Error::custom("a member comes twice"));
-            }
-            if all.len() >= 256 {
-                return Err(serde::de::Error::custom("too many members"));
-            }
-            all.push((key, map.next_value()?));
-        }
-        Ok(all)
-    }
-}
-
-/// A key, borrowed where it has no escapes.
-struct Key;
-
-impl<'de> serde::de::DeserializeSeed<'de> for Key {
-    type Value = Cow<'de, str>;
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
-        d.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Key {
-    type Value = Cow<'de, str>;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a member's name")
-    }
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(text))
-    }
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(text.to_owned()))
-    }
-}
-
-/// A JSON string's text; none for any other value.
-pub(super) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
-    let raw = value.get();
-    if !raw.starts_with('"') {
-        return None;
-    }
-    match raw[1..raw.len() - 1].contains('\\') {
-        false => Some(Cow::Borrowed(&raw[1..raw.len() - 1])),
-        true => serde_json::from_str::<String>(raw).ok().map(Cow::Owned),
-    }
-}
-
-fn is_null(value: &RawValue) -> bool {
-    value.get() == "null"
-}
 
 /// The numbers as they come in, before their kind is known.
 #[derive(Default)]
@@ -251,16 +174,6 @@ fn measured(raw: &Raw<'_>) -> Result<(Values, Unit), Reason> {
     Ok((values, unit))
 }
 
-/// A JSON number with its digits; none when absent or null.
-fn number(value: Option<&RawValue>) -> Result<Option<Decimal>, Reason> {
-    let Some(value) = value.filter(|v| !is_null(v)) else { return Ok(None) };
-    if !value.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
-        return Err(Reason::NoValue);
-    }
-    // A number that a Decimal cannot hold is no quantity that a meter measures.
-    value.get().parse().map(Some).map_err(|_| Reason::Implausible)
-}
-
 /// Takes a member that the contract knows; false when it is unknown, or known with a value that means nothing here.
 fn take_context(item: &mut Item, key: &str, value: &RawValue) -> bool {
     let context: &mut Context = &mut item.context;
@@ -306,23 +219,6 @@ fn take_statuses(item: &mut Item, value: &RawValue) -> bool {
     let all_known = known.len() == words.len();
     item.statuses = known.into_iter().collect();
     all_known
-}
-
-fn object(members: &[(&str, &RawValue)]) -> Option<Box<str>> {
-    if members.is_empty() {
-        return None;
-    }
-    let mut out = String::from("{");
-    for (i, (key, value)) in members.iter().enumerate() {
-        if i > 0 {
-            out.push(',');
-        }
-        out.push_str(&serde_json::to_string(key).unwrap_or_default());
-        out.push(':');
-        out.push_str(value.get());
-    }
-    out.push('}');
-    Some(out.into())
 }
 
 /// Members of the message that nobody knows, as `_message` among those of a reading.

@@ -1,0 +1,117 @@
+//! JSON as a device sends it: members with their values unread, numbers with their digits.
+//!
+//! Must never: recurse into what a device sent, lose a digit, choose between two members of one name.
+
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::{borrow::Cow, fmt};
+use vitals::{Decimal, Reason};
+
+pub(crate) type Members<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
+
+/// The members of a JSON object, values unread.
+///
+/// # Errors
+/// When it is not an object, or a member comes twice: then nobody knows which of the two is meant.
+pub(crate) fn members(text: &str) -> Result<Members<'_>, serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let members = json.deserialize_map(Object)?;
+    json.end()?;
+    Ok(members)
+}
+
+struct Object;
+
+impl<'de> Visitor<'de> for Object {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut all: Self::Value = Vec::with_capacity(12);
+        while let Some(key) = map.next_key_seed(Key)? {
+            if all.iter().any(|(k, _)| *k == key) {
+                return Err(serde::de::Error::custom("a member comes twice"));
+            }
+            if all.len() >= 256 {
+                return Err(serde::de::Error::custom("too many members"));
+            }
+            all.push((key, map.next_value()?));
+        }
+        Ok(all)
+    }
+}
+
+/// A key, borrowed where it has no escapes.
+struct Key;
+
+impl<'de> serde::de::DeserializeSeed<'de> for Key {
+    type Value = Cow<'de, str>;
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
+        d.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Key {
+    type Value = Cow<'de, str>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member's name")
+    }
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(text))
+    }
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
+}
+
+/// A JSON string's text; none for any other value.
+pub(crate) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+    let raw = value.get();
+    if !raw.starts_with('"') {
+        return None;
+    }
+    match raw[1..raw.len() - 1].contains('\\') {
+        false => Some(Cow::Borrowed(&raw[1..raw.len() - 1])),
+        true => serde_json::from_str::<String>(raw).ok().map(Cow::Owned),
+    }
+}
+
+pub(crate) fn is_null(value: &RawValue) -> bool {
+    value.get() == "null"
+}
+
+/// A JSON number with its digits; none when absent or null.
+pub(crate) fn number(value: Option<&RawValue>) -> Result<Option<Decimal>, Reason> {
+    let Some(value) = value.filter(|v| !is_null(v)) else { return Ok(None) };
+    if !value.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+        return Err(Reason::NoValue);
+    }
+    // A number that a Decimal cannot hold is no quantity that a meter measures.
+    value.get().parse().map(Some).map_err(|_| Reason::Implausible)
+}
+
+/// A JSON object of these members; none where there are none.
+pub(crate) fn object(members: &[(&str, &RawValue)]) -> Option<Box<str>> {
+    if members.is_empty() {
+        return None;
+    }
+    let mut out = String::from("{");
+    for (i, (key, value)) in members.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        out.push_str(&serde_json::to_string(key).unwrap_or_default());
+        out.push(':');
+        out.push_str(value.get());
+    }
+    out.push('}');
+    Some(out.into())
+}
+
+/// The elements of a JSON list, unread; none for any other value.
+pub(crate) fn list(value: &RawValue) -> Option<Vec<&RawValue>> {
+    serde_json::from_str(value.get()).ok()
+}
