@@ -107,10 +107,12 @@ pub(crate) const TABLE: &[Rule] = &[
     to(STAFF | PATIENT, "GET", "/api/v1/patients/{id}/readings", "readings.read"),
     to(STAFF | PATIENT, "GET", "/api/v1/patients/{id}/summary", "readings.read"),
     to(STAFF | PATIENT, "GET", "/api/v1/patients/{id}/findings", "findings.read"),
+    to(STAFF | PATIENT, "GET", "/api/v1/readings/{id}/original", "reading.original"),
 
     to(STAFF | OPS, "GET", "/api/v1/devices", "device.list"),
     to(STAFF | OPS, "GET", "/api/v1/devices/{id}", "device.read"),
     to(PATIENT, "POST", "/api/v1/devices/claim", "device.claim"),
+    to(ADMINS | DOCTORS | ASSISTANT | OPS, "POST", "/api/v1/devices/{id}/commands", "device.command"),
     to(ADMINS | ASSISTANT | OPS, "POST", "/api/v1/devices", "device.create"),
     to(ADMINS | ASSISTANT | OPS, "POST", "/api/v1/devices/{id}/certificate", "device.certificate"),
     to(ADMINS | ASSISTANT | OPS, "DELETE", "/api/v1/devices/{id}/credential", "device.revoke"),

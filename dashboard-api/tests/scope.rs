@@ -56,12 +56,14 @@ fn allowed(method: &str, path: &str) -> &'static str {
             | "/api/v1/patients/{id}/plan"
             | "/api/v1/patients/{id}/readings"
             | "/api/v1/patients/{id}/summary"
-            | "/api/v1/patients/{id}/findings",
+            | "/api/v1/patients/{id}/findings"
+            | "/api/v1/readings/{id}/original",
         ) => "ghsaSRp",
         (_, "/api/v1/patients" | "/api/v1/patients/{id}" | "/api/v1/patients/{id}/plan") => "ghSR",
         (_, "/api/v1/patients/{id}/erase") => "R",
         ("get", "/api/v1/devices" | "/api/v1/devices/{id}") => "ghsaSRo",
         (_, "/api/v1/devices/claim") => "p",
+        (_, "/api/v1/devices/{id}/commands") => "ghaSRo",
         (_, "/api/v1/devices" | "/api/v1/devices/{id}/credential") => "aSRo",
         ("get", "/api/v1/devices/{id}/bindings") => "ghsaSR",
         (_, "/api/v1/devices/{id}/bindings" | "/api/v1/devices/{id}/bindings/{bid}") => "ghaSR",

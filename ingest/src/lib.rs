@@ -136,7 +136,7 @@ impl Handle {
             (Up::Readings, tree) => self.readings(arrival, tree, payload),
             (Up::Gatt(characteristic), _) => {
                 let arrival = Arrival { route: Cow::Owned(Up::Gatt(characteristic).tail()), ..arrival };
-                self.commit(arrival, None, MOST_RECORDS, move |arrival, desk| {
+                self.commit(arrival, None, MOST_RECORDS, Some(payload.clone()), move |arrival, desk| {
                     arrival.take_frame(characteristic, &payload, desk)
                 })
             }
@@ -199,7 +199,7 @@ impl Handle {
             Err(unreadable) => self.whole(arrival, payload, unreadable.reason, unreadable.id),
             Ok(mut message) => {
                 let (id, size) = (message.id.take(), message.items.len());
-                self.commit(arrival, id, size, move |arrival, desk| match tree {
+                self.commit(arrival, id, size, Some(payload), move |arrival, desk| match tree {
                     Tree::Devices => arrival.take(&message, desk),
                     Tree::Gateways => arrival.take_for_others(&message, desk),
                 })
@@ -218,7 +218,7 @@ impl Handle {
             Err(unreadable) => self.whole(arrival, payload, unreadable.reason, unreadable.id),
             Ok(mut message) => {
                 let (id, size) = (message.id.take(), message.items.len());
-                self.commit(arrival, id, size, move |arrival, desk| arrival.take(&message, desk))
+                self.commit(arrival, id, size, Some(payload), move |arrival, desk| arrival.take(&message, desk))
             }
         }
     }
@@ -238,7 +238,8 @@ impl Handle {
         reason: Reason,
         id: Option<Box<str>>,
     ) -> BoxFuture<'static, Result<Bytes, Unavailable>> {
-        self.commit(arrival, id, 1, move |arrival, desk| arrival.take_whole(&payload, reason, desk))
+        // What is held whole has its bytes with it.
+        self.commit(arrival, id, 1, None, move |arrival, desk| arrival.take_whole(&payload, reason, desk))
     }
 
     fn commit(
@@ -246,6 +247,7 @@ impl Handle {
         arrival: Arrival,
         message_id: Option<Box<str>>,
         size: usize,
+        original: Option<Bytes>,
         work: impl FnOnce(&Arrival, &mut Desk<'_>) -> Result<Answer, StoreError> + Send + 'static,
     ) -> BoxFuture<'static, Result<Bytes, Unavailable>> {
         let (zone, server_time, meters) = (self.zone.clone(), arrival.received_at, self.meters.clone());
@@ -253,6 +255,9 @@ impl Handle {
         let device = arrival.device.key;
         let committed = self.store.readings().submit(day, size, move |desk| {
             let answer = work(&arrival, desk)?;
+            if let Some(bytes) = original {
+                desk.keep_original(arrival.device.key, arrival.route.clone(), arrival.received_at, &bytes);
+            }
             Ok((answer, asks::gaps(desk.history(arrival.device.key)?)))
         });
         let (store, asks) = (self.store.clone(), self.asks.clone());

@@ -70,7 +70,14 @@ impl Handle {
         };
         let day = held.received_at.day(&self.zone);
         let again = read_again(&held, &self.adapters);
-        let work = move |desk: &mut Desk<'_>| arrival.replay(&held, again, desk);
+        let work = move |desk: &mut Desk<'_>| {
+            let replayed = arrival.replay(&held, again, desk)?;
+            if replayed.released {
+                let bytes = Bytes::copy_from_slice(&held.bytes);
+                desk.keep_original(held.device, held.route.clone(), held.received_at, &bytes);
+            }
+            Ok(replayed)
+        };
         self.store.readings().submit(day, MOST_READINGS, work).await
     }
 }

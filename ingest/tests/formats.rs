@@ -1,77 +1,12 @@
 //! FHIR and vendors' payloads, through the whole of ingest and the store, held entries and adapters that come later.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test that panics has failed, which is its purpose
 
-use bytes::Bytes;
-use ingest::{Config, Handle};
-use runtime::{Clock, Drain, DrainHandle};
+mod station;
+
 use serde_json::{Value, json};
-use std::{path::Path, sync::Arc};
-use store::Store;
-use vitals::{Device, DeviceKey, DeviceKind, Reading, ReadingId, TimeQuality, Timestamp};
-use wire::topic::{Tree, Up};
-
-const NOW: &str = "2026-03-02T08:00:00+08:00";
-
-struct Station {
-    store: Store,
-    ingest: Handle,
-    device: Arc<Device>,
-    config: Config,
-    _drain: DrainHandle,
-}
-
-impl Station {
-    async fn open(folder: &Path, adapters: Option<&Path>) -> Self {
-        let (handle, drain) = Drain::new();
-        let clock = Clock::manual(Timestamp::parse_rfc3339(NOW).unwrap());
-        let store = Store::open(folder, clock, &drain).unwrap();
-        let config = Config { adapters: adapters.map(Into::into), ..Config::default() };
-        let ingest = ingest::start(config.clone(), store.clone(), &drain).await.unwrap();
-        let device = Device {
-            key: DeviceKey::new(0),
-            id: "m-1".parse().unwrap(),
-            kind: DeviceKind::Meter,
-            label: None,
-            model: None,
-            organisation: None,
-            secret_hash: None,
-            revoked: false,
-        };
-        let device = Arc::new(store.create_device(device).await.unwrap());
-        Self { store, ingest, device, config, _drain: handle }
-    }
-
-    async fn send(&self, route: Up, payload: &Value) -> Value {
-        let payload = Bytes::from(payload.to_string());
-        let receipt = self.ingest.submit(self.device.clone(), Tree::Devices, route, payload).await.unwrap();
-        serde_json::from_slice(&receipt).unwrap()
-    }
-
-    /// Stored, duplicate, quarantined.
-    async fn books(&self) -> (u64, u64, u64) {
-        let rows = self.store.readings().books(jiff::civil::date(2026, 3, 2), Some(self.device.key)).await.unwrap();
-        rows.first().map_or((0, 0, 0), |r| (r.stored, r.duplicate, r.quarantined))
-    }
-
-    async fn stored(&self) -> Vec<Arc<Reading>> {
-        let mut all = self.store.readings().unassigned(None, 100).await.unwrap();
-        all.sort_by_key(|r| r.id);
-        all
-    }
-
-    async fn held(&self) -> Vec<Arc<vitals::Held>> {
-        self.store.readings().held(None, None, 100).await.unwrap()
-    }
-}
-
-fn words(receipt: &Value) -> Vec<String> {
-    let of = |r: &Value| {
-        let reasons =
-            r["reasons"].as_array().map(|l| l.iter().map(|w| w.as_str().unwrap()).collect::<Vec<_>>().join(","));
-        reasons.unwrap_or_else(|| r["result"].as_str().unwrap().to_owned())
-    };
-    receipt["results"].as_array().unwrap().iter().map(of).collect()
-}
+use station::{Station, words};
+use vitals::{ReadingId, TimeQuality};
+use wire::topic::Up;
 
 fn observation(seq: &str, time: &str, systolic: &Value) -> Value {
     let part = |code: &str, value: &Value| {

@@ -97,6 +97,7 @@ pub(crate) struct Retention {
     pub(crate) readings_years: u16,
     pub(crate) quarantine_days: u16,
     pub(crate) message_days: u16,
+    pub(crate) originals_days: u16,
 }
 
 /// The embedded series is always kept; QuestDB is a projection of it.

@@ -13,6 +13,8 @@ use vitals::{Timestamp, Zone};
 
 /// On the service's clock.
 const EVERY: Duration = Duration::from_secs(3600);
+/// How long a message may lie unpacked, if there is enough for a block.
+const PACK_EVERY: Duration = Duration::from_secs(5);
 const DAY: Duration = Duration::from_secs(86_400);
 /// A recount takes at most one part of so many of the time: that of many millions of rows comes less often.
 const SELDOM: u32 = 100;
@@ -61,6 +63,13 @@ pub(crate) fn start(
     drain: &Drain,
 ) -> Books {
     let books = Books(Arc::new(watch::Sender::new(Outcome::default())));
+    let (packs, ends) = (store.clone(), drain.named("originals"));
+    tokio::spawn(async move {
+        tokio::select! {
+            () = pack_originals(&packs) => {}
+            () = ends.stopping() => {}
+        }
+    });
     let (said, drain) = (books.clone(), drain.named("upkeep"));
     tokio::spawn(async move {
         tokio::select! {
@@ -107,6 +116,19 @@ async fn keep_up(
     }
 }
 
+/// Messages are kept as they came with each commit, and packed together a little later.
+async fn pack_originals(store: &Store) {
+    loop {
+        store.clock().sleep_until(store.clock().now().plus(PACK_EVERY)).await;
+        match store.readings().pack_originals().await {
+            Ok(messages) => metrics::counter!("hearthbeat_originals_packed_total").increment(messages),
+            Err(e) => {
+                tracing::warn!(error = %e, "originals could not be packed; they stay as they are until the next time")
+            }
+        }
+    }
+}
+
 async fn finish_erasures(store: &Store) {
     let unfinished = store.unfinished_erasures().await.unwrap_or_default();
     for patient in unfinished {
@@ -118,22 +140,28 @@ async fn finish_erasures(store: &Store) {
 }
 
 async fn drop_old(store: &Store, retention: Retention, now: Timestamp) -> Result<(), StoreError> {
-    let Retention { readings_years, quarantine_days, message_days } = retention;
+    let Retention { readings_years, quarantine_days, message_days, originals_days } = retention;
     let before = |days: u64| (days > 0).then(|| now.minus(DAY.saturating_mul(u32::try_from(days).unwrap_or(u32::MAX))));
     // A Gregorian year, rounded up: rather a day too long.
-    let keep =
-        Keep { readings_from: before(u64::from(readings_years) * 366), held_from: before(u64::from(quarantine_days)) };
+    let readings_from = before(u64::from(readings_years) * 366);
+    let keep = Keep {
+        readings_from,
+        held_from: before(u64::from(quarantine_days)),
+        // A message does not outlive the readings that were in it.
+        originals_from: before(u64::from(originals_days)).max(readings_from),
+    };
     let dropped = store.readings().drop_old(keep, store.zone().clone()).await?;
     let messages = match before(u64::from(message_days)) {
         Some(from) => store.drop_old_messages(from).await?,
         None => 0,
     };
-    let Dropped { weeks, readings, held } = dropped;
+    let Dropped { weeks, readings, held, originals } = dropped;
     metrics::counter!("hearthbeat_retention_rows_total", "kind" => "readings").increment(readings);
     metrics::counter!("hearthbeat_retention_rows_total", "kind" => "quarantine").increment(held);
     metrics::counter!("hearthbeat_retention_rows_total", "kind" => "messages").increment(messages);
-    if readings + held + messages > 0 {
-        tracing::info!(weeks, readings, held, messages, "retention dropped what is too old");
+    metrics::counter!("hearthbeat_retention_rows_total", "kind" => "originals").increment(originals);
+    if readings + held + messages + originals > 0 {
+        tracing::info!(weeks, readings, held, messages, originals, "retention dropped what is too old");
     }
     Ok(())
 }

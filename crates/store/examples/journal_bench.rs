@@ -1,9 +1,10 @@
 //! How fast the journal is, beside what the disk allows and beside the textbook's schema:
-//! `cargo run --release -p store --example journal_bench -- [--seconds 5] [--delay-ms 2] [--long] [--rows 20000000]`.
+//! `cargo run --release -p store --example journal_bench -- [--seconds 5] [--delay-ms 2] [--originals 170] [--long] [--rows 20000000]`.
 //!
 //! Prints, for each number of readings in flight, rows a second, the p99 of one submission, and the ratio to the bound
 //! (batch x fsyncs a second, the added delay included); the same batches into one rowid table with two indexes; how long
-//! a reopen takes; bytes a row of each table. Exit code 1 when a bound is missed. `--long` fills `--rows` of 100,000 patients, asks for 90 days idle and while 20,000/s
+//! a reopen takes; bytes a row of each table. Exit code 1 when a bound is missed. `--originals N` keeps with each reading a
+//! message of about N bytes as it came and packs them at the end: what that adds is printed apart. `--long` fills `--rows` of 100,000 patients, asks for 90 days idle and while 20,000/s
 //! arrive, and reopens a copy of the file as a kill -9 would leave it.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, clippy::cast_precision_loss, missing_docs)]
 
@@ -74,14 +75,32 @@ fn reading(n: u64) -> Reading {
     }
 }
 
-async fn one(readings: &Readings, n: u64) -> Duration {
+/// A message as a meter sends it, of about `length` bytes.
+fn message(n: u64, length: usize) -> bytes::Bytes {
+    let reading = reading(n);
+    let start = format!(
+        r#"{{"v":1,"msgId":"0193f6a2-{n:012x}","readings":[{{"seq":{},"kind":"blood_glucose","time":"2026-03-01T07:11:40+08:00","glucose":{}.{},"unit":"mmol/L"}}]}}"#,
+        reading.seq,
+        n % 9 + 4,
+        n * 7 % 10
+    );
+    bytes::Bytes::from(format!("{start:length$}"))
+}
+
+async fn one(readings: &Readings, n: u64, originals: usize) -> Duration {
+    let original = (originals > 0).then(|| message(n, originals));
     let begun = Instant::now();
     readings
         .submit(date(2026, 3, 2), 1, move |desk| {
             let reading = reading(n);
             let told = Some(reading.measured_at);
             assert!(desk.known(reading.device, reading.seq)?.is_empty());
-            desk.keep(NewReading { reading, told, trusted: true })
+            let (device, at) = (reading.device, reading.received_at);
+            desk.keep(NewReading { reading, told, trusted: true })?;
+            if let Some(bytes) = original {
+                desk.keep_original(device, "readings".into(), at, &bytes);
+            }
+            Ok(())
         })
         .await
         .expect("stored");
@@ -115,10 +134,12 @@ struct Options {
     delay: Duration,
     long: bool,
     rows: u64,
+    originals: usize,
 }
 
 fn options() -> Options {
-    let mut options = Options { seconds: Duration::from_secs(5), delay: Duration::ZERO, long: false, rows: 20_000_000 };
+    let mut options =
+        Options { seconds: Duration::from_secs(5), delay: Duration::ZERO, long: false, rows: 20_000_000, originals: 0 };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut number = || words.next().and_then(|n| n.parse::<u64>().ok()).expect("a number after the option");
@@ -126,6 +147,7 @@ fn options() -> Options {
             "--seconds" => options.seconds = Duration::from_secs(number()),
             "--delay-ms" => options.delay = Duration::from_millis(number()),
             "--rows" => options.rows = number(),
+            "--originals" => options.originals = usize::try_from(number()).unwrap_or_default(),
             "--long" => options.long = true,
             other => panic!("unknown option {other}"),
         }
@@ -163,7 +185,7 @@ fn bench() {
     let store = open();
     for batch in [1_u64, 10, 100, 1_000] {
         let cpu = commit_thread_micros();
-        let (rows, took, waits) = runtime.block_on(load(store.readings(), batch, &mut next, options.seconds));
+        let (rows, took, waits) = runtime.block_on(load(store.readings(), batch, &mut next, &options));
         let rate = rows as f64 / took.as_secs_f64();
         ours.push(rate);
         println!(
@@ -185,6 +207,7 @@ fn bench() {
             ours / rate
         );
     }
+    print_packing(&runtime, &store, options.originals);
     let unmerged = store.readings().health().unmerged;
     drop(store);
     let begun = Instant::now();
@@ -199,6 +222,32 @@ fn bench() {
     assert_eq!(stored, next, "every acknowledged reading once");
     let size = std::fs::metadata(folder.path().join("journal.db")).unwrap().len();
     println!("{stored} rows, each once; {} bytes of file a row", size / stored.max(1));
+    print_originals(folder.path(), options.originals, stored);
+}
+
+fn print_packing(runtime: &tokio::runtime::Runtime, store: &Store, originals: usize) {
+    if originals == 0 {
+        return;
+    }
+    let (begun, cpu) = (Instant::now(), commit_thread_micros());
+    let messages = runtime.block_on(store.readings().pack_originals()).unwrap();
+    println!(
+        "packing: {messages} messages in {:.1} s, {:.2} us of the commit thread each",
+        begun.elapsed().as_secs_f64(),
+        (commit_thread_micros() - cpu) / messages.max(1) as f64
+    );
+}
+
+fn print_originals(folder: &Path, originals: usize, stored: u64) {
+    if originals == 0 {
+        return;
+    }
+    let sent: u64 = (0..1000).map(|n| message(n, originals).len() as u64).sum::<u64>() / 1000;
+    let kept: u64 = rusqlite::Connection::open(folder.join("journal.db"))
+        .and_then(|c| c.query_row("SELECT coalesce(sum(length(b)), 0) FROM original", [], |r| r.get::<_, i64>(0)))
+        .unwrap()
+        .cast_unsigned();
+    println!("originals: {sent} bytes sent and {} kept a message, part of the above", kept / stored.max(1));
 }
 
 fn load_average() -> String {
@@ -392,7 +441,8 @@ async fn questions(readings: &Readings, stored: u64, rounds: u64, arriving: bool
 }
 
 /// Keeps `batch` readings in flight for a while: rows, seconds, waits.
-async fn load(readings: &Readings, batch: u64, next: &mut u64, seconds: Duration) -> (u64, Duration, Vec<Duration>) {
+async fn load(readings: &Readings, batch: u64, next: &mut u64, options: &Options) -> (u64, Duration, Vec<Duration>) {
+    let (seconds, originals) = (options.seconds, options.originals);
     let begun = Instant::now();
     let first = *next;
     let mut flying = tokio::task::JoinSet::new();
@@ -401,7 +451,7 @@ async fn load(readings: &Readings, batch: u64, next: &mut u64, seconds: Duration
         while flying.len() < usize::try_from(batch).unwrap_or(1) && begun.elapsed() < seconds {
             let (readings, n) = (readings.clone(), *next);
             *next += 1;
-            flying.spawn(async move { one(&readings, n).await });
+            flying.spawn(async move { one(&readings, n, originals).await });
         }
         match flying.join_next().await {
             Some(wait) => waits.push(wait.unwrap()),

@@ -17,8 +17,8 @@ mod registry;
 pub use error::StoreError;
 pub use journal::{
     Basis, BookRow, DayBooks, DaysQuery, Desk, DeviceHistory, Dropped, ERASED, Epoch, ErasedReadings, Folded, Glance,
-    Handover, JournalEntry, JournalHealth, Keep, Known, Mismatch, NewHeld, NewReading, ReadingQuery, Readings, Recount,
-    Snapshot, Span, Worn, fingerprint, number_without_counter,
+    Handover, JournalEntry, JournalHealth, Keep, Known, Mismatch, NewHeld, NewReading, Original, ReadingQuery,
+    Readings, Recount, Snapshot, Span, Worn, fingerprint, number_without_counter,
 };
 pub use registry::Registry;
 pub use registry::archive::Archive;

@@ -4,6 +4,7 @@ mod alert_acts;
 mod alerts;
 mod audit;
 mod bindings;
+mod commands;
 mod devices;
 mod edge;
 mod erase;
@@ -53,6 +54,7 @@ pub(crate) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(readings::list))
         .routes(routes!(summary::read))
         .routes(routes!(readings::findings))
+        .routes(routes!(readings::original))
         .merge(devices_and_alerts())
 }
 
@@ -62,6 +64,7 @@ fn devices_and_alerts() -> OpenApiRouter<Api> {
         .routes(routes!(devices::read))
         .routes(routes!(devices::claim))
         .routes(routes!(devices::certify))
+        .routes(routes!(commands::create))
         .routes(routes!(devices::revoke))
         .routes(routes!(bindings::list, bindings::create))
         .routes(routes!(bindings::update))

@@ -14,9 +14,9 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use store::{DaysQuery, ReadingQuery};
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 use vitals::{FindingId, Kind, PatientId, ReadingId, Timestamp};
 
 /// Which readings.
@@ -104,4 +104,39 @@ pub(super) async fn findings(
     let page = cursor::page(rows, limit, |f| f.id);
     let items = page.items.into_iter().map(|f| FindingView::new(&api, f)).collect();
     Ok(Json(Page { items, next_cursor: page.next_cursor }))
+}
+
+/// A message as the device sent it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OriginalView {
+    /// The tail of its topic: `readings`, `gatt/2a35`, `fhir`, `vendor/acme`.
+    route: String,
+    received_at: String,
+    /// In hexadecimal.
+    raw: String,
+    /// The same as text, where it is text.
+    text: Option<String>,
+}
+
+/// The message that brought a reading. 404 where it is not kept (any more); 409 where it speaks of others too.
+#[utoipa::path(get, path = "/api/v1/readings/{id}/original", tag = "readings",
+    responses((status = 200, body = OriginalView)))]
+pub(super) async fn original(
+    State(api): State<Api>,
+    caller: Caller,
+    Id(id): Id<ReadingId>,
+) -> Answer<Json<OriginalView>> {
+    let reading = api.store.readings().by_id(id).await?.ok_or_else(Problem::not_found)?;
+    let (patient, _) = caller.scope.patient(reading.patient.ok_or_else(Problem::not_found)?)?;
+    let original = api.store.readings().original(id).await?.ok_or_else(Problem::not_found)?;
+    if original.sole_owner != Some(patient.id) {
+        return Err(Problem::conflict("the message holds more than this patient's readings; it is not shown"));
+    }
+    Ok(Json(OriginalView {
+        route: original.route,
+        received_at: original.received_at.to_rfc3339(api.zone()),
+        raw: hex::encode(&original.bytes),
+        text: String::from_utf8(original.bytes).ok(),
+    }))
 }

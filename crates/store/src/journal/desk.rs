@@ -7,6 +7,7 @@ use super::{
     amend::Amendments,
     books::day_number,
     memory::Memory,
+    originals::{Arriving, Touched},
     row::{IdentityKey, Row, digest, identity_key},
     tables,
 };
@@ -28,6 +29,7 @@ pub struct Desk<'a> {
     pub(super) failed: Option<StoreError>,
     day: i32,
     message: Option<u64>,
+    touched: Touched,
 }
 
 /// What lies under a desk.
@@ -47,6 +49,7 @@ pub(super) struct Changes {
     pub(super) histories: HashMap<DeviceKey, DeviceHistory>,
     pub(super) duplicates: BTreeMap<(i32, DeviceKey), u64>,
     pub(super) amendments: Amendments,
+    pub(super) originals: Vec<Arriving>,
     identity: BTreeMap<IdentityKey, Known>,
     held: HashMap<(DeviceKey, i64), ReadingId>,
 }
@@ -81,13 +84,23 @@ pub struct NewHeld {
 
 impl<'a> Desk<'a> {
     pub(super) fn new(ground: Ground<'a>) -> Self {
-        Self { ground, changes: Changes::default(), failed: None, day: 0, message: None }
+        Self { ground, changes: Changes::default(), failed: None, day: 0, message: None, touched: Touched::default() }
     }
 
     /// The next message begins.
     pub(super) fn begin(&mut self, day: Date) {
         self.day = day_number(day);
         self.message = None;
+        self.touched.begin();
+    }
+
+    /// The id of the present message; none while nothing of it was kept.
+    pub(super) const fn message(&self) -> Option<u64> {
+        self.message
+    }
+
+    pub(super) const fn touched(&self) -> &Touched {
+        &self.touched
     }
 
     /// Of receipt, as 20260301.
@@ -178,6 +191,7 @@ impl<'a> Desk<'a> {
         let (id, message) = self.take_id();
         let NewReading { mut reading, told, trusted } = new;
         reading.id = ReadingId::from_i64(id.cast_signed());
+        self.touched.answer(reading.device);
         let history = self.history_mut(reading.device)?;
         note(history, &reading, told.filter(|_| trusted));
         let reading = Arc::new(reading);
@@ -196,6 +210,7 @@ impl<'a> Desk<'a> {
         let (id, message) = self.take_id();
         let NewHeld { mut held, told, trusted } = new;
         held.id = ReadingId::from_i64(id.cast_signed());
+        self.touched.answer(held.device);
         if let Some(seq) = held.seq.filter(|s| *s >= 0) {
             self.history_mut(held.device)?.record(held.epoch, seq, told.filter(|_| trusted));
         }
@@ -208,6 +223,7 @@ impl<'a> Desk<'a> {
 
     /// Counts a reading that is known already.
     pub fn duplicate(&mut self, device: DeviceKey) {
+        self.touched.answer(device);
         *self.changes.duplicates.entry((self.day, device)).or_default() += 1;
     }
 }

@@ -10,7 +10,7 @@ use super::{
     days,
     desk::store_history,
     keeping::{self, Stretch},
-    packed,
+    originals, packed,
     row::{self, owner},
     tables::fault,
     writer::Writer,
@@ -57,6 +57,10 @@ pub struct ErasedReadings {
     pub held_before: u64,
     /// The same now: 0.
     pub held_after: u64,
+    /// Messages as they came that may speak of the patient, before.
+    pub originals_before: u64,
+    /// The same now: 0.
+    pub originals_after: u64,
     /// The write-ahead log is empty. If not, somebody is reading an old view (an export): its pages go when that ends.
     pub log_emptied: bool,
 }
@@ -79,7 +83,11 @@ impl Writer {
         self.settle()?;
         let readings = readings_of(&self.connection, patient)?;
         let held = held_of(&self.connection, patient, worn)?;
-        self.in_transaction(|writer| writer.erase_rows(patient, &readings, &held, worn, zone))?;
+        let (devices, since) = traces(&readings, &held, worn);
+        let originals_before = self.in_transaction(|writer| {
+            writer.erase_rows(patient, &readings, &held, worn, zone)?;
+            originals::erase(&writer.connection, &devices, since)
+        })?;
         {
             let mut memory = self.shared.memory.write();
             for held in &held {
@@ -99,6 +107,8 @@ impl Writer {
             readings_after: readings_of(&self.connection, patient)?.len() as u64,
             held_before: held.len() as u64,
             held_after: held_of(&self.connection, patient, worn)?.len() as u64,
+            originals_before,
+            originals_after: originals::count(&self.connection, &devices, since)?,
             log_emptied,
         })
     }
@@ -164,6 +174,18 @@ impl Writer {
         }
         Ok(false)
     }
+}
+
+/// The devices whose messages may speak of a patient, and since when.
+fn traces(readings: &[Reading], held: &[Held], worn: &[Worn]) -> (BTreeSet<DeviceKey>, Option<Timestamp>) {
+    let devices =
+        worn.iter().map(|w| w.device).chain(readings.iter().map(|r| r.device)).chain(held.iter().map(|h| h.device));
+    let since = worn
+        .iter()
+        .map(|w| Timestamp::from_micros(w.from))
+        .chain(readings.iter().map(|r| r.measured_at))
+        .chain(held.iter().map(|h| h.received_at));
+    (devices.collect(), since.min())
 }
 
 /// Every merged reading of a patient.

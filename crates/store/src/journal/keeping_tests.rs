@@ -158,7 +158,7 @@ async fn a_patient_who_is_erased_is_in_no_file_and_the_books_still_balance() {
     assert!(!found(folder.path(), WORD.as_bytes()).is_empty());
     let done = bench.store.readings().erase(PatientId::new(11), worn(), Zone::default()).await.unwrap();
     let expected =
-        ErasedReadings { readings_before: 40, readings_after: 0, held_before: 1, held_after: 0, log_emptied: true };
+        ErasedReadings { readings_before: 40, held_before: 1, log_emptied: true, ..ErasedReadings::default() };
     assert_eq!(done, expected);
     assert_eq!(found(folder.path(), WORD.as_bytes()), Vec::<String>::new());
     assert!(!found(folder.path(), b"somebody else").is_empty(), "others are left alone");
@@ -201,17 +201,17 @@ async fn old_weeks_go_whole_and_only_what_rules_have_seen() {
     let aged = |seq: i64| Reading { measured_at: week(seq / 10), ..pressure(3, 13, seq, 120, "old") };
     let ids = keep_all(&bench, (0..50).map(aged).collect()).await;
     hold_as(&bench, 3, "old bytes".into()).await;
-    let keep = Keep { readings_from: Some(week(2).plus(std::time::Duration::from_secs(86_400))), held_from: None };
+    let keep = Keep { readings_from: Some(week(2).plus(std::time::Duration::from_secs(86_400))), ..Keep::default() };
     let none = bench.store.readings().drop_old(keep, Zone::default()).await.unwrap();
     assert_eq!(none, Dropped::default(), "rules have concluded nothing yet");
     bench.store.readings().set_consumed(u64::try_from(ids[49].as_i64()).unwrap());
     let dropped = bench.store.readings().drop_old(keep, Zone::default()).await.unwrap();
-    assert_eq!(dropped, Dropped { weeks: 2, readings: 20, held: 0 });
+    assert_eq!(dropped, Dropped { weeks: 2, readings: 20, ..Dropped::default() });
     let left: HashSet<i64> = bench.all_of(13).await.iter().map(|r| r.seq).collect();
     assert_eq!(left, (0..30).collect());
     assert_eq!(recount(&bench).mismatches, []);
     let late = Timestamp::from_seconds(START + 1);
-    let held = Keep { readings_from: None, held_from: Some(late) };
+    let held = Keep { held_from: Some(late), ..Keep::default() };
     assert_eq!(bench.store.readings().drop_old(held, Zone::default()).await.unwrap().held, 1);
     assert_eq!(bench.store.readings().held(None, None, 10).await.unwrap().len(), 0);
     assert_eq!(recount(&bench).mismatches, []);
@@ -229,7 +229,7 @@ async fn a_file_of_the_first_version_is_brought_forward_and_a_newer_one_is_refus
     let alter = |sql: &str| rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
     alter(
         "DROP TABLE removed; DROP TABLE waiting; DROP TABLE released; DROP TABLE basis; DROP TABLE sums;
-        DROP TABLE unfolded; DROP TABLE newest; PRAGMA user_version=1",
+        DROP TABLE unfolded; DROP TABLE newest; DROP TABLE original; PRAGMA user_version=1",
     );
     assert_eq!(Snapshot::open(folder.path()).unwrap().recount(&Zone::default(), None).unwrap().mismatches, []);
     let bench = open(folder.path(), 30);

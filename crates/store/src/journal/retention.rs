@@ -29,6 +29,8 @@ pub struct Keep {
     pub readings_from: Option<Timestamp>,
     /// What is held and was received before may go; none: all is kept.
     pub held_from: Option<Timestamp>,
+    /// Messages as they came that were received before may go; none: all are kept.
+    pub originals_from: Option<Timestamp>,
 }
 
 /// What went.
@@ -40,6 +42,8 @@ pub struct Dropped {
     pub readings: u64,
     /// Held entries.
     pub held: u64,
+    /// Commits or blocks of messages as they came.
+    pub originals: u64,
 }
 
 impl Readings {
@@ -69,6 +73,15 @@ impl Readings {
                 let zone = zone.clone();
                 let gone = self.control(move |w| w.drop_held(from, &zone)).await?;
                 dropped.held += gone as u64;
+                if gone < STEP {
+                    break;
+                }
+            }
+        }
+        if let Some(from) = keep.originals_from {
+            loop {
+                let gone = self.control(move |w| w.drop_originals(from, STEP)).await?;
+                dropped.originals += gone as u64;
                 if gone < STEP {
                     break;
                 }

@@ -1,7 +1,8 @@
 //! The tables of `journal.db` and the plain statements on them.
 //!
 //! `j0`, `j1`: the journal, one being filled, one being merged. `d0`, `d1`: duplicates counted beside it.
-//! `series`: readings by (week, owner, time). `identity`: a device's numbers. `locate`: where an id lies.
+//! `series`: readings by (week, owner, time). `identity`: a device's numbers. `locate`: where an id lies. `original`:
+//! messages as they came.
 
 use super::{
     Known, packed,
@@ -13,11 +14,17 @@ use std::path::Path;
 use vitals::{DeviceKey, Reading, ReadingId, Timestamp};
 
 /// Of the file, in `user_version`; raised with every step.
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 
 /// What brings a file from each version to the next. A released step is never changed.
-const STEPS: &[&str] =
-    &[SCHEMA, super::keeping::SCHEMA, super::amend::SCHEMA, super::packed::SCHEMA, super::days::SCHEMA];
+const STEPS: &[&str] = &[
+    SCHEMA,
+    super::keeping::SCHEMA,
+    super::amend::SCHEMA,
+    super::packed::SCHEMA,
+    super::days::SCHEMA,
+    super::originals::SCHEMA,
+];
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS meta(k TEXT PRIMARY KEY, v INTEGER NOT NULL) WITHOUT ROWID;

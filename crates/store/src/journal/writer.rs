@@ -275,6 +275,7 @@ impl Writer {
         let written = (|| {
             c.execute_batch("BEGIN IMMEDIATE").map_err(fault)?;
             tables::insert_rows(c, self.active, &changes.rows)?;
+            super::originals::insert(c, changes)?;
             if !changes.duplicates.is_empty() {
                 let all: Vec<(i32, u64, u64)> = changes
                     .duplicates

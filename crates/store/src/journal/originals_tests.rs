@@ -1,0 +1,178 @@
+//! What was sent is there as it was sent, through packing, crashes and merges, until it has to go.
+
+use super::super::{
+    Keep, NewReading, Worn,
+    tests::{Bench, START, crashed, open, reading},
+};
+use super::*;
+use std::sync::atomic::Ordering::Relaxed;
+use vitals::{Reading, Zone};
+
+const DAY: jiff::civil::Date = jiff::civil::date(2026, 2, 2);
+const CANARY: &str = "canary of a patient who left";
+
+/// One message of `device` with readings of these patients; its bytes are the text.
+async fn send(
+    bench: &Bench,
+    device: u64,
+    seqs: std::ops::Range<i64>,
+    patients: &[u64],
+    known: u32,
+    text: &str,
+) -> Vec<ReadingId> {
+    let owner = |i: usize| patients.get(i % patients.len().max(1)).map(|p| PatientId::new(*p));
+    let readings: Vec<Reading> =
+        seqs.enumerate().map(|(i, seq)| Reading { patient: owner(i), ..reading(device, seq) }).collect();
+    let bytes = Bytes::from(text.to_owned());
+    let work = move |desk: &mut Desk<'_>| {
+        let key = DeviceKey::new(device);
+        (0..known).for_each(|_| desk.duplicate(key));
+        let ids: Result<Vec<_>, _> =
+            readings.into_iter().map(|reading| desk.keep(NewReading { reading, told: None, trusted: false })).collect();
+        desk.keep_original(key, Cow::Borrowed("readings"), Timestamp::from_seconds(START), &bytes);
+        ids
+    };
+    bench.store.readings().submit(DAY, 1, work).await.unwrap()
+}
+
+async fn text(bench: &Bench, id: ReadingId) -> Option<String> {
+    let found = bench.store.readings().original(id).await.unwrap();
+    found.map(|o| String::from_utf8(o.bytes).unwrap())
+}
+
+fn long(n: i64) -> String {
+    format!("{{\"n\":{n},\"words\":\"{}\"}}", "a message as a meter sends it ".repeat(40))
+}
+
+fn is_in_a_file(folder: &std::path::Path, what: &str) -> bool {
+    let files = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()).filter(|p| p.is_file());
+    files.into_iter().any(|file| {
+        let bytes = std::fs::read(file).unwrap();
+        bytes.windows(what.len()).any(|w| w == what.as_bytes())
+    })
+}
+
+#[tokio::test]
+async fn each_message_is_found_by_its_readings_before_and_after_it_is_packed() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 40);
+    let mut sent: Vec<(ReadingId, String)> = Vec::new();
+    for n in 0..200_i64 {
+        for id in send(&bench, 1, n * 2..n * 2 + 2, &[11], 0, &long(n)).await {
+            sent.push((id, long(n)));
+        }
+    }
+    // Of a message of which nothing is new, nothing is kept.
+    send(&bench, 1, 0..0, &[11], 2, "all known").await;
+    let all = async |bench: &Bench| {
+        for (id, expected) in &sent {
+            assert_eq!(text(bench, *id).await.as_ref(), Some(expected), "{id}");
+        }
+    };
+    all(&bench).await;
+    let packed = bench.store.readings().pack_originals().await.unwrap();
+    assert!((50..=200).contains(&packed), "{packed}");
+    assert_eq!(bench.store.readings().pack_originals().await.unwrap(), 0, "the rest is not worth a block");
+    all(&bench).await;
+    let size = |bench: &Bench| {
+        let sizes =
+            |packed: bool| {
+                let sql = "SELECT count(*), coalesce(sum(length(b)), 0) FROM original WHERE packed = ?1";
+                bench.store.readings().shared.readers.with(|c| {
+                    c.query_row(sql, [packed], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?))).map_err(fault)
+                })
+            };
+        (sizes(true).unwrap(), sizes(false).unwrap())
+    };
+    let ((blocks, bytes), (rows, _)) = size(&bench);
+    assert!(blocks >= 2 && bytes < i64::try_from(packed).unwrap() * 200 && rows < 150, "{blocks} {bytes} {rows}");
+    let copy = crashed(folder.path());
+    let again = open(copy.path(), 40);
+    all(&again).await;
+    assert!(!is_in_a_file(folder.path(), "all known"));
+}
+
+#[tokio::test]
+async fn a_message_belongs_to_one_person_only_if_all_of_it_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 1000);
+    let owner = async |ids: &[ReadingId]| bench.store.readings().original(ids[0]).await.unwrap().unwrap().sole_owner;
+    let own = send(&bench, 1, 0..3, &[11], 0, "own").await;
+    assert_eq!(owner(&own).await, Some(PatientId::new(11)));
+    let couple = send(&bench, 1, 3..5, &[11, 12], 0, "couple").await;
+    assert_eq!(owner(&couple).await, None);
+    let nobody = send(&bench, 1, 5..6, &[], 0, "nobody's").await;
+    assert_eq!(owner(&nobody).await, None);
+    let with_known = send(&bench, 1, 6..7, &[11], 1, "the one before it may be another's").await;
+    assert_eq!(owner(&with_known).await, None);
+}
+
+#[tokio::test]
+async fn an_erasure_takes_the_messages_too_packed_or_not_and_leaves_other_devices_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 30);
+    for n in 0..90_i64 {
+        send(&bench, 1, n..n + 1, &[11], 0, &format!("{n} {CANARY} {}", long(n))).await;
+        send(&bench, 2, n..n + 1, &[12], 0, &format!("{n} somebody else {}", long(n))).await;
+    }
+    assert!(bench.store.readings().pack_originals().await.unwrap() > 0);
+    let late = send(&bench, 1, 90..91, &[11], 0, &format!("unpacked {CANARY}")).await;
+    let theirs = send(&bench, 2, 90..91, &[12], 0, "unpacked of somebody else").await;
+    assert!(is_in_a_file(folder.path(), CANARY));
+    let worn = vec![Worn { device: DeviceKey::new(1), from: (START - 86_400) * 1_000_000, to: None }];
+    let done = bench.store.readings().erase(PatientId::new(11), worn, Zone::default()).await.unwrap();
+    assert_eq!((done.readings_before, done.readings_after), (91, 0));
+    assert_eq!((done.originals_before, done.originals_after), (91, 0));
+    assert!(!is_in_a_file(folder.path(), CANARY));
+    assert_eq!(text(&bench, late[0]).await, None);
+    assert_eq!(text(&bench, theirs[0]).await.as_deref(), Some("unpacked of somebody else"));
+    let mut others = 0;
+    let mut seen = |body: &[u8], packed: bool| {
+        each(&unpack(packed, body)?, |_, bytes| {
+            assert!(!String::from_utf8_lossy(bytes).contains(CANARY), "not in a packed block either");
+            others += 1;
+            Ok(())
+        })
+    };
+    bench
+        .store
+        .readings()
+        .shared
+        .readers
+        .with(|c| rows_after(c, -1, &mut |row| seen(&row.body, row.packed).map(|()| true)))
+        .unwrap();
+    assert_eq!(others, 91);
+}
+
+#[tokio::test]
+async fn an_erasure_between_reading_and_writing_wins_over_the_packing() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 1000);
+    for n in 0..90_i64 {
+        send(&bench, 1, n..n + 1, &[11], 0, &long(n)).await;
+    }
+    let run = bench.store.readings().shared.readers.with(some_blocks).unwrap();
+    assert!(!run.blocks.is_empty());
+    bench.store.readings().erase(PatientId::new(11), vec![], Zone::default()).await.unwrap();
+    assert!(!bench.store.readings().control(move |w| w.replace_by_blocks(&run)).await.unwrap());
+    let left = bench
+        .store
+        .readings()
+        .shared
+        .readers
+        .with(|c| c.query_row("SELECT count(*) FROM original", [], |r| r.get::<_, i64>(0)).map_err(fault));
+    assert_eq!(left.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn what_is_older_than_retention_goes_and_the_readings_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 1000);
+    bench.store.readings().shared.consumed.store(0, Relaxed);
+    let ids = send(&bench, 1, 0..1, &[11], 0, "old").await;
+    let keep = |seconds| Keep { originals_from: Some(Timestamp::from_seconds(seconds)), ..Keep::default() };
+    assert_eq!(bench.store.readings().drop_old(keep(START), Zone::default()).await.unwrap().originals, 0);
+    assert_eq!(bench.store.readings().drop_old(keep(START + 1), Zone::default()).await.unwrap().originals, 1);
+    assert_eq!(text(&bench, ids[0]).await, None);
+    assert!(bench.store.readings().by_id(ids[0]).await.unwrap().is_some());
+}

@@ -1,0 +1,89 @@
+//! A store and ingest on a manual clock, and one device that sends.
+#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)] // each test uses what it needs
+
+use bytes::Bytes;
+use ingest::{Config, Handle};
+use runtime::{Clock, Drain, DrainHandle};
+use serde_json::{Value, json};
+use std::{path::Path, sync::Arc, time::Duration};
+use store::Store;
+use vitals::{Device, DeviceKey, DeviceKind, Reading, Timestamp};
+use wire::topic::{Tree, Up};
+
+pub(crate) const NOW: &str = "2026-03-02T08:00:00+08:00";
+
+pub(crate) struct Station {
+    pub(crate) store: Store,
+    pub(crate) ingest: Handle,
+    pub(crate) device: Arc<Device>,
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    _drain: DrainHandle,
+}
+
+impl Station {
+    pub(crate) async fn open(folder: &Path, adapters: Option<&Path>) -> Self {
+        Self::with(folder, Config { adapters: adapters.map(Into::into), ..Config::default() }).await
+    }
+
+    pub(crate) async fn with(folder: &Path, config: Config) -> Self {
+        let (handle, drain) = Drain::new();
+        let clock = Clock::manual(Timestamp::parse_rfc3339(NOW).unwrap());
+        let store = Store::open(folder, clock.clone(), &drain).unwrap();
+        let ingest = ingest::start(config.clone(), store.clone(), &drain).await.unwrap();
+        let device = Device {
+            key: DeviceKey::new(0),
+            id: "m-1".parse().unwrap(),
+            kind: DeviceKind::Meter,
+            label: None,
+            model: Some("BP-100".into()),
+            organisation: None,
+            secret_hash: None,
+            revoked: false,
+        };
+        let device = Arc::new(store.create_device(device).await.unwrap());
+        Self { store, ingest, device, config, clock, _drain: handle }
+    }
+
+    pub(crate) async fn send(&self, route: Up, payload: &Value) -> Value {
+        let payload = Bytes::from(payload.to_string());
+        let receipt = self.ingest.submit(self.device.clone(), Tree::Devices, route, payload).await.unwrap();
+        if receipt.is_empty() { Value::Null } else { serde_json::from_slice(&receipt).unwrap() }
+    }
+
+    /// One message; what became of each.
+    pub(crate) async fn message(&self, readings: &[Value]) -> Vec<String> {
+        words(&self.send(Up::Readings, &json!({"v": 1, "readings": readings})).await)
+    }
+
+    /// Stored, duplicate, quarantined.
+    pub(crate) async fn books(&self) -> (u64, u64, u64) {
+        let rows = self.store.readings().books(jiff::civil::date(2026, 3, 2), Some(self.device.key)).await.unwrap();
+        rows.first().map_or((0, 0, 0), |r| (r.stored, r.duplicate, r.quarantined))
+    }
+
+    /// In the order of their arrival.
+    pub(crate) async fn stored(&self) -> Vec<Arc<Reading>> {
+        let mut all = self.store.readings().unassigned(None, 100).await.unwrap();
+        all.sort_by_key(|r| r.id);
+        all
+    }
+
+    pub(crate) async fn held(&self) -> Vec<Arc<vitals::Held>> {
+        self.store.readings().held(None, None, 100).await.unwrap()
+    }
+
+    pub(crate) fn later(&self, by: Duration) {
+        self.clock.move_to(self.clock.now().plus(by)).unwrap();
+    }
+}
+
+/// The reasons where there are some, else the result.
+pub(crate) fn words(receipt: &Value) -> Vec<String> {
+    let of = |r: &Value| {
+        let word = |w: &Value| w.as_str().unwrap().to_owned();
+        let reasons = r["reasons"].as_array().map(|all| all.iter().map(word).collect::<Vec<_>>().join(","));
+        reasons.unwrap_or_else(|| word(&r["result"]))
+    };
+    receipt["results"].as_array().unwrap().iter().map(of).collect()
+}
