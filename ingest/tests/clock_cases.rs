@@ -136,10 +136,11 @@ async fn c7_numbers_down_is_a_wrap_or_a_new_life_and_a_late_one_finds_its_own() 
     assert_eq!(send(2, "2026-03-01T11:00:00", 136).await, "stored", "lower and later: its memory was cleared");
     assert_eq!(send(2, "2026-03-01T09:30:00", 137).await, "stored", "the second of the life before");
     assert_eq!(send(2, "2026-03-01T09:30:00", 138).await, "conflict", "the same number and time, another value");
-    assert_eq!(send(2, "2026-03-01T06:30:00", 139).await, "conflict", "earlier than every life that has room for it");
+    assert_eq!(send(1, "2026-03-01T08:30:00", 139).await, "conflict", "no life has room for it at that time");
+    assert_eq!(send(2, "2026-03-01T06:30:00", 140).await, "stored", "the first life began with it");
     let lives: Vec<_> = station.stored().await.iter().map(|r| (r.epoch, r.seq)).collect();
-    assert_eq!(lives, [(0, 65_534), (1, 0), (1, 1), (0, 65_535), (1, 40), (2, 2), (1, 2)]);
-    assert_eq!(station.books().await, (7, 0, 2), "the first stays");
+    assert_eq!(lives, [(0, 65_534), (1, 0), (1, 1), (0, 65_535), (1, 40), (2, 2), (1, 2), (0, 2)]);
+    assert_eq!(station.books().await, (8, 0, 2), "the first stays");
 }
 
 #[tokio::test]

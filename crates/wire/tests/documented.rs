@@ -21,6 +21,19 @@ fn the_examples_are_messages() {
 }
 
 #[test]
+fn the_adapter_that_is_shown_reads_the_payload_that_is_shown() {
+    let file =
+        PAGE.split("```toml").find(|block| block.contains("profile =")).and_then(|b| b.split("```").next()).unwrap();
+    let adapter = wire::vendor::Adapter::parse("docs/devices.md", file).unwrap();
+    let payload = PAGE.lines().find(|l| l.starts_with("For `{")).and_then(|l| l.split('`').nth(1)).unwrap();
+    let items = adapter.decode(&Bytes::copy_from_slice(payload.as_bytes())).unwrap().items;
+    let told: Vec<_> = items.iter().map(|i| (i.seq, i.faults.len(), i.measured.is_some(), i.time.is_some())).collect();
+    assert_eq!(told, [(Some(1), 0, true, true), (Some(2), 0, true, true)]);
+    let Some((vitals::Values::Glucose(vitals::GlucoseValue::Value(value)), _)) = items[1].measured else { panic!() };
+    assert_eq!(value.to_string(), "5.4");
+}
+
+#[test]
 fn every_reason_has_its_remedy() {
     let held = [
         Reason::BrokenMessage,
