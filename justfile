@@ -32,6 +32,12 @@ fuzz SEED="1" INPUTS="1000000":
     cargo build --release --workspace
     .venv/bin/python tests/fuzz/edge.py --seed {{SEED}} --inputs {{INPUTS}}
 
+# What the store must carry: each figure beside its bound, about ten minutes
+bench-store:
+    cargo build --release --workspace
+    cargo build --release -p store --example journal_bench
+    ./benches/store
+
 # Kill the release binary 200 times, cut its power 1,000 times, break its disk; compare the clients' lists with the store
 crash SEED="1":
     cargo build --release --workspace
