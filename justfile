@@ -74,3 +74,7 @@ truth-service *ARGS:
 # Alerts on recorded readings of real people; prints docs/burden.md
 burden FOLDER="../shared/data":
     cargo run --release -p app --example truth -- burden {{FOLDER}}
+
+# A page of the worklist with 100,000 patients in the file, and a year of days, each beside the naive way
+worklist-bench:
+    cargo run --release -p store --example worklist_bench

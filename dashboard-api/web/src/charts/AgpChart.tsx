@@ -39,7 +39,7 @@ export function AgpChart({ pieces }: { pieces: readonly ProfilePiece[] }): JSX.E
             <text class="tick" x={34} y={y(v) + 4} text-anchor="end">{v}</text>
           </g>
         ))}
-        {[0, 6, 12, 18, 24].map((h) => <text key={h} class="tick" x={x(h)} y={HEIGHT - 8} text-anchor="middle">{`${h}:00`}</text>)}
+        {[0, 6, 12, 18, 24].map((h) => <text key={h} class="tick" x={x(h)} y={HEIGHT - 8} text-anchor={h === 24 ? "end" : "middle"}>{`${h}:00`}</text>)}
         <path class="agp-wide" d={area((p) => p.p5, (p) => p.p95)} />
         <path class="agp-half" d={area((p) => p.p25, (p) => p.p75)} />
         <path class="agp-median" d={runs.map((run) => `M${run.map((p) => at(p, p.p50)).join("L")}`).join("")} />
