@@ -57,6 +57,10 @@ questdb:
 questdb-stop:
     tests/questdb/server stop
 
+# What the rules cost: readings a second, bytes a patient, patient-years a second, allocations a reading.
+rules-bench:
+    cargo run --release -p rules --example rules_bench
+
 # Rows a second to a real QuestDB, and how late they are visible
 questdb-bench:
     cargo run --release -p store --example questdb_bench

@@ -1,4 +1,4 @@
-//! The rules on single readings and their repeats: BP-C1, BP-C2, GLU-C1, GLU-C2, GLU-C3.
+//! The rules on single readings and their repeats: BP-C1, BP-C2, PREG-1, GLU-C1, GLU-C2, GLU-C3.
 //!
 //! Each is a [`Spec`] of one question; here stand the limits, the recipients and the words, not the mechanism.
 
@@ -6,15 +6,15 @@ use crate::{
     Point, Rule,
     cards::Numbers,
     conclusion::Conclusion,
-    question::{self, Held, Kind as Step, Outcome, Spec},
+    question::{self, Asking, Held, Kind as Step, Outcome, Spec},
 };
 use std::time::Duration;
 use vitals::{Excluded, Kind, MedicationClass, Patient, Recipient, Severity, Timestamp, Zone};
 
-use Recipient::{Gp, HealthManager, Patient as ThePatient};
+use Recipient::{Gp, HealthManager, Patient as ThePatient, Specialist};
 
 /// The rules of this family.
-pub(crate) const RULES: [Rule; 5] = [Rule::BpC1, Rule::BpC2, Rule::GluC1, Rule::GluC2, Rule::GluC3];
+pub(crate) const RULES: [Rule; 6] = [Rule::BpC1, Rule::BpC2, Rule::Preg1, Rule::GluC1, Rule::GluC2, Rule::GluC3];
 
 /// What the hot path must know to pass a normal reading by.
 #[derive(Clone, Copy, Debug)]
@@ -31,12 +31,18 @@ pub(crate) struct Limits {
     /// A glucose at which a severe low counts as recovered.
     pub recovered: f64,
     fragile: bool,
+    /// Has PREG-1 in the place of BP-C1.
+    pub pregnant: bool,
+    /// PREG-1: systolic and diastolic, urgent and critical.
+    pregnancy: [(f64, f64); 2],
+    /// How long after the first a second critical one counts.
+    severe_window: Duration,
 }
 
 /// The kind of reading that a rule of this family looks at.
 pub(crate) const fn kind(rule: Rule) -> Kind {
     match rule {
-        Rule::BpC1 | Rule::BpC2 => Kind::BloodPressure,
+        Rule::BpC1 | Rule::BpC2 | Rule::Preg1 => Kind::BloodPressure,
         _ => Kind::BloodGlucose,
     }
 }
@@ -69,6 +75,10 @@ impl Limits {
             very_high: number(Rule::GluC3, "critical"),
             pattern: number(Rule::GluH1, "limit"),
             recovered: number(Rule::GluC1, "recovered"),
+            pregnant: is_pregnant(patient),
+            pregnancy: [("systolic", "diastolic"), ("severeSystolic", "severeDiastolic")]
+                .map(|(s, d)| (number(Rule::Preg1, s), number(Rule::Preg1, d))),
+            severe_window: Duration::try_from_secs_f64(number(Rule::Preg1, "severeWindow") * 60.0).unwrap_or_default(),
             fragile: drugs.iter().any(|c| matches!(c, Insulin | Sulfonylurea))
                 || f64::from(age) >= number(Rule::GluC2, "age"),
         }
@@ -77,7 +87,8 @@ impl Limits {
     /// Whether a valid reading is over the rule's limit.
     pub(crate) fn over(&self, rule: Rule, p: &Point) -> bool {
         match (rule, p.pressure(), p.glucose()) {
-            (Rule::BpC1, Some((s, d)), _) => s >= self.systolic || d >= self.diastolic,
+            (Rule::BpC1, Some((s, d)), _) => !self.pregnant && (s >= self.systolic || d >= self.diastolic),
+            (Rule::Preg1, Some(_), _) => self.pregnant && self.high_in_pregnancy(0, p),
             (Rule::BpC2, Some((s, _)), _) => s < self.low_systolic || (p.dizzy && s < self.dizzy_systolic),
             (Rule::GluC1, _, Some(g)) => g < self.severe_low,
             (Rule::GluC2, _, Some(g)) => g <= self.low && g >= self.severe_low,
@@ -87,9 +98,15 @@ impl Limits {
         }
     }
 
+    /// At or over the limit of one level of PREG-1.
+    fn high_in_pregnancy(&self, level: usize, p: &Point) -> bool {
+        let (systolic, diastolic) = self.pregnancy[level];
+        p.pressure().is_some_and(|(s, d)| s >= systolic || d >= diastolic)
+    }
+
     fn alone(&self, rule: Rule, p: &Point) -> Option<Severity> {
         let at_once = match rule {
-            Rule::BpC1 => p.symptoms,
+            Rule::BpC1 | Rule::Preg1 => p.symptoms,
             Rule::BpC2 => p.fainted,
             Rule::GluC1 => true,
             Rule::GluC3 => p.symptoms || p.glucose().is_some_and(|g| g >= self.very_high),
@@ -106,11 +123,20 @@ impl Limits {
         match rule {
             Rule::BpC1 => format!(">= {}/{} mmHg", self.systolic, self.diastolic),
             Rule::BpC2 => format!("< {} mmHg", self.low_systolic),
+            Rule::Preg1 => {
+                let [(s, d), (severe_s, severe_d)] = self.pregnancy;
+                format!(">= {s}/{d} mmHg, critical >= {severe_s}/{severe_d} mmHg")
+            }
             Rule::GluC1 => format!("< {} mmol/L", self.severe_low),
             Rule::GluC2 => format!("<= {} mmol/L", self.low),
             _ => format!(">= {} mmol/L", self.high),
         }
     }
+}
+
+/// Whether the default rules on pressure give way to the profile of a pregnancy.
+pub(crate) fn is_pregnant(patient: &Patient) -> bool {
+    patient.conditions.iter().any(|c| c == "pregnancy")
 }
 
 /// A conclusion this severe silences the rule; further readings are evidence.
@@ -125,13 +151,13 @@ pub(crate) fn spans(rule: Rule, numbers: &Numbers<'_>) -> (Duration, Duration) {
     (window, seconds(numbers.value("hold") * 3600.0))
 }
 
-/// What holds at `now` of `points`: a patient's valid readings of the rule's kind, from a moment at which nothing was asked.
+/// What holds at `now` of `points`: a patient's valid readings of the rule's kind, after what was held and asked before.
 pub(crate) fn judge<'p>(
     rule: Rule,
     limits: &Limits,
     numbers: &Numbers<'_>,
     points: impl Iterator<Item = &'p Point>,
-    prior: Option<Held>,
+    prior: (Option<Held>, Option<Asking>),
     now: Timestamp,
 ) -> Outcome {
     let (window, hold) = spans(rule, numbers);
@@ -140,15 +166,19 @@ pub(crate) fn judge<'p>(
         Rule::BpC2 => (Severity::Urgent, Severity::Urgent, None),
         Rule::GluC1 => (Severity::Critical, Severity::Critical, None),
         Rule::GluC2 => (Severity::Urgent, Severity::Urgent, limits.fragile.then_some(Severity::Urgent)),
+        Rule::Preg1 => (Severity::Urgent, Severity::Urgent, Some(Severity::Routine)),
         _ => (Severity::Urgent, Severity::Critical, Some(Severity::Urgent)),
     };
+    let severe = |p: &Point| rule == Rule::Preg1 && limits.high_in_pregnancy(1, p);
+    let both = |a: &Point, b: &Point| severe(a) && severe(b) && b.at.since(a.at) <= limits.severe_window;
     let spec = Spec {
         over: &|p| limits.over(rule, p),
         alone: &|p| limits.alone(rule, p),
         absorbed: &|p| limits.absorbed(rule, p),
-        confirmed,
+        confirmed: &|a, b| if both(a, b) { Severity::Critical } else { confirmed },
+        again: &severe,
         second,
-        expired,
+        expired: &|p| if severe(p) { Some(Severity::Urgent) } else { expired },
         top: top(rule),
         window,
         normals: if numbers.value("normals") < 2.0 || rule == Rule::GluC1 { 1 } else { 2 },
@@ -185,6 +215,7 @@ pub(crate) fn conclusion(
         excluded: flagged.collect(),
         numbers,
         limit: limits.words(rule),
+        over: None,
         joined: step.joined.clone(),
         since: step.readings.first().map_or(step.at, |p| p.at),
         note: false,
@@ -204,6 +235,7 @@ pub(crate) fn recovery(limits: &Limits, point: &Point) -> Conclusion {
         excluded: Vec::new(),
         numbers: point.glucose().filter(|g| g.is_finite()).map(|g| ("glucose", g)).into_iter().collect(),
         limit: format!(">= {} mmol/L", limits.recovered),
+        over: None,
         joined: Vec::new(),
         since: point.at,
         note: false,
@@ -218,7 +250,9 @@ fn count(n: usize) -> f64 {
 fn recipients(rule: Rule, step: &question::Step) -> &'static [Recipient] {
     match (rule, step.kind) {
         (_, Step::Asked | Step::Cleared) => &[ThePatient],
-        (Rule::BpC1 | Rule::GluC2, Step::Expired) => &[HealthManager],
+        (Rule::BpC1 | Rule::GluC2 | Rule::Preg1, Step::Expired) => &[HealthManager],
+        (Rule::Preg1, _) if step.severity < Severity::Critical => &[Gp, Specialist],
+        (Rule::Preg1, _) => &[ThePatient, HealthManager, Gp, Specialist],
         (Rule::GluC2, _) => &[HealthManager],
         (Rule::BpC2, _) => &[Gp, HealthManager],
         _ => &[ThePatient, HealthManager, Gp],

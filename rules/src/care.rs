@@ -3,7 +3,7 @@
 use crate::{
     Point, Rule,
     daily::{Found, Look},
-    schedule,
+    days, schedule,
     statistics::count,
 };
 use vitals::{Recipient, Severity};
@@ -13,11 +13,12 @@ pub(crate) fn missed(look: &Look<'_>) -> Option<Found> {
     if !look.rising {
         return None;
     }
-    let missed = look.points.iter().filter(|p| p.valid && p.missed_dose).count();
-    (count(missed) >= look.number("missed")).then(|| {
+    let pressures = look.pressures(14, 0).iter().map(|d| f64::from(d.missed));
+    let missed: f64 = pressures.chain(look.glucoses(14, 0).iter().map(|d| f64::from(d.missed))).sum();
+    (missed >= look.number("missed")).then(|| {
         let mut found = Found::new("missed", Severity::Routine, look.ago(14), |p| p.missed_dose);
         found.recipients = &[Recipient::HealthManager];
-        found.numbers = vec![("missedDoses", count(missed))];
+        found.numbers = vec![("missedDoses", missed)];
         found.limit = format!(">= {}", look.number("missed"));
         found
     })
@@ -31,16 +32,14 @@ pub(crate) fn quality(look: &Look<'_>) -> Option<Found> {
     let within = look.concluded.iter().rev().filter(|c| of_quality(c) && c.effective_at < today);
     let failed: Vec<_> = within.take_while(|c| c.effective_at >= week).collect();
     let fresh = failed.first().is_some_and(|c| c.effective_at >= yesterday);
-    let pressures: Vec<&Point> = look.points.iter().filter(|p| p.valid && p.pressure().is_some()).collect();
-    let newest = pressures.last();
-    let same = pressures.iter().rev().take_while(|p| Some(p.pressure()) == newest.map(|n| n.pressure())).count();
-    let constant = count(same) >= look.number("constant") && newest.is_some_and(|p| p.at >= yesterday);
+    let same = days::constant(look.pressures(14, 0));
+    let constant = same >= look.number("constant") && !look.pressures(1, 0).is_empty();
     let often = fresh && count(failed.len()) >= look.number("times");
     (often || constant).then(|| {
         let uses: fn(&Point) -> bool = if often { |p| p.badly_measured } else { |p| p.pressure().is_some() };
         let mut found = Found::new("quality", Severity::Routine, look.ago(if often { 7 } else { 14 }), uses);
         found.recipients = &[Recipient::HealthManager];
-        found.numbers = vec![("failed", count(failed.len())), ("equalPressures", count(same))];
+        found.numbers = vec![("failed", count(failed.len())), ("equalPressures", same)];
         found.limit = format!("{} in 7 days, or {} equal", look.number("times"), look.number("constant"));
         found
     })

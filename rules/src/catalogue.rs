@@ -53,11 +53,18 @@ pub enum Rule {
     Adh2,
     #[serde(rename = "DQ-3")]
     Dq3,
+    #[serde(rename = "PREG-1")]
+    Preg1,
+    #[serde(rename = "FU-1")]
+    Fu1,
 }
+
+/// A number of a card, by rule and name.
+pub(crate) type CardNumber = (Rule, &'static str);
 
 impl Rule {
     /// Every rule, in the order in which their findings of one moment are written.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::BpC1,
         Self::BpC2,
         Self::GluC1,
@@ -80,6 +87,24 @@ impl Rule {
         Self::GluV1,
         Self::Adh2,
         Self::Dq3,
+        Self::Preg1,
+        Self::Fu1,
+    ];
+
+    /// Numbers of which the first must lie below the second, or severities overlap.
+    pub(crate) const ORDER: [[CardNumber; 2]; 12] = [
+        [(Self::BpC1, "diastolic"), (Self::BpC1, "systolic")],
+        [(Self::BpS1, "homeSystolic"), (Self::BpC1, "systolic")],
+        [(Self::BpS1, "homeDiastolic"), (Self::BpC1, "diastolic")],
+        [(Self::BpC2, "systolic"), (Self::BpS1, "homeSystolic")],
+        [(Self::Preg1, "systolic"), (Self::Preg1, "severeSystolic")],
+        [(Self::Preg1, "diastolic"), (Self::Preg1, "severeDiastolic")],
+        [(Self::GluC1, "limit"), (Self::GluC2, "limit")],
+        [(Self::GluC2, "limit"), (Self::GluC3, "limit")],
+        [(Self::GluC3, "limit"), (Self::GluC3, "critical")],
+        [(Self::GluV1, "limit"), (Self::GluV1, "urgent")],
+        [(Self::BpT1, "gate"), (Self::BpT1, "urgent")],
+        [(Self::Fu1, "due"), (Self::Fu1, "overdue")],
     ];
 
     /// The catalogue's id.
@@ -107,6 +132,8 @@ impl Rule {
             Self::GluV1 => "GLU-V1",
             Self::Adh2 => "ADH-2",
             Self::Dq3 => "DQ-3",
+            Self::Preg1 => "PREG-1",
+            Self::Fu1 => "FU-1",
         }
     }
 
@@ -118,7 +145,8 @@ impl Rule {
     /// What the program computes for it; a card may not say otherwise.
     pub(crate) const fn predicate(self) -> Predicate {
         match self {
-            Self::BpC1 | Self::BpC2 | Self::GluC2 | Self::GluC3 => Predicate::KOfN,
+            Self::BpC1 | Self::BpC2 | Self::GluC2 | Self::GluC3 | Self::Preg1 => Predicate::KOfN,
+            Self::Fu1 => Predicate::Unacked,
             Self::GluC1 => Predicate::Any,
             Self::BpS1 | Self::GluS1 => Predicate::Consecutive,
             Self::Adh1 => Predicate::Absence,
@@ -130,6 +158,13 @@ impl Rule {
             Self::GluV1 => Predicate::RiskIndex,
             Self::Adh2 => Predicate::Symptom,
         }
+    }
+
+    /// Whether the profile of a pregnancy takes its place: pressure falls and rises in it for other reasons, and PREG-1
+    /// speaks at lower limits.
+    pub(crate) const fn rests_in_pregnancy(self) -> bool {
+        use Rule::{BpC1, BpS1, BpS2, BpS3, BpT1, BpT2, BpV1};
+        matches!(self, BpC1 | BpS1 | BpS2 | BpS3 | BpT1 | BpT2 | BpV1)
     }
 
     /// The numbers that the program needs from its card, with their units.
@@ -177,7 +212,7 @@ impl Rule {
     /// As [`Rule::parameters`], for the rules that look at days.
     #[allow(clippy::too_many_lines, reason = "a table")]
     pub(crate) const fn parameters_of_days(self) -> &'static [(&'static str, Unit)] {
-        use Unit::{Count, Days, Hours, MmHg, MmHgSquared, MmolPerL, PerMinute, PerWeek, Ratio, Years};
+        use Unit::{Count, Days, Hours, Minutes, MmHg, MmHgSquared, MmolPerL, PerMinute, PerWeek, Ratio, Years};
         match self {
             Self::BpT1 => &[
                 ("gate", MmHg),
@@ -261,6 +296,17 @@ impl Rule {
             Self::GluV1 => &[("limit", Ratio), ("urgent", Ratio), ("values", Count), ("hold", Days)],
             Self::Adh2 => &[("missed", Count), ("hold", Days)],
             Self::Dq3 => &[("times", Count), ("constant", Count), ("hold", Days)],
+            Self::Preg1 => &[
+                ("systolic", MmHg),
+                ("diastolic", MmHg),
+                ("severeSystolic", MmHg),
+                ("severeDiastolic", MmHg),
+                ("window", Minutes),
+                ("severeWindow", Minutes),
+                ("normals", Count),
+                ("hold", Hours),
+            ],
+            Self::Fu1 => &[("due", Days), ("overdue", Days), ("hold", Days)],
             _ => &[],
         }
     }

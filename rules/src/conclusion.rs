@@ -25,6 +25,8 @@ pub(crate) struct Conclusion {
     pub numbers: Vec<(&'static str, f64)>,
     /// In words, with the unit.
     pub limit: String,
+    /// Which of the readings are over the limit by themselves, where the rule speaks of means; else all are.
+    pub over: Option<Vec<ReadingId>>,
     /// Joined while it was held.
     pub joined: Vec<ReadingId>,
     /// Since when the state lasts that it speaks of (absence: the last valid reading).
@@ -133,7 +135,8 @@ impl Conclusion {
             .iter()
             .map(|p| {
                 let (value, from) = numbers.get(&p.name);
-                json!({"name": p.name, "value": value, "unit": p.unit.as_str(), "from": from.as_str()})
+                json!({"name": p.name, "value": value, "unit": p.unit.as_str(), "from": from.as_str(),
+                    "source": numbers.source(p)})
             })
             .collect();
         let computed: serde_json::Map<String, Json> =
@@ -143,7 +146,7 @@ impl Conclusion {
             "title": card.title.en, "titleZh": card.title.zh_cn,
             "text": numbers.fill(&card.text.en), "textZh": numbers.fill(&card.text.zh_cn),
             "parameters": parameters, "readings": self.readings, "excluded": self.excluded,
-            "numbers": computed, "limit": self.limit, "since": self.since.to_rfc3339(zone),
+            "numbers": computed, "limit": self.limit, "over": self.over.as_ref().unwrap_or(&self.readings), "since": self.since.to_rfc3339(zone),
             "guideline": card.guideline,
             "clears": numbers.fill(&card.clears.en), "clearsZh": numbers.fill(&card.clears.zh_cn),
         })

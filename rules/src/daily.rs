@@ -5,20 +5,21 @@
 
 use crate::{
     Error, Point, Rule,
+    acute::Limits,
     cards::Numbers,
     care,
     conclusion::{Concluded, Conclusion},
-    days::{self, Day},
-    levels,
+    days::{self, Days, GlucoseDay, PressureDay},
+    follow_up, levels,
     person::{Person, Scene, World},
     schedule, trend,
 };
 use jiff::civil::Date;
-use std::time::Duration;
-use vitals::{Excluded, MedicationClass, Patient, Recipient, Severity, Timestamp, Zone};
+use std::{borrow::Cow, time::Duration};
+use vitals::{Excluded, MedicationClass, Patient, ReadingId, Recipient, Severity, Timestamp, Zone};
 
 /// In the order in which they look: a later one may ask what an earlier one said that morning.
-const RULES: [Rule; 12] = [
+const RULES: [Rule; 13] = [
     Rule::BpS2,
     Rule::BpS3,
     Rule::BpT1,
@@ -31,10 +32,9 @@ const RULES: [Rule; 12] = [
     Rule::GluV1,
     Rule::Adh2,
     Rule::Dq3,
+    Rule::Fu1,
 ];
 
-/// How far back single readings are looked at.
-const SINGLE_DAYS: i64 = 14;
 /// A BP-S1 is open for so long, unless it was cleared.
 const SUSTAINED_OPEN: Duration = Duration::from_secs(28 * 24 * 3600);
 
@@ -47,9 +47,7 @@ pub(crate) struct Look<'a> {
     pub patient: &'a Patient,
     pub numbers: Numbers<'a>,
     /// Days before `date`.
-    pub days: &'a [Day],
-    /// Readings of the last 14 days.
-    pub points: &'a [Point],
+    pub days: &'a Days,
     /// What the whole station shifted, in the short and the long windows, mmHg.
     pub season: [f64; 2],
     /// A BP-S1 is open.
@@ -58,8 +56,39 @@ pub(crate) struct Look<'a> {
     pub rising: bool,
     /// What stands concluded of other rules.
     pub concluded: &'a [Concluded],
+    /// When somebody wrote down that they followed the patient up.
+    pub contacts: &'a [Timestamp],
     /// The rule's newest conclusion was no all-clear.
     pub open: bool,
+}
+
+/// What a single reading must reach to be over the limit of a mean.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Over {
+    /// Either, mmHg.
+    Pressure(f64, f64),
+    /// Below it, mmHg.
+    Systolic(f64),
+    /// Above it, mmol/L.
+    Glucose(f64),
+}
+
+impl Over {
+    fn holds(self, p: &Point) -> bool {
+        match (self, p.pressure(), p.glucose()) {
+            (Self::Pressure(systolic, diastolic), Some((s, d)), _) => s >= systolic || d >= diastolic,
+            (Self::Systolic(limit), Some((s, _)), _) => s < limit,
+            (Self::Glucose(limit), _, Some(g)) => g > limit,
+            _ => false,
+        }
+    }
+}
+
+/// The readings that something stands on.
+pub(crate) struct Evidence {
+    pub readings: Vec<ReadingId>,
+    pub excluded: Vec<Excluded>,
+    pub over: Option<Vec<ReadingId>>,
 }
 
 /// What holds of one rule on one morning.
@@ -71,16 +100,32 @@ pub(crate) struct Found {
     pub note: bool,
     pub numbers: Vec<(&'static str, f64)>,
     pub limit: String,
+    /// Which readings are over it by themselves; none where it is no limit of readings.
+    pub over: Option<Over>,
     /// Readings from this day on that it stands on.
     pub from: Date,
     pub uses: fn(&Point) -> bool,
+    /// Just these, whatever lies since `from`.
+    pub readings: Option<Vec<ReadingId>>,
 }
 
 impl Found {
     /// Told, to nobody yet.
     pub(crate) fn new(step: &'static str, severity: Severity, from: Date, uses: fn(&Point) -> bool) -> Self {
         let (numbers, limit) = (Vec::new(), String::new());
-        Self { step, severity, recipients: &[], closes: false, note: false, numbers, limit, from, uses }
+        Self {
+            step,
+            severity,
+            recipients: &[],
+            closes: false,
+            note: false,
+            numbers,
+            limit,
+            over: None,
+            from,
+            uses,
+            readings: None,
+        }
     }
 }
 
@@ -94,14 +139,15 @@ impl Look<'_> {
         schedule::days_after(self.date, -n)
     }
 
-    /// Days from `from` days ago until `to` days ago.
-    pub(crate) fn span(&self, from: i64, to: i64) -> &[Day] {
-        days::between(self.days, self.ago(from), self.ago(to))
+    /// Blood pressures from `from` days ago until `to` days ago. Of (1, 0), yesterday: without anything new from
+    /// yesterday nothing new is said.
+    pub(crate) fn pressures(&self, from: i64, to: i64) -> &[PressureDay] {
+        self.days.pressures(self.ago(from), self.ago(to))
     }
 
-    /// What yesterday came to. Without anything new from yesterday nothing new is said.
-    pub(crate) fn yesterday(&self) -> Option<&Day> {
-        self.span(1, 0).first()
+    /// Glucose values from `from` days ago until `to` days ago.
+    pub(crate) fn glucoses(&self, from: i64, to: i64) -> &[GlucoseDay] {
+        self.days.glucoses(self.ago(from), self.ago(to))
     }
 
     /// Drugs taken on the day that has begun.
@@ -133,38 +179,44 @@ fn look_at(rule: Rule, look: &Look<'_>) -> Option<Found> {
         Rule::GluV1 => levels::low_index(look),
         Rule::Adh2 => care::missed(look),
         Rule::Dq3 => care::quality(look),
+        Rule::Fu1 => follow_up::due(look),
         _ => None,
     }
 }
 
 impl Person {
-    /// Makes the days before the morning `slot` known, back to what any rule can reach.
+    /// Makes the days before the mornings `first` to `last` known, back to what any rule can reach.
     pub(crate) fn know_days<W: World>(&mut self, world: &W, first: Timestamp, last: Timestamp) -> Result<(), Error> {
-        let zone = self.zone.clone();
-        let begin = zone.start_of(schedule::days_after(first.day(&zone), -days::REACH));
-        let end = zone.start_of(last.day(&zone));
-        let Some(from) = self.days.missing(begin, end, &zone) else { return Ok(()) };
-        let points = self.points(world, from, just_before(end))?.into_owned();
-        self.days.extend(&points, end, &zone);
-        Ok(())
+        let begin = self.zone.start_of(schedule::days_after(first.day(&self.zone), -days::REACH));
+        let end = self.zone.start_of(last.day(&self.zone));
+        let mut days = std::mem::take(&mut self.days);
+        let known = days
+            .know((begin, end), &self.terms, &self.zone, |from, to| self.points(world, from, to).map(Cow::into_owned));
+        self.days = days;
+        known
     }
 
     /// Looks at one morning, as the schedule asks.
     pub(crate) fn daily<W: World>(&mut self, scene: &mut Scene<'_, W>, slot: Timestamp) -> Result<(), Error> {
         let today = self.zone.start_of(slot.day(&self.zone));
         self.open_day = today;
+        self.forget_tracks(scene.cards);
+        self.freshen(scene.world, scene.cards, scene.now)?;
         if schedule::is_weekly(slot, &self.zone) {
+            self.limits = Limits::of(scene.cards, &self.patient, scene.now, &self.zone);
+            self.forget(scene.now);
             self.weekly(scene, slot)?;
         } else {
-            self.freshen(scene.world, scene.now)?;
             let yesterday = self.zone.start_of(schedule::days_after(slot.day(&self.zone), -1));
             let spoke = |c: &&Concluded| c.effective_at >= yesterday && matches!(c.rule, Rule::Dq1 | Rule::Dq2);
-            if self.last_valid.is_none_or(|(at, _)| at < yesterday) && !self.concluded.iter().rev().any(|c| spoke(&c)) {
+            let measured = self.last_valid.is_some_and(|(at, _)| at >= yesterday);
+            if !measured && !self.awaits_follow_up(slot) && !self.concluded.iter().rev().any(|c| spoke(&c)) {
                 return Ok(());
             }
         }
         self.judge_days(scene, slot, slot)?;
         self.days.trim(slot.day(&self.zone), &self.zone);
+        self.window.trim();
         Ok(())
     }
 
@@ -177,12 +229,14 @@ impl Person {
     ) -> Result<(), Error> {
         self.remember(scene, first.minus(crate::person::HOLD))?;
         self.know_days(scene.world, first, last)?;
+        let contacts = self.contacts(scene.world, first)?;
         let patient = self.patient.clone();
         let zone = self.zone.clone();
-        let midnight = |slot: Timestamp, days| zone.start_of(schedule::days_after(slot.day(&zone), days));
-        let all = self.points(scene.world, midnight(first, -SINGLE_DAYS), just_before(midnight(last, 0)))?.into_owned();
         let mut raised: Vec<Timestamp> = Vec::new();
         for rule in RULES {
+            if self.limits.pregnant && rule.rests_in_pregnancy() {
+                continue;
+            }
             let Some(numbers) = scene.cards.numbers(rule, &patient) else { continue };
             let hold = Duration::try_from_secs_f64(numbers.value("hold") * 86_400.0).unwrap_or_default();
             let mine = self.concluded.iter().filter(|c| c.rule == rule && c.effective_at < first);
@@ -191,31 +245,33 @@ impl Person {
             let mut expected = Vec::new();
             let mut slot = first;
             while slot <= last {
+                self.look(1);
                 let date = slot.day(&zone);
-                let begin = all.partition_point(|p| p.at < midnight(slot, -SINGLE_DAYS));
-                let end = all.partition_point(|p| p.at < midnight(slot, 0));
                 let look = Look {
                     date,
                     weekly: schedule::is_weekly(slot, &zone),
                     zone: &zone,
                     patient: &patient,
                     numbers,
-                    days: self.days.between(schedule::days_after(date, -days::REACH), date),
-                    points: &all[begin..end],
+                    days: &self.days,
                     season: scene.seasons.shift(&patient, date),
                     sustained: self.sustained_open(slot),
                     rising: raised.contains(&slot),
                     concluded: &self.concluded,
+                    contacts: &contacts,
                     open: before.last().is_some_and(|b| !b.2 && b.1 > Severity::Info),
                 };
-                if let Some(found) = look_at(rule, &look) {
+                if let Some(mut found) = look_at(rule, &look) {
                     let newest = before.iter().rev().find(|b| !b.2 && b.1 >= found.severity);
                     if found.closes || newest.is_none_or(|(at, ..)| slot >= at.plus(hold)) {
                         before.push((slot, found.severity, found.closes));
                         if matches!(rule, Rule::BpT1 | Rule::GluT1) && found.severity > Severity::Info {
                             raised.push(slot);
                         }
-                        expected.push(self.told(scene.world, rule, slot, found)?);
+                        let readings = found.readings.take();
+                        let mut told = self.told(scene.world, rule, slot, found)?;
+                        told.readings = readings.unwrap_or(told.readings);
+                        expected.push(told);
                     }
                 }
                 slot = schedule::following(slot, &zone);
@@ -234,14 +290,7 @@ impl Person {
     /// A finding with the readings that it stands on; they are looked up only now.
     fn told<W: World>(&self, world: &W, rule: Rule, slot: Timestamp, found: Found) -> Result<Conclusion, Error> {
         let (from, to) = (self.zone.start_of(found.from), self.zone.start_of(slot.day(&self.zone)));
-        let points = self.points(world, from, just_before(to))?;
-        let used = points.iter().filter(|p| p.valid && (found.uses)(p));
-        let flagged = points.iter().filter(|p| !p.valid && (found.uses)(p));
-        let mut readings: Vec<_> = used.map(|p| p.id).collect();
-        readings.sort_unstable();
-        let reason = |p: &Point| p.reason.unwrap_or("flagged").to_owned();
-        let mut excluded: Vec<Excluded> = flagged.map(|p| Excluded { reading_id: p.id, reason: reason(p) }).collect();
-        excluded.sort_unstable_by_key(|e| e.reading_id);
+        let Evidence { readings, excluded, over } = self.evidence(world, (from, to), found.uses, found.over)?;
         Ok(Conclusion {
             rule,
             step: found.step,
@@ -253,10 +302,36 @@ impl Person {
             excluded,
             numbers: found.numbers,
             limit: found.limit,
+            over,
             joined: Vec::new(),
             since: slot,
             note: found.note,
         })
+    }
+
+    /// The readings measured in `from..to` that something stands on, those of them that are over its limit, and those that
+    /// did not count.
+    pub(crate) fn evidence<W: World>(
+        &self,
+        world: &W,
+        (from, to): (Timestamp, Timestamp),
+        uses: fn(&Point) -> bool,
+        over: Option<Over>,
+    ) -> Result<Evidence, Error> {
+        let points = self.points(world, from, just_before(to))?;
+        let used = points.iter().filter(|p| p.valid && uses(p));
+        let flagged = points.iter().filter(|p| !p.valid && uses(p));
+        let ids = |all: &mut dyn Iterator<Item = &Point>| {
+            let mut ids: Vec<ReadingId> = all.map(|p| p.id).collect();
+            ids.sort_unstable();
+            ids
+        };
+        let readings = ids(&mut used.clone());
+        let over = over.map(|over| ids(&mut used.filter(|p| over.holds(p))));
+        let reason = |p: &Point| p.reason.unwrap_or("flagged").to_owned();
+        let mut excluded: Vec<Excluded> = flagged.map(|p| Excluded { reading_id: p.id, reason: reason(p) }).collect();
+        excluded.sort_unstable_by_key(|e| e.reading_id);
+        Ok(Evidence { readings, excluded, over })
     }
 }
 

@@ -3,7 +3,7 @@
 //! Goes in: journal entries and moments. Comes out: a [`FindingBatch`]. Must never: do IO but through [`World`], read a clock.
 
 use crate::{
-    Cards, Error, Point, Rule, days,
+    Cards, Error, Point, Rule,
     person::{Person, Scene, World},
     quality, schedule,
     season::{Seasons, Shifts},
@@ -11,7 +11,7 @@ use crate::{
 };
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap, HashMap},
+    collections::{BTreeMap, BinaryHeap, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -20,6 +20,47 @@ use vitals::{Entry, Held, Patient, PatientId, Reading, Timestamp, Zone};
 
 /// Who measured nothing for so long says nothing of the season.
 const LATELY: Duration = Duration::from_secs(28 * 24 * 3600);
+
+/// Readings and mornings looked at in one fair round; who did not get a turn is first in the next.
+const ROUND: u64 = 50_000;
+
+/// How much is judged again at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Everything that waits.
+    All,
+    /// What is worth its cost now. Who sends much late pays for it with waiting, and nobody else does.
+    Fair,
+}
+
+/// A patient's turns to have something judged again.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// Waits for one.
+    waits: bool,
+    /// What the last one cost.
+    cost: u32,
+    /// Late readings since.
+    came: u32,
+    /// Rounds passed over since.
+    passed: u32,
+}
+
+impl Turn {
+    /// The cost of a turn is spread over the late readings that it judges and the rounds that it waited: what a patient
+    /// costs grows with what they send, never with its square.
+    const fn is_ripe(&self) -> bool {
+        self.came as u64 * 16 + self.passed as u64 * 64 >= self.cost as u64
+    }
+}
+
+/// A patient has something to be judged again because of `came` readings more.
+fn await_turn(waiting: &mut VecDeque<PatientId>, person: &mut Person, came: usize) {
+    person.turn.came = person.turn.came.saturating_add(u32::try_from(came).unwrap_or(u32::MAX));
+    if !std::mem::replace(&mut person.turn.waits, true) {
+        waiting.push_back(person.patient.id);
+    }
+}
 
 /// The evaluator of one installation.
 #[derive(Debug)]
@@ -33,8 +74,10 @@ pub struct Engine<W> {
     /// Next morning's evaluation of each zone that a patient lives in.
     slots: Vec<(Zone, Timestamp)>,
     seasons: Seasons,
-    /// Patients whose past days and weeks must be judged again.
-    dirty: Vec<PatientId>,
+    /// Patients who wait for something to be judged again, each once.
+    waiting: VecDeque<PatientId>,
+    /// Readings and mornings looked at since the start.
+    looked: u64,
     /// Readings of the message that is being taken in, each with its commit time.
     touched: Vec<(PatientId, Point, Timestamp)>,
     batch: FindingBatch,
@@ -52,7 +95,8 @@ impl<W: World> Engine<W> {
             queue: BinaryHeap::new(),
             slots: Vec::new(),
             seasons: Seasons::default(),
-            dirty: Vec::new(),
+            waiting: VecDeque::new(),
+            looked: 0,
             touched: Vec::new(),
             batch: FindingBatch::default(),
         }
@@ -100,6 +144,7 @@ impl<W: World> Engine<W> {
     /// Forgets whoever is not `known` any more, and what was concluded of them and is not yet taken.
     pub fn retain(&mut self, known: impl Fn(PatientId) -> bool) {
         self.people.retain(|id, _| known(*id));
+        self.waiting.retain(|id| known(*id));
         self.batch.new.retain(|(draft, _)| known(draft.patient));
         self.batch.timers.retain(|(id, _)| known(*id));
     }
@@ -132,7 +177,7 @@ impl<W: World> Engine<W> {
         let Self { world, cards, seasons, people, batch, .. } = self;
         for person in people.values_mut().filter(|p| !p.concluded.is_empty()) {
             let mut scene = Scene { world, cards, seasons, now, decided: now, quiet: true, batch };
-            person.withdraw_strays(&mut scene);
+            person.withdraw_strays(&mut scene)?;
         }
         let Some(since) = since else {
             self.batch.scheduled = Some(now); // the very first start: there is no morning to make up for
@@ -153,6 +198,10 @@ impl<W: World> Engine<W> {
         let mut sides: BTreeMap<PatientId, [Vec<Point>; 2]> = BTreeMap::new();
         for one in moved {
             let point = Point::of(&one.reading);
+            if one.before.is_some() && one.before == one.reading.patient {
+                self.amend(&one.reading, point, now)?;
+                continue;
+            }
             for (side, id) in [one.before, one.reading.patient].into_iter().enumerate() {
                 if let Some(id) = id {
                     sides.entry(id).or_default()[side].push(point);
@@ -163,17 +212,31 @@ impl<W: World> Engine<W> {
             if !self.know(id, now)? {
                 continue;
             }
-            let Self { world, cards, seasons, people, batch, dirty, .. } = self;
+            let Self { world, cards, seasons, people, batch, waiting, .. } = self;
             let Some(person) = people.get_mut(&id) else { continue };
-            let clean = person.dirty.is_none();
+            let clean = !person.waits();
             let mut scene = Scene { world, cards, seasons, now, decided: now, quiet: true, batch };
             person.lose(&mut scene, &lost)?;
             person.gain(&mut scene, &gained)?;
-            if clean && person.dirty.is_some() {
+            if clean && person.waits() {
                 person.handed = true;
-                dirty.push(id);
+                await_turn(waiting, person, 0);
             }
             self.enqueue(id);
+        }
+        Ok(())
+    }
+
+    /// More is said of a reading: it is judged like one that came late.
+    fn amend(&mut self, reading: &Reading, point: Point, now: Timestamp) -> Result<(), Error> {
+        let Some(id) = reading.patient else { return Ok(()) };
+        if !self.know(id, now)? {
+            return Ok(());
+        }
+        let Self { people, waiting, .. } = self;
+        if let Some(person) = people.get_mut(&id) {
+            person.amend(&point, reading.received_at);
+            await_turn(waiting, person, 1);
         }
         Ok(())
     }
@@ -234,7 +297,7 @@ impl<W: World> Engine<W> {
         let point = Point::of(reading);
         if let Some(person) = self.people.get_mut(&id) {
             person.window.insert(point);
-            person.days.touch(point.at);
+            person.days.touch(point.at, person.terms.gap, &person.zone);
             self.touched.push((id, point, reading.received_at));
         }
         Ok(())
@@ -245,7 +308,7 @@ impl<W: World> Engine<W> {
         if !self.know(id, now)? {
             return Ok(());
         }
-        let Self { world, cards, seasons, people, batch, dirty, .. } = self;
+        let Self { world, cards, seasons, people, batch, waiting, .. } = self;
         if let Some(person) = people.get_mut(&id) {
             let mut scene = Scene { world, cards, seasons, now, decided: held.received_at, quiet: false, batch };
             person.remember(&scene, conclusion.effective_at)?;
@@ -253,10 +316,8 @@ impl<W: World> Engine<W> {
             // Each held value is a matter of its own: nothing that stood is undone by it.
             person.settle(&mut scene, Rule::Dq1, at, &[conclusion], |_| false);
             if at.0 < person.open_day {
-                if person.dirty.is_none() {
-                    dirty.push(id);
-                }
                 person.look_again(at.0);
+                await_turn(waiting, person, 1);
             }
         }
         Ok(())
@@ -267,14 +328,16 @@ impl<W: World> Engine<W> {
             return Ok(());
         }
         let mut touched = std::mem::take(&mut self.touched);
-        touched.sort_by_key(|(id, ..)| *id);
+        if touched.len() > 1 {
+            touched.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.before(&b.1)));
+            touched.dedup_by_key(|t| t.1.id);
+        }
         for of_one in touched.chunk_by(|a, b| a.0 == b.0) {
             let id = of_one[0].0;
             let decided = of_one.iter().map(|t| t.2).max().unwrap_or(now);
-            let Self { world, cards, seasons, people, batch, dirty, .. } = self;
+            let Self { world, cards, seasons, people, batch, waiting, .. } = self;
             let Some(person) = people.get_mut(&id) else { continue };
-            let clean = person.dirty.is_none();
-            person.freshen(world, now)?;
+            person.freshen(world, cards, now)?;
             let mut scene = Scene { world, cards, seasons, now, decided, quiet: false, batch };
             match of_one {
                 [(_, point, _)] => person.judge(&mut scene, std::slice::from_ref(point))?,
@@ -283,8 +346,9 @@ impl<W: World> Engine<W> {
                     person.judge(&mut scene, &points)?;
                 }
             }
-            if clean && person.dirty.is_some() {
-                dirty.push(id);
+            self.looked += person.take_looked();
+            if person.waits() {
+                await_turn(waiting, person, of_one.len());
             }
             self.enqueue(id);
         }
@@ -293,29 +357,47 @@ impl<W: World> Engine<W> {
         Ok(())
     }
 
-    /// Whether past mornings wait to be judged again.
-    pub const fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+    /// Whether anything waits to be judged again.
+    pub fn is_dirty(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
-    /// Judges past mornings again whose days late readings fell into.
+    /// How many readings and mornings were looked at since the start: the measure of work.
+    pub const fn looked(&self) -> u64 {
+        self.looked
+    }
+
+    /// Judges again what late readings fell into, a turn for each patient who waits.
     ///
     /// # Errors
     /// When the store cannot answer.
-    pub fn clean(&mut self, now: Timestamp) -> Result<(), Error> {
-        for id in std::mem::take(&mut self.dirty) {
+    pub fn clean(&mut self, now: Timestamp, pace: Pace) -> Result<(), Error> {
+        let begun = self.looked;
+        for _ in 0..self.waiting.len() {
+            let Some(id) = self.waiting.pop_front() else { break };
             let Self { world, cards, seasons, people, batch, slots, .. } = self;
             let Some(person) = people.get_mut(&id) else { continue };
-            let Some(first) = person.dirty.take() else { continue };
+            let full = self.looked - begun >= ROUND;
+            if pace == Pace::Fair && (full || !person.turn.is_ripe()) {
+                person.turn.passed = person.turn.passed.saturating_add(u32::from(!full));
+                self.waiting.push_back(id);
+                continue;
+            }
+            person.turn = Turn::default();
+            let quiet = std::mem::take(&mut person.handed);
+            let mut scene = Scene { world, cards, seasons, now, decided: now, quiet, batch };
+            person.judge_late(&mut scene)?;
             // As far as the schedule has come: a morning that is due but not reached yet is the schedule's own.
             let next = slots.iter().find(|(zone, _)| *zone == person.zone).map_or(now, |(_, at)| *at);
             let last = schedule::last_slot(Timestamp::from_micros(next.as_micros() - 1), &person.zone);
-            if first <= last {
-                let quiet = std::mem::take(&mut person.handed);
-                let mut scene = Scene { world, cards, seasons, now, decided: now, quiet, batch };
+            if let Some(first) = person.dirty.take().filter(|first| *first <= last) {
                 person.judge_weeks(&mut scene, first, last)?;
                 person.judge_days(&mut scene, first, last)?;
             }
+            let cost = person.take_looked();
+            person.turn.cost = u32::try_from(cost).unwrap_or(u32::MAX);
+            self.looked += cost;
+            self.enqueue(id);
         }
         Ok(())
     }
@@ -359,13 +441,14 @@ impl<W: World> Engine<W> {
                 continue;
             }
             person.know_days(world, due, due)?;
-            let raw = trend::raw(person.days.between(schedule::days_after(today, -days::REACH), today), today);
+            let raw = trend::raw(&person.days, today);
             let of_station = shifts.entry(station).or_default();
             of_station.iter_mut().zip(raw).for_each(|(all, mine)| all.extend(mine));
         }
         batch.seasons.extend(seasons.publish(today, shifts));
         for person in people.values_mut().filter(|p| p.zone == *zone) {
             person.daily(&mut Scene { world, cards, seasons, now, decided: now, quiet: false, batch }, due)?;
+            self.looked += person.take_looked();
         }
         batch.scheduled = Some(due);
         Ok(())

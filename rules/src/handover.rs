@@ -5,16 +5,17 @@
 
 use crate::{
     Error, Point, Rule, acute,
-    conclusion::HORIZON,
+    conclusion::{Concluded, HORIZON},
     person::{Person, Scene, World},
+    window::RETENTION,
 };
-use vitals::{FindingId, Kind, ReadingId};
+use vitals::{ReadingId, Timestamp};
 
 impl Person {
     /// These readings are not this patient's any more.
     pub(crate) fn lose<W: World>(&mut self, scene: &mut Scene<'_, W>, points: &[Point]) -> Result<(), Error> {
         let Some(first) = points.iter().map(|p| p.at).min() else { return Ok(()) };
-        self.reread(scene.world, scene.now)?;
+        self.reread(scene.world, scene.cards, scene.now)?;
         self.remember(scene, first)?;
         let gone: Vec<ReadingId> = points.iter().map(|p| p.id).collect();
         self.withdraw(scene, &gone);
@@ -23,19 +24,20 @@ impl Person {
 
     /// These readings are this patient's now.
     pub(crate) fn gain<W: World>(&mut self, scene: &mut Scene<'_, W>, points: &[Point]) -> Result<(), Error> {
-        for p in points {
-            self.window.insert(*p);
+        if points.is_empty() {
+            return Ok(());
         }
+        self.reread(scene.world, scene.cards, scene.now)?;
+        let late = self.late.get_or_insert_default();
         for p in points.iter().filter(|p| p.valid) {
-            self.judge_silence(scene, p)?;
+            late.add_valid(p.at, scene.decided);
         }
-        self.reread(scene.world, scene.now)?;
         let old: Vec<Point> = points.iter().filter(|p| scene.now.since(p.at) > HORIZON).copied().collect();
         self.judge_moved(scene, &old)?;
         points
             .iter()
-            .filter(|p| p.at < self.open_day)
             .map(|p| p.at)
+            .filter(|at| *at < self.open_day)
             .min()
             .into_iter()
             .for_each(|at| self.look_again(at));
@@ -44,51 +46,47 @@ impl Person {
 
     fn judge_moved<W: World>(&mut self, scene: &mut Scene<'_, W>, points: &[Point]) -> Result<(), Error> {
         for p in points {
-            for rule in acute::RULES {
-                if p.valid && acute::kind(rule) == p.kind() && self.concerns(scene, rule, p)? {
-                    self.judge_acute(scene, rule, (p.at, p.at))?;
-                }
-            }
-            if p.kind() == Kind::BloodPressure {
-                self.judge_quality(scene, p)?;
-            }
+            self.late.get_or_insert_default().add(p.kind(), (p.at, p.at), scene.decided);
             if p.at < self.open_day {
                 self.look_again(p.at);
             }
         }
-        self.judge_pattern(scene, points)
+        self.judge_late(scene)
     }
 
     /// Takes back what stands on readings that are `gone`.
     fn withdraw<W: World>(&mut self, scene: &mut Scene<'_, W>, gone: &[ReadingId]) {
-        let mut ids: Vec<FindingId> = Vec::new();
-        self.concluded.retain(|c| {
-            // A silence begins with a reading; it is judged by its own rule.
-            let stands = c.rule == Rule::Adh1 || !c.readings.iter().any(|r| gone.contains(r));
-            if !stands {
-                ids.push(c.id);
-            }
-            stands
-        });
-        self.open.retain(|(_, o)| !gone.contains(&o.first.id));
-        for id in ids {
-            self.take_back(scene, id);
+        // A silence begins with a reading; it is judged by its own rule.
+        let fell = |c: &Concluded| c.rule != Rule::Adh1 && c.readings.iter().any(|r| gone.contains(r));
+        let withdrawn: Vec<Concluded> = self.concluded.extract_if(.., |c| fell(c)).collect();
+        for old in &withdrawn {
+            self.take_back(scene, old);
         }
+        let asked = self.asked_until();
+        for track in &mut self.tracks {
+            track.asking.take_if(|a| gone.contains(&a.first.id));
+        }
+        self.find_tracks(scene.cards);
+        self.retime(scene, asked);
     }
 
     /// After a start: what stands on recent readings that are not this patient's any more, because they were given to
     /// another just before the process died.
-    pub(crate) fn withdraw_strays<W: World>(&mut self, scene: &mut Scene<'_, W>) {
-        let from = self.window.from();
-        let recent = self.concluded.iter().filter(|c| c.rule != Rule::Adh1 && c.since >= from);
-        let mine = |id: &ReadingId| self.window.holds(*id);
-        let strays: Vec<ReadingId> = recent
-            .filter(|c| acute::RULES.contains(&c.rule))
-            .flat_map(|c| c.readings.iter().copied())
-            .filter(|id| !mine(id))
-            .collect();
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    pub(crate) fn withdraw_strays<W: World>(&mut self, scene: &mut Scene<'_, W>) -> Result<(), Error> {
+        let from = scene.now.minus(RETENTION * 8);
+        let recent = self.concluded.iter().filter(|c| acute::RULES.contains(&c.rule) && c.since >= from);
+        let named: Vec<ReadingId> = recent.flat_map(|c| c.readings.iter().copied()).collect();
+        if named.is_empty() {
+            return Ok(());
+        }
+        let mine: Vec<ReadingId> = self.points(scene.world, from, Timestamp::MAX)?.iter().map(|p| p.id).collect();
+        let strays: Vec<ReadingId> = named.into_iter().filter(|id| !mine.contains(id)).collect();
         if !strays.is_empty() {
             self.withdraw(scene, &strays);
         }
+        Ok(())
     }
 }

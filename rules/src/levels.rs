@@ -2,8 +2,8 @@
 
 use crate::{
     Point,
-    daily::{Found, Look},
-    days::{self, Day},
+    daily::{Found, Look, Over},
+    days::{GlucoseDay, PressureDay},
     statistics::{self, count},
 };
 use vitals::{Kind, Meal, MedicationClass, Recipient, Severity};
@@ -30,7 +30,7 @@ pub(crate) fn overtreated(look: &Look<'_>) -> Option<Found> {
     if !look.weekly || !look.drugs().any(lowers) {
         return None;
     }
-    let week: Vec<&Day> = look.span(7, 0).iter().filter(|d| d.sessions > 0).collect();
+    let week = look.pressures(7, 0);
     let sessions: f64 = week.iter().map(|d| f64::from(d.sessions)).sum();
     let planned = look.patient.plan.measuring.blood_pressure_per_week.filter(|n| *n > 0.0).unwrap_or(2.0);
     if sessions + ROUNDING < planned * look.number("share") || !at_least(week.len(), look.number("days")) {
@@ -44,6 +44,7 @@ pub(crate) fn overtreated(look: &Look<'_>) -> Option<Found> {
         found.recipients = &[Recipient::Gp];
         found.numbers = vec![("weekSystolic", mean), ("sessions", sessions), ("days", count(week.len()))];
         found.limit = format!("< {limit} mmHg");
+        found.over = Some(Over::Systolic(limit));
         found
     })
 }
@@ -59,7 +60,7 @@ pub(crate) fn morning(look: &Look<'_>) -> Option<Found> {
     if !look.weekly {
         return None;
     }
-    let days = look.span(14, 0);
+    let days = look.pressures(14, 0);
     let (morning, mornings) = mean_of(days.iter().map(|d| d.morning));
     let (evening, evenings) = mean_of(days.iter().map(|d| d.evening));
     let (target, difference) = (look.number("homeSystolic"), look.number("difference"));
@@ -76,6 +77,7 @@ pub(crate) fn morning(look: &Look<'_>) -> Option<Found> {
             ("evenings", count(evenings)),
         ];
         found.limit = format!(">= {target} mmHg in the morning, below it in the evening, {difference} mmHg apart");
+        found.over = Some(Over::Pressure(target, f64::INFINITY));
         found
     })
 }
@@ -87,7 +89,7 @@ pub(crate) fn variable(look: &Look<'_>) -> Option<Found> {
     }
     let cv = |from, to| {
         let values: Vec<f64> =
-            look.span(from, to).iter().map(|d| f64::from(d.morning)).filter(|v| v.is_finite()).collect();
+            look.pressures(from, to).iter().map(|d| f64::from(d.morning)).filter(|v| v.is_finite()).collect();
         at_least(values.len(), look.number("days")).then(|| statistics::deviation(&values) / statistics::mean(&values))
     };
     let (newer, older) = (cv(14, 0)?, cv(28, 14)?);
@@ -104,34 +106,15 @@ pub(crate) fn variable(look: &Look<'_>) -> Option<Found> {
 
 /// PUL-1: flags of an irregular pulse in sessions of several days, or a resting pulse that is too fast or too slow.
 pub(crate) fn pulse(look: &Look<'_>) -> Option<Found> {
-    look.yesterday().filter(|d| d.sessions > 0)?;
-    // The common answer, no, without looking at sessions.
+    look.pressures(1, 0).first()?;
     let (fast, slow) = (look.number("fast"), look.number("slow"));
-    let odd = |p: &Point| p.irregular || (p.pulse > 0 && !(slow..=fast).contains(&f64::from(p.pulse)));
-    if !look.points.iter().any(|p| p.valid && odd(p)) {
-        return None;
-    }
-    let sessions = days::sessions(look.points);
-    let (mut irregular, mut rest) = (Vec::new(), Vec::new());
-    for session in &sessions {
-        let date = session[0].at.day(look.zone);
-        if at_least(session.iter().filter(|p| p.irregular).count(), look.number("readings"))
-            && irregular.last() != Some(&date)
-        {
-            irregular.push(date);
-        }
-        rest.extend(session.iter().filter(|p| p.pulse > 0).map(|p| (date, f64::from(p.pulse))));
-    }
-    let outside = rest.chunk_by(|a, b| a.0 == b.0).filter(|day| {
-        let mean = day.iter().map(|d| d.1).sum::<f64>() / count(day.len());
-        !(slow..=fast).contains(&mean)
-    });
-    let outside = outside.count();
-    let (irregular, outside) = (irregular.len(), outside);
+    let days = look.pressures(14, 0);
+    let irregular = days.iter().filter(|d| d.irregular()).count();
+    let outside = days.iter().filter(|d| d.pulse.is_finite() && !(slow..=fast).contains(&f64::from(d.pulse))).count();
     if !at_least(irregular, look.number("sessions")) && !at_least(outside, look.number("days")) {
         return None;
     }
-    let symptoms = sessions.iter().flatten().any(|p| odd(p) && p.symptoms);
+    let symptoms = days.iter().any(PressureDay::symptoms);
     let severity = if symptoms { Severity::Urgent } else { Severity::Routine };
     let mut found = Found::new("pulse", severity, look.ago(14), is_pressure);
     found.recipients = &[Recipient::Gp];
@@ -142,9 +125,9 @@ pub(crate) fn pulse(look: &Look<'_>) -> Option<Found> {
 
 /// GLU-S1: the fasting mean over target in two consecutive windows of 14 days; it clears at target.
 pub(crate) fn fasting(look: &Look<'_>) -> Option<Found> {
-    look.yesterday().filter(|d| d.fastings > 0)?;
+    look.glucoses(1, 0).first().filter(|d| d.fastings > 0)?;
     let window = |from, to| {
-        let days = look.span(from, to).iter().filter(|d| d.fastings > 0);
+        let days = look.glucoses(from, to).iter().filter(|d| d.fastings > 0);
         let (sum, n) = days.fold((0.0, 0.0), |(sum, n), d| {
             let of_day = f64::from(d.fastings);
             (sum + f64::from(d.fasting) * of_day, n + of_day)
@@ -169,35 +152,37 @@ pub(crate) fn fasting(look: &Look<'_>) -> Option<Found> {
         found.numbers =
             vec![("fastingMean", newer), ("values", values), ("fastingMeanBefore", older), ("valuesBefore", before)];
         found.limit = format!("> {target} mmol/L");
+        found.over = Some(Over::Glucose(target));
         found
     })
 }
 
 /// GLU-S2: too high after meals.
 pub(crate) fn after_meals(look: &Look<'_>) -> Option<Found> {
-    look.yesterday().filter(|d| d.glucoses > 0)?;
+    look.glucoses(1, 0).first()?;
     let after = |p: &Point| p.meal == Some(Meal::AfterMeal) && is_glucose(p);
-    let values: Vec<f64> = look.points.iter().filter(|p| p.valid && after(p)).filter_map(Point::glucose).collect();
-    let finite: Vec<f64> = values.iter().copied().filter(|g| g.is_finite()).collect();
+    let days = look.glucoses(14, 0);
+    let sum = |of: fn(&GlucoseDay) -> u16| -> f64 { days.iter().map(|d| f64::from(of(d))).sum() };
+    let (values, over) = (sum(|d| d.after), sum(|d| d.after_over));
+    let mean = days.iter().map(|d| f64::from(d.after_sum)).sum::<f64>() / sum(|d| d.after_finite);
     let limit = look.number("postMealHigh");
-    let over = values.iter().filter(|g| **g > limit).count();
-    let mean = statistics::mean(&finite);
-    let enough = at_least(values.len(), look.number("values"));
-    (enough && mean > limit + ROUNDING && at_least(over, count(values.len()) * look.number("share"))).then(|| {
+    let enough = values + ROUNDING >= look.number("values") && over + ROUNDING >= values * look.number("share");
+    (enough && mean > limit + ROUNDING).then(|| {
         let mut found = Found::new("after_meals", Severity::Routine, look.ago(14), after);
         found.note = true; // a digest, as above
         found.recipients = &[Recipient::Gp];
-        found.numbers = vec![("mean", mean), ("values", count(values.len())), ("over", count(over))];
+        found.numbers = vec![("mean", mean), ("values", values), ("over", over)];
         found.limit = format!("> {limit} mmol/L");
+        found.over = Some(Over::Glucose(limit));
         found
     })
 }
 
 /// GLU-V1: the low blood glucose index of finger-sticks. (The variation coefficient is for continuous meters only.)
 pub(crate) fn low_index(look: &Look<'_>) -> Option<Found> {
-    look.yesterday().filter(|d| d.glucoses > 0)?;
-    let month = look.span(30, 0);
-    let n: f64 = month.iter().map(|d| f64::from(d.glucoses)).sum();
+    look.glucoses(1, 0).first().filter(|d| d.values > 0)?;
+    let month = look.glucoses(30, 0);
+    let n: f64 = month.iter().map(|d| f64::from(d.values)).sum();
     let index = month.iter().map(|d| f64::from(d.low_risk)).sum::<f64>() / n;
     let limit = look.number("limit");
     (n + ROUNDING >= look.number("values") && index > limit).then(|| {

@@ -1,8 +1,77 @@
 //! GLU-H1: a pattern of low glucose. Judged with each low reading, for it cannot wait until the morning.
 
-use crate::{Point, Rule, cards::Numbers, conclusion::Conclusion, statistics::count};
+use crate::{
+    Error, Point, Rule,
+    cards::Numbers,
+    conclusion::Conclusion,
+    person::{Person, Scene, World},
+    statistics::count,
+};
+use jiff::civil::Date;
 use std::time::Duration;
 use vitals::{Recipient, Severity, Timestamp, Zone};
+
+/// What must be known of a patient's last lows to see whether a new one makes a pattern, however many they were.
+#[derive(Debug, Default)]
+pub(crate) struct Lows {
+    /// Days that had any, each with its last.
+    days: Vec<(Date, Timestamp)>,
+    /// The last two severe ones.
+    severe: [Option<Timestamp>; 2],
+}
+
+impl Lows {
+    fn take(&mut self, at: Timestamp, severe: bool, window: Duration, zone: &Zone) {
+        self.days.retain(|(_, last)| last.plus(window) > at);
+        let day = at.day(zone);
+        match self.days.last_mut() {
+            Some((date, last)) if *date == day => *last = at,
+            _ => self.days.push((day, at)),
+        }
+        if severe {
+            self.severe = [self.severe[1], Some(at)];
+        }
+    }
+}
+
+impl Person {
+    /// GLU-H1 of lows that are newer than every other.
+    pub(crate) fn judge_lows<W: World>(&mut self, scene: &mut Scene<'_, W>, points: &[Point]) -> Result<(), Error> {
+        let (patient, limits) = (self.patient.clone(), self.limits);
+        for p in points.iter().filter(|p| p.valid && limits.over(Rule::GluH1, p)) {
+            let Some(numbers) = scene.cards.numbers(Rule::GluH1, &patient) else { return Ok(()) };
+            let (window, hold) = spans(&numbers);
+            let is_severe = |p: &Point| p.glucose().is_some_and(|g| g < numbers.value("severe"));
+            if let Some(lows) = &mut self.lows {
+                lows.take(p.at, is_severe(p), window, &self.zone);
+            }
+            if self.held_before(Rule::GluH1, p.at).is_some_and(|c| p.at < c.effective_at.plus(hold)) {
+                continue;
+            }
+            if self.lows.is_none() {
+                let mut lows = Lows::default();
+                let recent = self.points(scene.world, p.at.minus(window), p.at)?;
+                for low in recent.iter().filter(|p| p.valid && self.limits.over(Rule::GluH1, p)) {
+                    lows.take(low.at, is_severe(low), window, &self.zone);
+                }
+                drop(recent);
+                self.lows = Some(Box::new(lows));
+            }
+            let Some(lows) = &self.lows else { continue };
+            let twice = lows.severe[0].is_some_and(|at| at.plus(window) > p.at) && is_severe(p);
+            let speaks =
+                count(lows.days.len()) >= numbers.value("days") || twice || at_night(p.at, &numbers, &self.zone);
+            if speaks {
+                self.judge_pattern(scene, (p.at, p.at))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn at_night(at: Timestamp, numbers: &Numbers<'_>, zone: &Zone) -> bool {
+    at.since(zone.start_of(at.day(zone))).as_secs_f64() < numbers.value("night") * 3600.0
+}
 
 /// How far back a low counts, and how long a conclusion silences.
 pub(crate) fn spans(numbers: &Numbers<'_>) -> (Duration, Duration) {
@@ -35,8 +104,7 @@ pub(crate) fn judge(
         let mut days: Vec<_> = within.iter().map(|p| p.at.day(zone)).collect();
         days.dedup();
         let twice = within.iter().filter(|p| glucose(p) < severe).count();
-        let midnight = zone.start_of(low.at.day(zone));
-        let night = low.at.since(midnight).as_secs_f64() < numbers.value("night") * 3600.0;
+        let night = at_night(low.at, numbers, zone);
         let step = match () {
             () if count(days.len()) >= numbers.value("days") => "days",
             () if twice >= 2 && glucose(low) < severe => "severe",
@@ -60,6 +128,7 @@ pub(crate) fn judge(
             excluded: Vec::new(),
             numbers: vec![("days", count(days.len())), ("lows", count(within.len())), ("severe", count(twice))],
             limit: format!("< {limit} mmol/L"),
+            over: None,
             joined: Vec::new(),
             since: within[0].at,
             note: false,

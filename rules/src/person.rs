@@ -5,19 +5,22 @@
 
 use crate::{
     Cards, Error, Point, Rule,
-    acute::{self, Limits},
+    acute::Limits,
     adherence,
     conclusion::{Concluded, Conclusion},
-    days::Days,
-    question::Open,
+    days::{Days, Terms},
+    engine::Turn,
+    late::Late,
+    pattern::Lows,
+    quality::Cuff,
     schedule,
     season::Seasons,
-    sustained,
+    track::Track,
     window::{RETENTION, Window},
 };
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, cell::Cell, sync::Arc, time::Duration};
 use store::{DeviceCommand, FindingBatch};
-use vitals::{Finding, FindingId, Patient, PatientId, Reading, ReadingId, Severity, Timestamp, Verdict, Zone};
+use vitals::{Finding, FindingId, Kind, Patient, PatientId, Reading, ReadingId, Severity, Timestamp, Verdict, Zone};
 
 /// What the evaluator asks of the outside. The service answers from its store, a test from its memory.
 pub trait World {
@@ -35,10 +38,30 @@ pub trait World {
     /// # Errors
     /// When the store cannot answer.
     fn concluded(&self, id: PatientId, from: Timestamp) -> Result<Vec<(Finding, Vec<ReadingId>)>, Error>;
+    /// When somebody wrote down from `from` on that they contacted the patient about an alert, or how it ended.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    fn contacts(&self, _id: PatientId, _from: Timestamp) -> Result<Vec<Timestamp>, Error> {
+        Ok(Vec::new())
+    }
 }
 
 /// The longest hold (120 days, the bound of the cards).
 pub(crate) const HOLD: Duration = Duration::from_secs(120 * 24 * 3600);
+/// Farther than this the whole history is read at once.
+const LONGEST: Duration = Duration::from_secs(3 * 366 * 24 * 3600);
+/// No question stays open longer (the bound of the cards).
+const QUESTION: Duration = Duration::from_secs(2 * 3600);
+/// As [`Person::newest`] counts them.
+pub(crate) const KINDS: [Kind; 2] = [Kind::BloodPressure, Kind::BloodGlucose];
+/// The place of a kind among [`KINDS`].
+pub(crate) const fn place(kind: Kind) -> usize {
+    match kind {
+        Kind::BloodPressure => 0,
+        Kind::BloodGlucose => 1,
+    }
+}
 /// How far back findings are remembered: the longest hold, and a month in which readings may come late.
 const MEMORY: Duration = Duration::from_secs(150 * 24 * 3600);
 
@@ -67,15 +90,28 @@ pub(crate) struct Person {
     pub bound: Option<Timestamp>,
     pub window: Window,
     pub last_valid: Option<(Timestamp, ReadingId)>,
+    /// The newest measurement that was judged: pressures, glucoses.
+    pub newest: [Timestamp; 2],
+    /// What was measured up to here is late: the newest measurement, or the end of a question that only time ended.
+    pub settled: [Timestamp; 2],
     pub concluded: Vec<Concluded>,
     remembered_from: Timestamp,
-    pub open: Vec<(Rule, Open)>,
-    /// The newest reading over the limit of each rule of single readings, by [`Rule`] as a number.
-    pub last_over: [Option<Timestamp>; Rule::ALL.len()],
+    /// Rules that hold or ask something as of the newest measurement.
+    pub tracks: Vec<Track>,
+    /// The session that is being measured, for DQ-2; none where it must be read again.
+    pub cuff: Option<Cuff>,
+    /// The lows of the last weeks, for GLU-H1; none until one asks.
+    pub lows: Option<Box<Lows>>,
+    /// Readings that came late, to be judged together.
+    pub late: Option<Box<Late>>,
+    /// Readings of these kinds were given or taken without being judged: the next one looks back.
+    pub recheck: [bool; 2],
     /// Silence has been looked at up to here.
     pub silence_done: Timestamp,
     /// What the last months' days come to; empty until the first morning that asks.
     pub days: Days,
+    /// The numbers that `days` rest on.
+    pub terms: Terms,
     /// The first morning's evaluation that a late reading may have changed.
     pub dirty: Option<Timestamp>,
     /// Start of the first day that has not been judged yet.
@@ -86,6 +122,10 @@ pub(crate) struct Person {
     pub stale: bool,
     /// The earliest entry of this patient in the engine's queue.
     pub queued: Option<Timestamp>,
+    /// Turns to have something judged again.
+    pub turn: Turn,
+    /// Readings and mornings that have been looked at: the measure of work.
+    looked: Cell<u64>,
 }
 
 impl Person {
@@ -98,7 +138,7 @@ impl Person {
         now: Timestamp,
     ) -> Result<Self, Error> {
         let id = patient.id;
-        let (window, last_valid) = recent(world, id, now)?;
+        let Recent { window, last_valid, newest } = recent(world, id, now)?;
         let zone = patient.time_zone.as_deref().and_then(|z| Zone::named(z).ok()).unwrap_or_else(|| site.clone());
         let remembered_from = now.minus(MEMORY);
         let mut concluded: Vec<Concluded> = world
@@ -117,19 +157,27 @@ impl Person {
             last_valid,
             concluded,
             remembered_from,
-            open: Vec::new(),
-            last_over: [None; Rule::ALL.len()],
+            newest,
+            settled: newest.map(after_question),
+            tracks: Vec::new(),
+            cuff: None,
+            lows: None,
+            late: None,
+            recheck: [false; 2],
             silence_done: Timestamp::MIN,
             days: Days::default(),
+            terms: Terms::of(cards, &patient),
             dirty: None,
             open_day: Timestamp::MIN,
             handed: false,
             stale: false,
             queued: None,
+            turn: Turn::default(),
+            looked: Cell::new(0),
         };
         this.update(world, cards, patient, site, now);
         this.stale = false;
-        this.find_last_over();
+        this.find_tracks(cards);
         Ok(this)
     }
 
@@ -143,9 +191,11 @@ impl Person {
         now: Timestamp,
     ) {
         let zone = patient.time_zone.as_deref().and_then(|z| Zone::named(z).ok()).unwrap_or_else(|| site.clone());
-        if zone != self.zone {
+        let terms = Terms::of(cards, &patient);
+        if zone != self.zone || terms != self.terms {
             self.days = Days::default();
-            self.zone = zone;
+            self.lows = None;
+            (self.zone, self.terms) = (zone, terms);
         }
         self.limits = Limits::of(cards, &patient, now, &self.zone);
         if let Some(numbers) = cards.numbers(Rule::Adh1, &patient) {
@@ -160,23 +210,29 @@ impl Person {
 
     /// Reads the recent readings anew where a binding changed. They are looked at with the next reading or Monday:
     /// re-attribution by itself tells nobody anything.
-    pub(crate) fn freshen<W: World>(&mut self, world: &W, now: Timestamp) -> Result<(), Error> {
-        if std::mem::take(&mut self.stale) { self.reread(world, now) } else { Ok(()) }
+    pub(crate) fn freshen<W: World>(&mut self, world: &W, cards: &Cards, now: Timestamp) -> Result<(), Error> {
+        if std::mem::take(&mut self.stale) { self.reread(world, cards, now) } else { Ok(()) }
     }
 
-    /// Reads the recent readings anew.
-    pub(crate) fn reread<W: World>(&mut self, world: &W, now: Timestamp) -> Result<(), Error> {
-        (self.window, self.last_valid) = recent(world, self.id(), now)?;
-        self.days = Days::default();
-        self.find_last_over();
+    /// Reads the recent readings anew; the next of each kind looks back.
+    pub(crate) fn reread<W: World>(&mut self, world: &W, cards: &Cards, now: Timestamp) -> Result<(), Error> {
+        let Recent { window, last_valid, newest } = recent(world, self.id(), now)?;
+        (self.window, self.last_valid) = (window, last_valid);
+        self.newest = [0, 1].map(|kind| self.newest[kind].max(newest[kind]));
+        self.settled = [0, 1].map(|kind| self.settled[kind].max(after_question(newest[kind])));
+        (self.days, self.cuff, self.lows, self.recheck) = (Days::default(), None, None, [true; 2]);
+        self.find_tracks(cards);
         Ok(())
     }
 
-    fn find_last_over(&mut self) {
-        for rule in acute::RULES {
-            let over = |p: &Point| p.valid && self.limits.over(rule, p);
-            self.last_over[rule as usize] = self.window.newest_that(over).map(|p| p.at);
-        }
+    /// Counts `n` readings or mornings as looked at.
+    pub(crate) fn look(&self, n: usize) {
+        self.looked.set(self.looked.get() + n as u64);
+    }
+
+    /// How much has been looked at since the last call.
+    pub(crate) fn take_looked(&self) -> u64 {
+        self.looked.take()
     }
 
     pub(crate) fn id(&self) -> PatientId {
@@ -190,9 +246,9 @@ impl Person {
         asked.into_iter().chain(silence).min()
     }
 
-    /// When the first open question expires.
+    /// When the first question that waits for a repeat expires.
     pub(crate) fn asked_until(&self) -> Option<Timestamp> {
-        self.open.iter().map(|(_, o)| o.deadline).min()
+        self.tracks.iter().filter_map(|t| t.asking.as_ref()).map(|a| a.deadline).min()
     }
 
     /// Since when nothing valid came: the latest of enrolment, the binding's recording and the last valid reading.
@@ -214,11 +270,13 @@ impl Person {
         to: Timestamp,
     ) -> Result<Cow<'_, [Point]>, Error> {
         if let Some(points) = self.window.get(from, to) {
+            self.look(points.len());
             return Ok(Cow::Borrowed(points));
         }
         let after = Timestamp::from_micros(to.as_micros() + 1);
         let mut points: Vec<Point> = world.readings(self.id(), from, after)?.iter().map(|r| Point::of(r)).collect();
         points.sort_unstable_by(Point::before);
+        self.look(points.len());
         Ok(Cow::Owned(points))
     }
 
@@ -260,46 +318,49 @@ impl Person {
         expected: &[Conclusion],
         may_retract: impl Fn(&Concluded) -> bool,
     ) {
-        let mut retracted = Vec::new();
-        self.concluded.retain(|old| {
-            let stays = old.rule != rule
-                || old.effective_at < from
-                || old.effective_at > to
-                || &*old.step == "asked"
-                || expected.iter().any(|c| old.is(c))
-                || !may_retract(old);
-            if !stays {
-                retracted.push(old.id);
-            }
-            stays
-        });
-        for id in retracted {
-            self.take_back(scene, id);
+        let begin = self.concluded.partition_point(|c| c.effective_at < from);
+        let end = self.concluded.partition_point(|c| c.effective_at <= to).max(begin);
+        self.look(end - begin);
+        let gone = |old: &Concluded| {
+            old.rule == rule && &*old.step != "asked" && !expected.iter().any(|c| old.is(c)) && may_retract(old)
+        };
+        let retracted: Vec<Concluded> = self.concluded.extract_if(begin..end, |old| gone(old)).collect();
+        for old in &retracted {
+            self.take_back(scene, old);
         }
         for conclusion in expected {
-            match self.concluded.iter().position(|old| old.is(conclusion)) {
-                Some(index) => {
-                    let id = self.concluded[index].id;
-                    self.attach(scene, id, &conclusion.joined);
-                }
-                None => self.raise(scene, conclusion),
+            match self.standing(conclusion) {
+                Some(id) => self.attach(scene, id, &conclusion.joined),
+                None => drop(self.raise(scene, conclusion)),
             }
         }
     }
 
+    /// What stands and says the same.
+    pub(crate) fn standing(&self, conclusion: &Conclusion) -> Option<FindingId> {
+        let begin = self.concluded.partition_point(|c| c.effective_at < conclusion.effective_at);
+        let same = self.concluded[begin..].iter().take_while(|c| c.effective_at == conclusion.effective_at);
+        same.filter(|c| c.is(conclusion)).map(|c| c.id).next()
+    }
+
     /// Retracts a finding; one that is not written yet is not written at all.
-    pub(crate) fn take_back<W>(&self, scene: &mut Scene<'_, W>, id: FindingId) {
+    pub(crate) fn take_back<W>(&self, scene: &mut Scene<'_, W>, old: &Concluded) {
         let unwritten = scene.batch.new.len();
-        scene.batch.new.retain(|(draft, _)| store::finding_id(draft) != id);
+        scene.batch.new.retain(|(draft, _)| {
+            draft.patient != self.id()
+                || draft.effective_at != old.effective_at
+                || *draft.rule != *old.rule.id()
+                || store::finding_id(draft) != old.id
+        });
         if unwritten == scene.batch.new.len() {
-            scene.batch.retract.push((id, scene.now));
+            scene.batch.retract.push((old.id, scene.now));
         }
-        scene.batch.attach.retain(|(to, _)| *to != id);
+        scene.batch.attach.retain(|(to, _)| *to != old.id);
     }
 
     /// Adds readings to a finding that stands; each is told once.
     pub(crate) fn attach<W>(&mut self, scene: &mut Scene<'_, W>, id: FindingId, joined: &[ReadingId]) {
-        let Some(old) = self.concluded.iter_mut().find(|c| c.id == id) else { return };
+        let Some(old) = self.concluded.iter_mut().rev().find(|c| c.id == id) else { return };
         let fresh: Vec<ReadingId> =
             joined.iter().copied().filter(|r| !old.readings.contains(r) && old.attached.insert(*r)).collect();
         if !fresh.is_empty() {
@@ -307,8 +368,8 @@ impl Person {
         }
     }
 
-    fn raise<W: World>(&mut self, scene: &mut Scene<'_, W>, conclusion: &Conclusion) {
-        let Some(numbers) = scene.cards.numbers(conclusion.rule, &self.patient) else { return };
+    pub(crate) fn raise<W: World>(&mut self, scene: &mut Scene<'_, W>, conclusion: &Conclusion) -> Option<FindingId> {
+        let numbers = scene.cards.numbers(conclusion.rule, &self.patient)?;
         let mut draft = conclusion.draft(self.id(), &numbers, &self.zone, scene.now);
         if scene.quiet {
             draft.verdict = Verdict::Note;
@@ -327,6 +388,7 @@ impl Person {
         if !conclusion.joined.is_empty() {
             scene.batch.attach.push((id, conclusion.joined.clone()));
         }
+        Some(id)
     }
 
     /// Asks the meter that sent `point` for a repeat, once for each finding, while it can still be of use.
@@ -358,95 +420,55 @@ impl Person {
         scene.batch.commands.push(DeviceCommand { id, device: point.device, body, expires_at: until });
     }
 
-    /// Judges one Monday's evaluation, as the schedule asks.
-    pub(crate) fn weekly<W: World>(&mut self, scene: &mut Scene<'_, W>, slot: Timestamp) -> Result<(), Error> {
-        self.limits = Limits::of(scene.cards, &self.patient, scene.now, &self.zone);
-        self.forget(scene.now);
-        self.freshen(scene.world, scene.now)?;
-        if self.last_valid.is_none_or(|(at, _)| at < schedule::weeks(slot, &self.zone)[1]) {
-            return Ok(());
-        }
-        self.judge_weeks(scene, slot, slot)
-    }
-
-    /// Judges every Monday evaluation from `first` to `last` anew.
-    pub(crate) fn judge_weeks<W: World>(
-        &mut self,
-        scene: &mut Scene<'_, W>,
-        first: Timestamp,
-        last: Timestamp,
-    ) -> Result<(), Error> {
-        let first = schedule::weekly_from(first, &self.zone);
-        if first > last {
-            return Ok(());
-        }
-        self.remember(scene, first.minus(HOLD))?;
-        let patient = self.patient.clone();
-        let Some(numbers) = scene.cards.numbers(Rule::BpS1, &patient) else { return Ok(()) };
-        let zone = self.zone.clone();
-        let planned = patient.plan.measuring.blood_pressure_per_week.filter(|n| *n > 0.0);
-        // No plan means 2 sessions a week (rules contract).
-        let planned = planned.unwrap_or(2.0);
-        let gap = Duration::try_from_secs_f64(numbers.value("gap") * 60.0).unwrap_or_default();
-        let mut before: Vec<sustained::Before> = self
-            .concluded
-            .iter()
-            .filter(|c| c.rule == Rule::BpS1 && c.effective_at < first)
-            .map(|c| (c.effective_at, c.severity, c.is_info()))
-            .collect();
-        let mut expected = Vec::new();
-        let all = self.points(scene.world, schedule::weeks(first, &zone)[0], last)?;
-        let mut slot = first;
-        while slot <= last {
-            let [a, b, c] = schedule::weeks(slot, &zone);
-            let week = |from: Timestamp, to: Timestamp| {
-                let begin = all.partition_point(|p| p.at < from);
-                let end = all.partition_point(|p| p.at < to);
-                let mut week = sustained::week(&all[begin..end], gap, &zone);
-                week.readings.sort_unstable();
-                week
-            };
-            if let Some(c) = sustained::judge(slot, [week(a, b), week(b, c)], &numbers, planned, &before) {
-                before.push((slot, c.severity, c.step == "cleared"));
-                expected.push(c);
-            }
-            slot = schedule::week_after(slot, &zone);
-        }
-        drop(all);
-        self.settle(scene, Rule::BpS1, (first, last), &expected, |_| true);
-        Ok(())
-    }
-
-    /// The newest measurement of any kind.
-    pub(crate) fn newest(&self) -> Timestamp {
-        self.window.newest().unwrap_or(Timestamp::MIN)
-    }
-
     /// Whether something of `rule` stands that is effective in `from..=to`.
     pub(crate) fn stands(&self, rule: Rule, from: Timestamp, to: Timestamp) -> bool {
-        self.concluded.iter().rev().any(|c| c.rule == rule && c.effective_at >= from && c.effective_at <= to)
+        let begin = self.concluded.partition_point(|c| c.effective_at < from);
+        self.concluded[begin..].iter().take_while(|c| c.effective_at <= to).any(|c| c.rule == rule)
     }
 
     /// What silences a rule just before `at`: the newest conclusion of it that is neither a step nor an all-clear.
     pub(crate) fn held_before(&self, rule: Rule, at: Timestamp) -> Option<&Concluded> {
-        self.concluded.iter().rev().find(|c| c.rule == rule && c.effective_at < at && !c.is_info())
+        let before = self.concluded.partition_point(|c| c.effective_at < at);
+        self.concluded[..before].iter().rev().find(|c| c.rule == rule && !c.is_info())
     }
 }
 
-/// The last readings of a patient, and the newest that counts, however old.
-fn recent<W: World>(
-    world: &W,
-    id: PatientId,
-    now: Timestamp,
-) -> Result<(Window, Option<(Timestamp, ReadingId)>), Error> {
-    let from = now.minus(RETENTION);
-    let window = Window::new(world.readings(id, from, Timestamp::MAX)?.iter().map(|r| Point::of(r)).collect(), from);
-    let last = match window.newest_that(|p| p.valid) {
-        Some(p) => Some((p.at, p.id)),
-        None => {
-            let all = world.readings(id, Timestamp::MIN, from)?;
-            all.iter().rev().map(|r| Point::of(r)).find(|p| p.valid).map(|p| (p.at, p.id))
-        }
+/// After a start: what was asked at the newest reading may have been ended by time since.
+fn after_question(newest: Timestamp) -> Timestamp {
+    if newest == Timestamp::MIN { newest } else { newest.plus(QUESTION) }
+}
+
+/// What a start must know of the readings.
+struct Recent {
+    window: Window,
+    /// The newest that counts, however old.
+    last_valid: Option<(Timestamp, ReadingId)>,
+    /// Nothing of either kind is newer.
+    newest: [Timestamp; 2],
+}
+
+fn recent<W: World>(world: &W, id: PatientId, now: Timestamp) -> Result<Recent, Error> {
+    let read = |from, to| -> Result<Vec<Point>, Error> {
+        Ok(world.readings(id, from, to)?.iter().map(|r| Point::of(r)).collect())
     };
-    Ok((window, last))
+    let mut span = RETENTION;
+    let mut from = now.minus(span);
+    let points = read(from, Timestamp::MAX)?;
+    let newest_of = |kind| points.iter().filter(|p| p.kind() == kind).map(|p| p.at).max();
+    let found = KINDS.map(newest_of);
+    let mut last_valid = points.iter().rev().find(|p| p.valid).map(|p| (p.at, p.id));
+    let mut any = !points.is_empty();
+    let window = Window::new(points, from);
+    let reach = from;
+    // Back in ever longer steps: who measured lately costs little, who did not is looked for once.
+    while last_valid.is_none() && from > Timestamp::MIN {
+        let to = from;
+        span *= 4;
+        from = if span > LONGEST { Timestamp::MIN } else { from.minus(span) };
+        let older = read(from, to)?;
+        any |= !older.is_empty();
+        last_valid = older.iter().rev().find(|p| p.valid).map(|p| (p.at, p.id));
+    }
+    let unknown = if any { reach } else { Timestamp::MIN };
+    Ok(Recent { window, last_valid, newest: found.map(|at| at.unwrap_or(unknown)) })
 }

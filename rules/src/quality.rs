@@ -1,8 +1,12 @@
 //! DQ-1: a value that could not be believed was held aside. DQ-2: a pressure was measured badly and should be repeated.
 
-use crate::{Point, Rule, conclusion::Conclusion};
+use crate::{
+    Point, Rule,
+    conclusion::Conclusion,
+    person::{Person, Scene, World},
+};
 use std::time::Duration;
-use vitals::{Excluded, Held, Kind, Reason, Recipient, Severity};
+use vitals::{Excluded, Held, Kind, Reason, Recipient, Severity, Timestamp};
 
 fn base(rule: Rule, step: &'static str, at: vitals::Timestamp, excluded: Excluded) -> Conclusion {
     Conclusion {
@@ -16,6 +20,7 @@ fn base(rule: Rule, step: &'static str, at: vitals::Timestamp, excluded: Exclude
         excluded: vec![excluded],
         numbers: Vec::new(),
         limit: String::new(),
+        over: None,
         joined: Vec::new(),
         since: at,
         note: false,
@@ -31,24 +36,67 @@ pub(crate) fn held(held: &Held) -> Option<Conclusion> {
     Some(base(Rule::Dq1, "implausible", at, excluded))
 }
 
-/// DQ-2 of each session in `points` (all blood pressures of some days, in order): its first badly measured reading.
-pub(crate) fn sessions(points: &[Point], gap: Duration) -> Vec<Conclusion> {
-    let mut out = Vec::new();
-    let mut last = None;
-    let mut said = false;
-    for p in points.iter().filter(|p| p.kind() == Kind::BloodPressure) {
-        if last.is_none_or(|l| p.at.since(l) > gap) {
-            said = false;
+/// A repeat of a pressure that was measured badly: one, a minute later.
+pub(crate) const REPEAT: (u32, u32) = (1, 60);
+
+/// The session of pressures that is being measured.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cuff {
+    last: Option<Timestamp>,
+    /// DQ-2 was said in it.
+    said: bool,
+}
+
+impl Cuff {
+    /// Takes the next pressure; whether it is the first of its session that was measured badly.
+    pub(crate) fn is_first_bad(&mut self, p: &Point, gap: Duration) -> bool {
+        if p.kind() != Kind::BloodPressure {
+            return false;
         }
-        last = Some(p.at);
-        if p.badly_measured && !said {
-            said = true;
-            let reason = p.reason.unwrap_or("flagged").to_owned();
-            let mut c = base(Rule::Dq2, "flagged", p.at, Excluded { reading_id: p.id, reason });
-            c.recipients = &[Recipient::Patient];
-            c.readings = vec![p.id];
-            out.push(c);
+        if self.last.is_none_or(|l| p.at.since(l) > gap) {
+            self.said = false;
         }
+        self.last = Some(p.at);
+        let first = p.badly_measured && !self.said;
+        self.said |= first;
+        first
     }
-    out
+}
+
+/// DQ-2 of the first badly measured pressure of a session.
+pub(crate) fn badly(p: &Point) -> Conclusion {
+    let reason = p.reason.unwrap_or("flagged").to_owned();
+    let mut c = base(Rule::Dq2, "flagged", p.at, Excluded { reading_id: p.id, reason });
+    c.recipients = &[Recipient::Patient];
+    c.readings = vec![p.id];
+    c
+}
+
+impl Person {
+    /// DQ-2 of pressures that are newer than every other; `before`: the newest before them.
+    pub(crate) fn judge_cuff<W: World>(&mut self, scene: &mut Scene<'_, W>, points: &[Point], before: Timestamp) {
+        let gap = self.terms.cuff_gap;
+        let Some(first) = points.iter().find(|p| p.kind() == Kind::BloodPressure) else { return };
+        let mut cuff = match self.cuff {
+            Some(cuff) => cuff,
+            None if first.at.since(before) > gap => Cuff::default(),
+            None => {
+                // What was said in this session must be read again.
+                let last = points.iter().rev().find(|p| p.kind() == Kind::BloodPressure).map_or(first.at, |p| p.at);
+                self.late.get_or_insert_default().add(Kind::BloodPressure, (first.at, last), scene.decided);
+                return;
+            }
+        };
+        for p in points {
+            if !cuff.is_first_bad(p, gap) {
+                continue;
+            }
+            let conclusion = badly(p);
+            if self.standing(&conclusion).is_none() {
+                self.raise(scene, &conclusion);
+            }
+            self.ask_again(scene, &conclusion, p, REPEAT, p.at.plus(gap));
+        }
+        self.cuff = Some(cuff);
+    }
 }

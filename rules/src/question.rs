@@ -1,7 +1,6 @@
 //! The predicate `k_of_n`: one reading over a limit asks, a second confirms, repeats below it clear, silence expires.
 //!
-//! Goes in: a patient's valid readings of one kind from a moment at which nothing was being asked, in order of
-//! measurement, and what was held then. Comes out: the steps that hold. Must never: look at a clock or know a rule's name.
+//! Goes in: a patient's valid readings of one kind in order of measurement, what was held and asked before them. Comes out: the steps that hold. Must never: look at a clock or know a rule's name.
 
 use std::time::Duration;
 use vitals::{ReadingId, Severity, Timestamp};
@@ -16,12 +15,14 @@ pub(crate) struct Spec<'a> {
     pub alone: &'a dyn Fn(&Point) -> Option<Severity>,
     /// Another rule's matter: an open question ends without a word.
     pub absorbed: &'a dyn Fn(&Point) -> bool,
-    /// Two over within `window`.
-    pub confirmed: Severity,
+    /// Two over within `window`: how urgent these two are.
+    pub confirmed: &'a dyn Fn(&Point, &Point) -> Severity,
+    /// One of a confirmed pair that may yet be half of a worse one: it asks on, quietly.
+    pub again: &'a dyn Fn(&Point) -> bool,
     /// A second confirmed one while the first is held.
     pub second: Severity,
     /// Nobody measured again within `window`; `None` says nothing.
-    pub expired: Option<Severity>,
+    pub expired: &'a dyn Fn(&Point) -> Option<Severity>,
     /// Further readings of a conclusion this severe are evidence only.
     pub top: Severity,
     /// How long a question stays open.
@@ -87,10 +88,15 @@ pub(crate) struct Held {
 }
 
 /// A question that waits.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Open {
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Asking {
     pub first: Point,
     pub deadline: Timestamp,
+    normals: Vec<Point>,
+    /// Asked while something severe is held: nobody is told unless it is confirmed.
+    quiet: bool,
+    /// The request was told of.
+    told: bool,
 }
 
 /// Everything that holds.
@@ -99,14 +105,12 @@ pub(crate) struct Outcome {
     pub steps: Vec<Step>,
     /// Readings that joined what was held at the start.
     pub joined_prior: Vec<ReadingId>,
-    pub open: Option<Open>,
-}
-
-struct Asking {
-    first: Point,
-    normals: Vec<Point>,
-    /// Asked while something severe is held: nobody is told unless it is confirmed.
-    quiet: bool,
+    /// What is held at the end, and by which of `steps`; by none of them what was held at the start.
+    pub held: Option<(Held, Option<usize>)>,
+    /// What is still being asked at the end.
+    pub asking: Option<Asking>,
+    /// Until when the last question was open that only time ended: what was measured before it may answer it yet.
+    pub expired: Option<Timestamp>,
 }
 
 struct Run<'a> {
@@ -116,29 +120,33 @@ struct Run<'a> {
     asking: Option<Asking>,
 }
 
-/// The steps that hold at `now`.
+/// The steps that hold at `now`. A run that is given where the last one ended goes on from there.
 pub(crate) fn run<'p>(
     spec: &Spec<'_>,
     points: impl Iterator<Item = &'p Point>,
-    prior: Option<Held>,
+    (prior, asking): (Option<Held>, Option<Asking>),
     now: Timestamp,
 ) -> Outcome {
-    let mut run = Run { spec, out: Outcome::default(), held: prior.map(|h| (h, None)), asking: None };
+    let mut run = Run { spec, out: Outcome::default(), held: prior.map(|h| (h, None)), asking };
     for point in points {
         run.expire_before(point.at);
         run.take(point);
     }
     match run.asking.take() {
-        Some(asking) if now >= asking.first.at.plus(spec.window) => run.expire(&asking),
-        Some(asking) => {
-            let deadline = asking.first.at.plus(spec.window);
-            run.out.open = Some(Open { first: asking.first, deadline });
-            if !asking.quiet {
+        Some(asking) if now >= asking.deadline => {
+            run.out.expired = Some(asking.deadline);
+            run.expire(&asking);
+        }
+        Some(mut asking) => {
+            if !asking.quiet && !asking.told {
+                asking.told = true;
                 run.push(Kind::Asked, asking.first.at, Severity::Info, vec![asking.first], false);
             }
+            run.out.asking = Some(asking);
         }
         None => {}
     }
+    run.out.held = run.held;
     run.out
 }
 
@@ -174,13 +182,18 @@ impl Run<'_> {
             match (self.asking.take(), alone) {
                 (Some(asking), alone) => {
                     let again = self.holding(p.at).is_some_and(|(h, _)| h.confirmed);
-                    let usual = if again { self.spec.second } else { self.spec.confirmed };
+                    let usual = (self.spec.confirmed)(&asking.first, p);
+                    let usual = if again { self.spec.second.max(usual) } else { usual };
                     let severity = alone.map_or(usual, |a| a.max(usual));
                     self.raise(Kind::Confirmed, severity, vec![asking.first, *p]);
+                    if severity < self.spec.top {
+                        let half = [*p, asking.first].into_iter().find(|p| (self.spec.again)(p));
+                        self.asking = half.map(|p| self.asking(p, true));
+                    }
                 }
                 (None, Some(severity)) => self.raise(Kind::Alone, severity, vec![*p]),
                 (None, None) => {
-                    self.asking = Some(Asking { first: *p, normals: Vec::new(), quiet: silenced.is_some() });
+                    self.asking = Some(self.asking(*p, silenced.is_some()));
                 }
             }
             return;
@@ -203,17 +216,20 @@ impl Run<'_> {
         }
     }
 
+    fn asking(&self, first: Point, quiet: bool) -> Asking {
+        Asking { first, deadline: first.at.plus(self.spec.window), normals: Vec::new(), quiet, told: false }
+    }
+
     fn expire_before(&mut self, at: Timestamp) {
-        if let Some(asking) = self.asking.take_if(|a| at > a.first.at.plus(self.spec.window)) {
+        if let Some(asking) = self.asking.take_if(|a| at > a.deadline) {
             self.expire(&asking);
         }
     }
 
     fn expire(&mut self, asking: &Asking) {
-        match self.spec.expired {
+        match (self.spec.expired)(&asking.first) {
             Some(severity) if !asking.quiet => {
-                let at = asking.first.at.plus(self.spec.window);
-                self.raise_at(Kind::Expired, at, severity, vec![asking.first]);
+                self.raise_at(Kind::Expired, asking.deadline, severity, vec![asking.first]);
             }
             _ => self.join(&[asking.first]),
         }
@@ -242,7 +258,8 @@ impl Run<'_> {
     }
 
     fn join(&mut self, points: &[Point]) {
-        let to = match self.held {
+        let Some(first) = points.first() else { return };
+        let to = match self.holding(first.at) {
             Some((_, Some(index))) => self.out.steps.get_mut(index).map(|s| &mut s.joined),
             Some((_, None)) => Some(&mut self.out.joined_prior),
             None => None,

@@ -3,7 +3,7 @@
 //! A missed wake-up loses nothing: every cycle asks the store. A crash anywhere loses nothing: findings, commands, timers
 //! and position are one transaction, and judging an entry again concludes the same.
 
-use crate::{Cards, Engine, Error, World};
+use crate::{Cards, Engine, Error, Pace, World};
 use runtime::{BoxFuture, Drain, Paced, crash};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -36,6 +36,8 @@ const POSITION_EVERY: Duration = Duration::from_millis(250);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// After a fault of the store.
 const RETRY: Duration = Duration::from_secs(1);
+/// A stop waits no longer for a journal that runs ahead: the next start goes on from the written position.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
 /// Waiting requests to settle. Full: the test clock waits.
 const SETTLES: usize = 16;
 /// Readings asked of the store at once.
@@ -138,9 +140,13 @@ async fn run(
     loop {
         let looked = tokio::time::Instant::now();
         let last = drain.is_stopping();
-        let force = last || !settling.is_empty();
+        let haste = match (last, settling.is_empty()) {
+            (true, _) => Haste::Stop,
+            (false, false) => Haste::Settle,
+            (false, true) => Haste::Usual,
+        };
         let Ok((returned, outcome)) = tokio::task::spawn_blocking(move || {
-            let outcome = worker.cycle(force);
+            let outcome = worker.cycle(haste);
             (worker, outcome)
         })
         .await
@@ -149,7 +155,11 @@ async fn run(
             return;
         };
         worker = returned;
-        let mut pause = worker.behind().then_some(POSITION_EVERY);
+        // Who waits for a turn waits for rounds.
+        let mut pause = match (worker.engine.is_dirty(), worker.behind()) {
+            (true, _) => Some(LOOK_EVERY),
+            (false, behind) => behind.then_some(POSITION_EVERY),
+        };
         let did = match outcome {
             Ok(did) => did,
             Err(e) => {
@@ -191,6 +201,17 @@ async fn run(
             settling.push(answer);
         }
     }
+}
+
+/// What a cycle is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Haste {
+    /// Fair rounds.
+    Usual,
+    /// A test clock waits until nothing is left.
+    Settle,
+    /// The process ends.
+    Stop,
 }
 
 /// What runs on a blocking thread, one cycle at a time.
@@ -250,23 +271,28 @@ impl Worker {
     }
 
     /// Takes in what the journal has, does what is due, commits. Returns whether anything was done.
-    fn cycle(&mut self, force: bool) -> Result<bool, Error> {
+    fn cycle(&mut self, haste: Haste) -> Result<bool, Error> {
         if self.broken {
             // What was in memory and not committed is concluded again from the checkpoint.
             *self = Self::load(self.store.clone(), self.cards.clone(), self.given.clone(), self.findings.clone())?;
         }
         let begun = Instant::now();
-        let outcome = self.pull(force);
+        let outcome = self.pull(haste, begun);
         self.broken = outcome.is_err();
         metrics::histogram!("hearthbeat_rules_cycle_seconds").record(begun.elapsed().as_secs_f64());
         outcome
     }
 
-    fn pull(&mut self, force: bool) -> Result<bool, Error> {
+    fn pull(&mut self, haste: Haste, begun: Instant) -> Result<bool, Error> {
         let mut did = self.follow_cards()?;
         self.more = true;
         let mut pulls = 0;
-        while self.more && (force || pulls < PULLS) {
+        let goes_on = |pulls| match haste {
+            Haste::Usual => pulls < PULLS,
+            Haste::Settle => true,
+            Haste::Stop => begun.elapsed() < STOP_WITHIN,
+        };
+        while self.more && goes_on(pulls) {
             pulls += 1;
             let entries = self.store.readings().entries_after(self.position, PULL)?;
             self.follow_directory()?;
@@ -283,11 +309,9 @@ impl Worker {
         }
         let now = self.store.clock().now();
         did |= self.follow_moves(now)?;
-        if !self.more {
-            self.engine.clean(now)?;
-        }
+        self.engine.clean(now, if haste == Haste::Settle { Pace::All } else { Pace::Fair })?;
         did |= self.engine.run_due(now)?;
-        self.commit(force)?;
+        self.commit(haste != Haste::Usual)?;
         Ok(did)
     }
 
@@ -405,5 +429,9 @@ impl World for Live {
 
     fn concluded(&self, id: PatientId, from: Timestamp) -> Result<Vec<(Finding, Vec<ReadingId>)>, Error> {
         Ok(self.store.concluded_blocking(id, from)?)
+    }
+
+    fn contacts(&self, id: PatientId, from: Timestamp) -> Result<Vec<Timestamp>, Error> {
+        Ok(self.store.contacts_blocking(id, from)?)
     }
 }

@@ -2,59 +2,46 @@
 //!
 //! A session is readings at most 30 minutes apart; its value is their mean; a week's mean is the mean of its sessions.
 
-use crate::{Point, Rule, cards::Numbers, conclusion::Conclusion};
+use crate::{
+    Error, Point, Rule,
+    cards::Numbers,
+    conclusion::Conclusion,
+    daily::Over,
+    days::PressureDay,
+    person::{HOLD, Person, Scene, World},
+    schedule,
+    statistics::count,
+};
 use std::time::Duration;
-use vitals::{ReadingId, Recipient, Severity, Timestamp, Zone};
+use vitals::{Recipient, Severity, Timestamp};
 
-/// Means are sums of few decimals; a mean "exactly at the target" must not fall below it by rounding.
-const ROUNDING: f64 = 1e-6;
+/// Means are sums of few decimals kept with seven digits; a mean "exactly at the target" must not fall below it.
+const ROUNDING: f64 = 1e-4;
 
 /// One week's sessions.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Week {
-    pub sessions: usize,
+    /// Sessions that began in it.
+    pub sessions: f64,
     pub days: usize,
     pub systolic: f64,
     pub diastolic: f64,
-    pub readings: Vec<ReadingId>,
 }
 
-/// Valid blood pressures of one week, in order, as sessions.
-#[allow(clippy::cast_precision_loss)]
-pub(crate) fn week(points: &[Point], gap: Duration, zone: &Zone) -> Week {
-    let mut week = Week::default();
-    let mut last: Option<Timestamp> = None;
-    let mut session: Vec<(f64, f64)> = Vec::new();
-    let mut days = Vec::new();
-    let close = |session: &mut Vec<(f64, f64)>, week: &mut Week| {
-        if !session.is_empty() {
-            let n = session.len() as f64;
-            week.systolic += session.iter().map(|v| v.0).sum::<f64>() / n;
-            week.diastolic += session.iter().map(|v| v.1).sum::<f64>() / n;
-            week.sessions += 1;
-            session.clear();
-        }
-    };
-    for p in points.iter().filter(|p| p.valid) {
-        let Some(value) = p.pressure() else { continue };
-        if last.is_none_or(|l| p.at.since(l) > gap) {
-            close(&mut session, &mut week);
-        }
-        session.push(value);
-        week.readings.push(p.id);
-        last = Some(p.at);
-        let day = p.at.day(zone);
-        if days.last() != Some(&day) {
-            days.push(day);
+impl Week {
+    /// Of its days.
+    pub(crate) fn of(days: &[PressureDay]) -> Self {
+        let parts: f64 = days.iter().map(|d| f64::from(d.sessions)).sum();
+        let mean = |of: fn(&PressureDay) -> f32| {
+            days.iter().map(|d| f64::from(of(d)) * f64::from(d.sessions)).sum::<f64>() / parts
+        };
+        Self {
+            sessions: days.iter().map(PressureDay::begun).sum(),
+            days: days.len(),
+            systolic: mean(|d| d.systolic),
+            diastolic: mean(|d| d.diastolic),
         }
     }
-    close(&mut session, &mut week);
-    week.days = days.len();
-    if week.sessions > 0 {
-        week.systolic /= week.sessions as f64;
-        week.diastolic /= week.sessions as f64;
-    }
-    week
 }
 
 /// What was concluded before, newest last: when, how urgent, and whether it was an all-clear.
@@ -71,7 +58,7 @@ pub(crate) fn judge(
     let number = |name: &str| numbers.value(name);
     let (systolic, diastolic) = (number("homeSystolic"), number("homeDiastolic"));
     let enough = |w: &Week| {
-        count(w.sessions) + ROUNDING >= planned * number("share") && w.sessions >= 1 && count(w.days) >= number("days")
+        w.sessions + ROUNDING >= planned * number("share") && w.sessions >= 1.0 && count(w.days) >= number("days")
     };
     if !weeks.iter().all(enough) {
         return None;
@@ -85,10 +72,10 @@ pub(crate) fn judge(
     let numbers_found = vec![
         ("week1Systolic", first.systolic),
         ("week1Diastolic", first.diastolic),
-        ("week1Sessions", count(first.sessions)),
+        ("week1Sessions", first.sessions),
         ("week2Systolic", second.systolic),
         ("week2Diastolic", second.diastolic),
-        ("week2Sessions", count(second.sessions)),
+        ("week2Sessions", second.sessions),
         ("planned", planned),
     ];
     let told = |step, severity, recipients, closes| Conclusion {
@@ -98,10 +85,11 @@ pub(crate) fn judge(
         effective_at: slot,
         recipients,
         closes,
-        readings: first.readings.iter().chain(&second.readings).copied().collect(),
+        readings: Vec::new(),
         excluded: Vec::new(),
         numbers: numbers_found.clone(),
         limit: format!(">= {systolic}/{diastolic} mmHg"),
+        over: None,
         joined: Vec::new(),
         since: slot,
         note: false,
@@ -118,7 +106,59 @@ pub(crate) fn judge(
     (open && below(&first) && below(&second)).then(|| told("cleared", Severity::Info, &[], true))
 }
 
-#[allow(clippy::cast_precision_loss)]
-fn count(n: usize) -> f64 {
-    n as f64
+impl Person {
+    /// Judges one Monday's evaluation, as the schedule asks.
+    pub(crate) fn weekly<W: World>(&mut self, scene: &mut Scene<'_, W>, slot: Timestamp) -> Result<(), Error> {
+        if self.last_valid.is_none_or(|(at, _)| at < schedule::weeks(slot, &self.zone)[1]) {
+            return Ok(());
+        }
+        self.judge_weeks(scene, slot, slot)
+    }
+
+    /// Judges every Monday evaluation from `first` to `last` anew.
+    pub(crate) fn judge_weeks<W: World>(
+        &mut self,
+        scene: &mut Scene<'_, W>,
+        first: Timestamp,
+        last: Timestamp,
+    ) -> Result<(), Error> {
+        let first = schedule::weekly_from(first, &self.zone);
+        if first > last {
+            return Ok(());
+        }
+        self.remember(scene, first.minus(HOLD))?;
+        self.know_days(scene.world, first, last)?;
+        let patient = self.patient.clone();
+        let Some(numbers) = scene.cards.numbers(Rule::BpS1, &patient) else { return Ok(()) };
+        if self.limits.pregnant {
+            return Ok(());
+        }
+        let zone = self.zone.clone();
+        // No plan means 2 sessions a week (rules contract).
+        let planned = patient.plan.measuring.blood_pressure_per_week.filter(|n| *n > 0.0).unwrap_or(2.0);
+        let mut before: Vec<Before> = self
+            .concluded
+            .iter()
+            .filter(|c| c.rule == Rule::BpS1 && c.effective_at < first)
+            .map(|c| (c.effective_at, c.severity, c.is_info()))
+            .collect();
+        let is_pressure: fn(&Point) -> bool = |p| p.pressure().is_some();
+        let mut expected = Vec::new();
+        let mut slot = first;
+        while slot <= last {
+            self.look(1);
+            let [a, b, c] = schedule::weeks(slot, &zone);
+            let week = |from: Timestamp, to: Timestamp| Week::of(self.days.pressures(from.day(&zone), to.day(&zone)));
+            if let Some(mut found) = judge(slot, [week(a, b), week(b, c)], &numbers, planned, &before) {
+                before.push((slot, found.severity, found.step == "cleared"));
+                let over = Over::Pressure(numbers.value("homeSystolic"), numbers.value("homeDiastolic"));
+                let evidence = self.evidence(scene.world, (a, c), is_pressure, Some(over))?;
+                (found.readings, found.excluded, found.over) = (evidence.readings, evidence.excluded, evidence.over);
+                expected.push(found);
+            }
+            slot = schedule::week_after(slot, &zone);
+        }
+        self.settle(scene, Rule::BpS1, (first, last), &expected, |_| true);
+        Ok(())
+    }
 }

@@ -5,7 +5,7 @@
 use crate::{
     Point,
     daily::{Found, Look},
-    days::Day,
+    days::{Days, GlucoseDay, PressureDay},
     statistics::{self, Prior, Shift},
 };
 use jiff::civil::Date;
@@ -42,7 +42,7 @@ struct Measured {
 }
 
 fn pressure_row(look: &Look<'_>) -> (&'static Row, f64) {
-    let sessions: u32 = look.span(COUNTED, 0).iter().map(|d| u32::from(d.sessions)).sum();
+    let sessions: u32 = look.pressures(COUNTED, 0).iter().map(|d| u32::from(d.sessions)).sum();
     let density = f64::from(sessions) / COUNTED_WEEKS;
     let row = match density {
         d if d >= look.number("denseFrom") => &DENSE,
@@ -62,16 +62,15 @@ fn settled(look: &Look<'_>, matters: fn(MedicationClass) -> bool) -> Option<Date
     Some(crate::schedule::days_after(last, wait))
 }
 
+/// `values`: of the days from so many days ago until so many, as far as they are usable.
 fn measure(
     look: &Look<'_>,
     (row, density): (&Row, f64),
     settled: Option<Date>,
     season: f64,
-    value: impl Fn(&Day) -> Option<f64>,
+    values: impl Fn(i64, i64, Option<Date>) -> Vec<f64>,
 ) -> Option<Measured> {
-    let usable = |d: &&Day| settled.is_none_or(|from| d.date >= from);
-    let of = |from, to| -> Vec<f64> { look.span(from, to).iter().filter(usable).filter_map(&value).collect() };
-    let (recent, reference) = (of(row.recent, 0), of(row.reach, row.recent));
+    let (recent, reference) = (values(row.recent, 0, settled), values(row.reach, row.recent, settled));
     let enough = |x: &[f64], name| statistics::count(x.len()) >= look.number(name);
     if !enough(&recent, row.enough.0) || !enough(&reference, row.enough.1) {
         return None;
@@ -99,10 +98,6 @@ fn glucose_drug(class: MedicationClass) -> bool {
     )
 }
 
-fn systolic(day: &Day) -> Option<f64> {
-    (day.sessions > 0).then(|| f64::from(day.systolic))
-}
-
 fn is_pressure(p: &Point) -> bool {
     p.kind() == Kind::BloodPressure
 }
@@ -127,10 +122,13 @@ fn told(step: &'static str, severity: Severity, m: &Measured, uses: fn(&Point) -
 }
 
 fn pressure(look: &Look<'_>) -> Option<Measured> {
-    look.yesterday().filter(|d| d.sessions > 0)?;
+    look.pressures(1, 0).first()?;
     let row = pressure_row(look);
     let season = look.season[usize::from(row.0.long)];
-    measure(look, row, settled(look, pressure_drug), season, systolic)
+    measure(look, row, settled(look, pressure_drug), season, |from, to, settled| {
+        let usable = |d: &&PressureDay| settled.is_none_or(|from| d.date >= from);
+        look.pressures(from, to).iter().filter(usable).map(|d| f64::from(d.systolic)).collect()
+    })
 }
 
 /// BP-T1.
@@ -175,12 +173,14 @@ pub(crate) fn falling(look: &Look<'_>) -> Option<Found> {
 
 /// GLU-T1: fasting values on the logarithmic scale.
 pub(crate) fn glucose_rising(look: &Look<'_>) -> Option<Found> {
-    look.yesterday().filter(|d| d.fastings > 0)?;
-    let values: u32 = look.span(COUNTED, 0).iter().map(|d| u32::from(d.fastings)).sum();
+    look.glucoses(1, 0).first().filter(|d| d.fastings > 0)?;
+    let values: u32 = look.glucoses(COUNTED, 0).iter().map(|d| u32::from(d.fastings)).sum();
     let density = f64::from(values) / COUNTED_WEEKS;
     let row = if density >= look.number("denseFrom") { &DENSE } else { &SPARSE };
-    let value = |d: &Day| (d.fastings > 0 && d.fasting > 0.0).then(|| f64::from(d.fasting).ln());
-    let m = measure(look, (row, density), settled(look, glucose_drug), 0.0, value)?;
+    let m = measure(look, (row, density), settled(look, glucose_drug), 0.0, |from, to, settled| {
+        let usable = |d: &&GlucoseDay| d.fasting > 0.0 && settled.is_none_or(|from| d.date >= from);
+        look.glucoses(from, to).iter().filter(usable).map(|d| f64::from(d.fasting).ln()).collect()
+    })?;
     let gate = look.number("gate");
     if m.shift.z < m.limit || m.shift.difference < gate.ln_1p() {
         return None;
@@ -195,12 +195,12 @@ pub(crate) fn glucose_rising(look: &Look<'_>) -> Option<Found> {
 }
 
 /// The shift of the systolic day means in the short and in the long windows, whatever it means: for the station's median.
-pub(crate) fn raw(days: &[Day], today: Date) -> [Option<f64>; 2] {
+pub(crate) fn raw(days: &Days, today: Date) -> [Option<f64>; 2] {
     let mean = |from: i64, to: i64, enough: usize| {
         let begin = crate::schedule::days_after(today, -from);
-        let span = crate::days::between(days, begin, crate::schedule::days_after(today, -to));
-        let values: Vec<f64> = span.iter().filter_map(systolic).collect();
-        (values.len() >= enough).then(|| statistics::mean(&values))
+        let span = days.pressures(begin, crate::schedule::days_after(today, -to));
+        let sum: f64 = span.iter().map(|d| f64::from(d.systolic)).sum();
+        (span.len() >= enough).then(|| sum / statistics::count(span.len()))
     };
     [(&MEDIUM, 4, 10), (&SPARSE, 3, 6)]
         .map(|(row, recent, reference)| Some(mean(row.recent, 0, recent)? - mean(row.reach, row.recent, reference)?))

@@ -1,13 +1,15 @@
-//! The last days of one patient's readings, in order of measurement: a cache of the store, complete from `from` on.
+//! The last few of one patient's readings, in order of measurement: a cache of the store, complete from `from` on.
+//!
+//! Small on purpose: what an ordinary day comes to. Whoever must see more asks the store.
 
 use crate::Point;
 use std::time::Duration;
 use vitals::Timestamp;
 
-/// Two weeks and the Monday morning after them.
-pub(crate) const RETENTION: Duration = Duration::from_secs(16 * 24 * 3600);
-/// Readings kept for one patient. More (a meter gone mad, a load test): the oldest are asked of the store when needed.
-const CAP: usize = 512;
+/// Yesterday, for the morning's evaluation, and today.
+pub(crate) const RETENTION: Duration = Duration::from_secs(2 * 24 * 3600);
+/// Readings kept for one patient; twice as many before it lets go, so that the room is made once.
+const CAP: usize = 4;
 
 /// Sorted readings.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +24,7 @@ impl Window {
         points.sort_unstable_by(Point::before);
         let mut this = Self { points, from };
         this.trim();
+        this.points.shrink_to(2 * CAP);
         this
     }
 
@@ -30,19 +33,25 @@ impl Window {
         if point.at < self.from {
             return;
         }
+        if self.points.len() >= 2 * CAP {
+            self.trim();
+        }
         if self.points.last().is_none_or(|last| last.before(&point).is_lt()) {
             self.points.push(point);
         } else if let Err(at) = self.points.binary_search_by(|p| p.before(&point)) {
             self.points.insert(at, point);
         }
-        if self.points.len() >= 2 * CAP
-            || self.points.first().is_some_and(|first| point.at.since(first.at) > RETENTION * 2)
-        {
-            self.trim();
+    }
+
+    /// Takes a known reading of which more is said; unknown ones change nothing.
+    pub(crate) fn replace(&mut self, point: Point) {
+        if let Some(known) = self.points.iter_mut().find(|p| p.id == point.id) {
+            *known = point;
         }
     }
 
-    fn trim(&mut self) {
+    /// Lets go of all but the newest [`CAP`], and of what is older than [`RETENTION`].
+    pub(crate) fn trim(&mut self) {
         let Some(newest) = self.points.last().map(|p| p.at) else { return };
         let mut from = self.from.max(newest.minus(RETENTION));
         if self.points.len() > CAP {
@@ -63,25 +72,5 @@ impl Window {
         let begin = self.points.partition_point(|p| p.at < from);
         let end = self.points.partition_point(|p| p.at <= to);
         Some(&self.points[begin..end.max(begin)])
-    }
-
-    /// From when on nothing is missing.
-    pub(crate) const fn from(&self) -> Timestamp {
-        self.from
-    }
-
-    /// Whether this reading is there.
-    pub(crate) fn holds(&self, id: vitals::ReadingId) -> bool {
-        self.points.iter().any(|p| p.id == id)
-    }
-
-    /// The newest measurement time.
-    pub(crate) fn newest(&self) -> Option<Timestamp> {
-        self.points.last().map(|p| p.at)
-    }
-
-    /// The newest reading that is `wanted`.
-    pub(crate) fn newest_that(&self, wanted: impl Fn(&Point) -> bool) -> Option<&Point> {
-        self.points.iter().rev().find(|p| wanted(p))
     }
 }

@@ -1,6 +1,8 @@
 //! A card that says too little, too much or something else is refused, naming file, line and remedy.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may break a test")]
 
+mod story;
+
 use rules::{Card, Cards, Rule};
 
 const GOOD: &str = include_str!("../../config/rules/glu-c1.toml");
@@ -50,4 +52,121 @@ fn a_folder_replaces_a_card_or_is_refused_whole() {
     std::fs::write(folder.path().join("x.toml"), "id = 3").unwrap();
     assert!(Cards::load(Some(folder.path())).unwrap_err().to_string().contains("x.toml, line 1"));
     assert!(Cards::load(Some(&folder.path().join("nowhere"))).unwrap_err().to_string().contains("nowhere"));
+}
+
+/// What a folder with these files comes to.
+fn folder(files: &[(&str, &str)]) -> Result<Cards, String> {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    Cards::load(Some(folder.path())).map_err(|e| e.to_string())
+}
+
+const NUMBERS: &str = r#"
+[[number]]
+rule = "BP-S1"
+name = "homeSystolic"
+unit = "mmHg"
+value = 140
+group = "frail"
+source = "medical lead, 2026-03"
+
+[[number]]
+rule = "BP-S1"
+name = "homeSystolic"
+unit = "mmHg"
+value = 130
+station = "o_0000000000003"
+source = "station 3"
+
+[[number]]
+rule = "BP-S1"
+name = "homeSystolic"
+unit = "mmHg"
+value = 145
+station = "o_0000000000003"
+group = "frail"
+source = "station 3, frail"
+"#;
+
+#[test]
+fn a_number_is_the_patients_then_the_groups_then_the_stations_then_the_cards() {
+    use std::sync::Arc;
+    use vitals::{OrganisationId, Patient, Plan};
+    let station = OrganisationId::new(3);
+    let text = NUMBERS.replace("o_0000000000003", &station.to_string());
+    let cards = folder(&[("numbers.toml", &text)]).unwrap();
+    let someone = |station: Option<OrganisationId>, tags: &[&str], own: Option<f64>| {
+        let mut plan = Plan::default();
+        plan.targets.home_systolic = own;
+        let tags = tags.iter().map(|t| (*t).to_owned()).collect();
+        Arc::new(Patient {
+            organisation: station,
+            tags,
+            ..story::patient(plan, story::at("2026-03-02T08:00:00+08:00"))
+        })
+    };
+    let of = |patient: Arc<Patient>| {
+        let (value, from) = cards.numbers(Rule::BpS1, &patient).unwrap().get("homeSystolic");
+        (value, from.as_str())
+    };
+    assert_eq!(of(someone(None, &[], None)), (135.0, "card"));
+    assert_eq!(of(someone(Some(station), &[], None)), (130.0, "station"));
+    assert_eq!(of(someone(None, &["frail"], None)), (140.0, "group"));
+    assert_eq!(of(someone(Some(station), &["frail"], None)), (145.0, "group"));
+    assert_eq!(of(someone(Some(station), &["frail"], Some(128.0))), (128.0, "patient"));
+}
+
+#[test]
+fn a_number_that_is_not_the_cards_is_refused_with_its_line() {
+    let station = vitals::OrganisationId::new(3).to_string();
+    let good = NUMBERS.replace("o_0000000000003", &station);
+    let cases = [
+        (good.replacen("BP-S1", "BP-S9", 1), "numbers.toml, line 2: no rule \"BP-S9\"."),
+        (good.replacen("homeSystolic", "home", 1), "line 2: BP-S1 \"home\" is no number of that card."),
+        (good.replacen("unit = \"mmHg\"\n", "", 1), "missing field `unit`."),
+        (good.replacen("\"mmHg\"", "\"mmol/L\"", 1), "BP-S1 \"homeSystolic\" is in mmHg, not in mmol/L."),
+        (good.replacen("140", "240", 1), "= 240 is not within"),
+        (good.replacen("group = \"frail\"\n", "", 1), "names neither a station nor a group."),
+        (good.replacen("homeSystolic", "gap", 1).replacen("mmHg", "min", 1), "may be set by the platform only."),
+        (format!("{good}{good}"), "is there twice for the same patients."),
+        (good.replacen("value", "vaule", 1), "unknown field `vaule`"),
+    ];
+    for (text, expected) in cases {
+        let said = folder(&[("numbers.toml", &text)]).unwrap_err();
+        assert!(said.contains(expected), "{said:?} should say {expected:?}");
+    }
+}
+
+#[test]
+fn severities_that_overlap_are_refused_with_file_and_line() {
+    let card = include_str!("../../config/rules/glu-c3.toml").replacen("default = 22.2", "default = 22.2\n# moved", 1);
+    let low = card.replacen("default = 16.7", "default = 22.2", 1).replacen("max = 20", "max = 25", 1);
+    let said = folder(&[("c3.toml", &low)]);
+    let said = said.unwrap_err();
+    assert!(said.contains("c3.toml, line "), "{said}");
+    assert!(said.contains("GLU-C3 limit = 22.2 is not below GLU-C3 critical = 22.2: severities overlap."), "{said}");
+}
+
+#[test]
+fn the_doctors_text_comes_from_the_card_in_both_languages_with_the_patients_numbers() {
+    let patient = story::patient(
+        vitals::Plan {
+            parameters: [("BP-C1".to_owned(), [("systolic".to_owned(), 170.0)].into())].into(),
+            ..vitals::Plan::default()
+        },
+        story::at("2026-03-02T08:00:00+08:00"),
+    );
+    let cards = Cards::built_in().unwrap();
+    for card in cards.iter() {
+        let numbers = cards.numbers(Rule::parse(&card.id).unwrap(), &patient).unwrap();
+        for text in [&card.text.zh_cn, &card.text.en, &card.clears.zh_cn, &card.clears.en] {
+            let filled = numbers.fill(text);
+            assert!(!filled.contains(['{', '}']) && !filled.contains("NaN"), "{}: {filled}", card.id);
+        }
+    }
+    let crisis = cards.numbers(Rule::BpC1, &patient).unwrap();
+    assert!(crisis.fill(&crisis.card.text.zh_cn).contains("收缩压 >= 170"));
+    assert!(crisis.fill(&crisis.card.text.en).contains("at or over 170 systolic"));
 }

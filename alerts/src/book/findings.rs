@@ -1,8 +1,19 @@
 //! What a finding, its retraction or three good readings do to an episode.
 
 use super::{Case, Context, Effect, Memo, event};
+use serde::Deserialize;
+use std::collections::HashSet;
 use store::{AlertState, Episode};
 use vitals::{AlertId, Concept, Finding, ReadingId, Recipient, Severity, TeamId, Verdict};
+
+/// Which readings are over the limit by themselves, where the finding says so; else all are.
+fn over(evidence: &str) -> Option<Vec<ReadingId>> {
+    #[derive(Deserialize)]
+    struct Said {
+        over: Vec<ReadingId>,
+    }
+    serde_json::from_str::<Said>(evidence).ok().map(|said| said.over)
+}
 
 /// How a finding counts here, and whether it was found late. What was measured more than 24 h ago is for the digest;
 /// only a confirmed crisis or level-2 low found late is told, as an ordinary urgent, in opening hours.
@@ -81,7 +92,7 @@ impl Case {
             }
             return out;
         }
-        self.attach_readings(&draft.readings);
+        self.attach_readings(&draft.readings, over(&draft.evidence).as_deref());
         if !self.episode.findings.contains(&finding.id) {
             self.episode.findings.push(finding.id);
         }
@@ -130,19 +141,19 @@ impl Case {
         }
     }
 
-    /// Adds readings over the limit; each counts once.
-    fn attach_readings(&mut self, readings: &[ReadingId]) {
-        for reading in readings {
-            if !self.episode.readings.contains(reading) {
-                self.episode.readings.push(*reading);
-            }
+    /// Adds readings; of those that are new, each that is over the limit counts once. `over`: which are; none says all.
+    fn attach_readings(&mut self, readings: &[ReadingId], over: Option<&[ReadingId]>) {
+        let known: HashSet<ReadingId> = self.episode.readings.iter().copied().collect();
+        for reading in readings.iter().filter(|r| !known.contains(r)) {
+            self.episode.readings.push(*reading);
+            let counts = over.is_none_or(|over| over.contains(reading));
+            self.episode.count = self.episode.count.saturating_add(u32::from(counts));
         }
-        self.episode.count = u32::try_from(self.episode.readings.len()).unwrap_or(u32::MAX);
     }
 
     /// More readings joined a finding of this episode; nobody is told.
     pub(crate) fn joined(&mut self, readings: &[ReadingId]) -> Vec<Effect> {
-        self.attach_readings(readings);
+        self.attach_readings(readings, None);
         vec![event("attached", None, format!("{} more", readings.len()))]
     }
 

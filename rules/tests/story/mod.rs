@@ -1,7 +1,7 @@
 //! A service in memory: one patient, a meter, a clock that is moved, a ledger of what was concluded.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use rules::{Cards, Engine, Error, World};
+use rules::{Cards, Engine, Error, Pace, World};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use store::DeviceCommand;
 use vitals::{
@@ -27,6 +27,8 @@ pub(crate) struct Memory {
     pub told: Vec<Finding>,
     pub commands: Vec<DeviceCommand>,
     pub timers: BTreeMap<PatientId, Timestamp>,
+    /// When somebody logged a contact.
+    pub contacts: Vec<Timestamp>,
 }
 
 impl World for Memory {
@@ -45,6 +47,9 @@ impl World for Memory {
     fn concluded(&self, _: PatientId, from: Timestamp) -> Result<Vec<(Finding, Vec<ReadingId>)>, Error> {
         let stands = |f: &Finding| f.retracted_at.is_none() && f.draft.effective_at >= from;
         Ok(self.ledger.values().filter(|(f, _)| stands(f)).cloned().collect())
+    }
+    fn contacts(&self, _: PatientId, from: Timestamp) -> Result<Vec<Timestamp>, Error> {
+        Ok(self.contacts.iter().copied().filter(|at| *at >= from).collect())
     }
 }
 
@@ -177,7 +182,7 @@ impl Story {
         }
         let number = self.message;
         self.engine.take(fresh.iter().map(|e| (number, e)), self.now).unwrap();
-        self.engine.clean(self.now).unwrap();
+        self.engine.clean(self.now, Pace::All).unwrap();
         self.commit();
     }
 

@@ -5,7 +5,7 @@
 //! Must never: move a reading in time, know what a context says, count anything twice in the books.
 
 use super::{
-    Desk,
+    Desk, Handover,
     books::Books,
     days,
     desk::Changes,
@@ -18,6 +18,7 @@ use super::{
 use crate::{Directory, StoreError};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::broadcast;
 use vitals::{DeviceKey, Entry, Held, Reading, ReadingId, Timestamp};
 
 /// The step from version 2 of the file to version 3.
@@ -42,6 +43,17 @@ impl Amendments {
     /// When the amended readings were measured, for those who keep a copy of them.
     pub(super) fn times(&self) -> impl Iterator<Item = Timestamp> + '_ {
         self.readings.iter().map(|(_, after)| after.measured_at)
+    }
+
+    /// Tells who judges readings that more is said of some of them.
+    pub(super) fn tell(&self, bell: &broadcast::Sender<Arc<[Handover]>>) {
+        if !self.readings.is_empty() {
+            let told = |(before, after): &(Arc<Reading>, Arc<Reading>)| Handover {
+                before: before.patient,
+                reading: after.clone(),
+            };
+            let _ = bell.send(self.readings.iter().map(told).collect()); // nobody may judge
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

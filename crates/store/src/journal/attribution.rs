@@ -200,10 +200,10 @@ impl Writer {
     }
 }
 
-/// A stored reading that got another patient.
+/// A stored reading that got another patient, or of which more is said (its meal, its disposition).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handover {
-    /// Whose it was; none where it was nobody's.
+    /// Whose it was; none where it was nobody's; the same where only more is said of it.
     pub before: Option<PatientId>,
     /// The reading as it is now.
     pub reading: Arc<Reading>,

@@ -337,6 +337,7 @@ impl Writer {
                 memory.active.count_duplicates(day, device, n);
             }
             memory.take_amendments(&changes.amendments);
+            changes.amendments.tell(&self.shared.handed_over);
         }
         for at in changes.amendments.times() {
             let _ = self.shared.moved.send((at, at));

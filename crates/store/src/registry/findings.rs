@@ -245,6 +245,21 @@ impl Store {
         })
     }
 
+    /// When people logged a contact with a patient, or how an alert ended, from `from` on; ascending.
+    ///
+    /// # Errors
+    /// As every read.
+    pub fn contacts_blocking(&self, patient: PatientId, from: Timestamp) -> Result<Vec<Timestamp>, StoreError> {
+        self.registry.read_blocking(|c| {
+            let sql = "SELECT v.at FROM episode e JOIN episode_event v ON v.alert = e.id
+                WHERE e.patient = ?1 AND v.event IN ('follow_up', 'resolved') AND v.by IS NOT NULL AND v.at >= ?2
+                ORDER BY v.at";
+            let mut statement = c.prepare_cached(sql)?;
+            let rows = statement.query_map(params![patient.as_i64(), from.as_micros()], |r| r.get(0))?;
+            rows.map(|at| Ok(Timestamp::from_micros(at?))).collect()
+        })
+    }
+
     /// Where the rules stand. For their start.
     ///
     /// # Errors

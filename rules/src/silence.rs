@@ -1,0 +1,158 @@
+//! ADH-1 among readings: the silence that a reading ends, and the one that begins with it.
+
+use crate::{
+    Error, Point, Rule, adherence,
+    conclusion::{Concluded, Conclusion},
+    late::Stretch,
+    person::{Person, Scene, World},
+};
+use vitals::{ReadingId, Timestamp};
+
+/// A valid reading: when, which.
+type Mark = (Timestamp, ReadingId);
+
+fn just_before(at: Timestamp) -> Timestamp {
+    Timestamp::from_micros(at.as_micros() - 1)
+}
+
+fn just_after(at: Timestamp) -> Timestamp {
+    Timestamp::from_micros(at.as_micros() + 1)
+}
+
+impl Person {
+    /// A valid reading that is newer than every other ends what lasted since the one before it.
+    pub(crate) fn silence_ended<W: World>(&mut self, scene: &mut Scene<'_, W>, p: &Point) -> Result<(), Error> {
+        let before = self.last_valid.replace((p.at, p.id));
+        if self.bound.is_none() {
+            return Ok(());
+        }
+        let floor = self.floor();
+        let since = before.map_or(floor, |(at, _)| at.max(floor));
+        let lasted = p.at.since(since) >= self.steps.0[0];
+        if !lasted && !self.stands(Rule::Adh1, since, Timestamp::MAX) {
+            return Ok(());
+        }
+        if p.at < self.open_day {
+            // One of a backlog, most likely: the next one would undo what is said of the silence after this one.
+            self.late.get_or_insert_default().add_valid(p.at, scene.decided);
+            return Ok(());
+        }
+        self.remember(scene, since)?;
+        self.settle_silences(scene, before, &[(p.at, p.id)], None);
+        Ok(())
+    }
+
+    /// The silences around and among valid readings that came late.
+    pub(crate) fn judge_silences<W: World>(
+        &mut self,
+        scene: &mut Scene<'_, W>,
+        (from, to): Stretch,
+    ) -> Result<(), Error> {
+        if self.bound.is_none() {
+            return Ok(());
+        }
+        let mark = |p: &Point| (p.at, p.id);
+        let found = self.points(scene.world, from, to)?;
+        let valid: Vec<Mark> = found.iter().filter(|p| p.valid).map(mark).collect();
+        drop(found);
+        let (Some(first), Some(last)) = (valid.first().copied(), valid.last().copied()) else { return Ok(()) };
+        let previous = self.valid_before(scene.world, first.0)?;
+        let newest = self.last_valid.map_or(last.0, |(at, _)| at);
+        let next = self.valid_after(scene.world, last.0, newest)?;
+        self.remember(scene, previous.map_or(self.floor(), |(at, _)| at))?;
+        self.settle_silences(scene, previous, &valid, next);
+        Ok(())
+    }
+
+    /// The newest valid reading before `at` that matters: none before silence is counted from.
+    fn valid_before<W: World>(&self, world: &W, at: Timestamp) -> Result<Option<Mark>, Error> {
+        let floor = self.floor();
+        let (mut to, mut span) = (at, self.steps.0[0]);
+        while to > floor || to == at {
+            let from = to.minus(span).max(floor.min(to.minus(self.steps.0[0])));
+            let found = self.points(world, from, just_before(to))?;
+            if let Some(p) = found.iter().rev().find(|p| p.valid) {
+                return Ok(Some((p.at, p.id)));
+            }
+            (to, span) = (from, span.saturating_mul(2));
+        }
+        Ok(None)
+    }
+
+    /// The first valid reading after `at`; none is after `newest`.
+    fn valid_after<W: World>(&self, world: &W, at: Timestamp, newest: Timestamp) -> Result<Option<Mark>, Error> {
+        let (mut from, mut span) = (at, self.steps.0[0]);
+        while from < newest {
+            let to = from.plus(span).min(newest);
+            let found = self.points(world, just_after(from), to)?;
+            if let Some(p) = found.iter().find(|p| p.valid) {
+                return Ok(Some((p.at, p.id)));
+            }
+            (from, span) = (to, span.saturating_mul(2));
+        }
+        Ok(None)
+    }
+
+    /// Compares what holds between `previous` and `next`, with `valid` readings between them, with what stood.
+    fn settle_silences<W: World>(
+        &mut self,
+        scene: &mut Scene<'_, W>,
+        previous: Option<Mark>,
+        valid: &[Mark],
+        next: Option<Mark>,
+    ) {
+        let (floor, steps, shortest) = (self.floor(), self.steps, self.steps.0[0]);
+        let range = (previous.map_or(Timestamp::MIN, |(at, _)| just_after(at)), next.map_or(Timestamp::MAX, |n| n.0));
+        let begin = self.concluded.partition_point(|c| c.effective_at < range.0);
+        let mine = self.concluded[begin..].iter().filter(|c| c.rule == Rule::Adh1 && !c.is_info());
+        let told: Vec<(Timestamp, Timestamp)> = mine.map(|c| (c.since, c.effective_at)).collect();
+        let mut expected: Vec<Conclusion> = Vec::new();
+        let mut before = previous;
+        for mark in valid.iter().chain(&next) {
+            let since = before.map_or(floor, |(at, _)| at.max(floor));
+            // What the schedule already said of this silence stands, whatever the plan is now.
+            let live = told.iter().any(|(from, at)| *from == since && *at <= mark.0);
+            if live || (since < mark.0 && mark.0.since(since) >= shortest) {
+                let last = before.map(|(_, id)| id);
+                let mut said: Vec<_> = adherence::judge(&steps, since, last, just_before(mark.0)).collect();
+                if live {
+                    said.retain(|s| self.standing(s).is_some());
+                }
+                if live || !said.is_empty() {
+                    expected.extend(said);
+                    expected.push(adherence::resumed(mark.0, mark.1));
+                }
+            }
+            before = Some(*mark);
+        }
+        if let (None, Some((at, id))) = (next, before) {
+            let after = at.max(floor);
+            if after < scene.now {
+                expected.extend(adherence::judge(&steps, after, Some(id), scene.now));
+            }
+        }
+        let within = |from: Timestamp, to: Timestamp| {
+            let place = valid.partition_point(|v| v.0 <= from);
+            valid.get(place).is_some_and(|v| v.0 < to)
+        };
+        self.settle(scene, Rule::Adh1, range, &expected, |c: &Concluded| {
+            if !c.is_info() {
+                return within(c.since, c.effective_at);
+            }
+            let ended = told.iter().filter(|t| t.1 <= c.effective_at).max_by_key(|t| t.1);
+            ended.is_none_or(|(since, _)| within(*since, c.effective_at))
+        });
+    }
+
+    /// What the silence has come to at `now`.
+    pub(crate) fn look_at_silence<W: World>(&mut self, scene: &mut Scene<'_, W>) {
+        self.silence_done = scene.now;
+        if self.bound.is_none() {
+            return;
+        }
+        let (since, last) = self.silent_since();
+        let steps = self.steps;
+        let expected: Vec<Conclusion> = adherence::judge(&steps, since, last, scene.now).collect();
+        self.settle(scene, Rule::Adh1, (since, scene.now), &expected, |_| false);
+    }
+}
