@@ -8,7 +8,7 @@ use ingest::{
     admit::{Admission, Clocked, Envelope, Past, admit, number_of},
     time::TimeSense,
 };
-use rules::{Cards, Engine, Error, World};
+use rules::{Cards, Engine, Error, Pace, World};
 use serde::Deserialize;
 use simulators::cohort::Seen;
 use std::{
@@ -174,7 +174,7 @@ impl House {
         self.messages += 1;
         let number = self.messages;
         self.engine.take(entries.iter().map(|e| (number, e)), self.now)?;
-        self.engine.clean(self.now)?;
+        self.engine.clean(self.now, Pace::All)?;
         self.commit();
         Ok(())
     }
