@@ -44,6 +44,7 @@ crash SEED="1":
     python3 tests/crash/kill9.py --long --seed {{SEED}}
     python3 tests/crash/powerloss.py --long --seed {{SEED}}
     python3 tests/crash/outages.py
+    python3 tests/crash/questdb_outages.py
 
 # Rebuild the pages that are committed under dashboard-api/web/dist
 web:

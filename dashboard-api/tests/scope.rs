@@ -33,7 +33,8 @@ fn allowed(method: &str, path: &str) -> &'static str {
             | "/api/v1/leave"
             | "/api/v1/overrides"
             | "/api/v1/rotas"
-            | "/api/v1/calendars",
+            | "/api/v1/calendars"
+            | "/api/v1/reports/population",
         ) => "ghsaSR",
         (
             _,
@@ -167,6 +168,34 @@ async fn another_teams_patient_does_not_exist() {
         .problem(404);
     let steal = json!({"name": "X", "teamId": one["team"]});
     world.post("/api/v1/patients", steal, &others["gp"]).await.problem(422);
+}
+
+#[tokio::test]
+async fn a_report_over_many_people_counts_whom_one_sees() {
+    let world = World::new().await;
+    let (one, two) = (world.district("1").await, world.district("2").await);
+    let (mine, others) = (Some(one["patient-record"].as_str()), Some(two["patient-record"].as_str()));
+    for (seq, systolic) in [(1, "120"), (2, "130"), (3, "150")] {
+        world.keep("d-1", mine, seq, pressure(systolic, "80"), Unit::MmHg).await;
+    }
+    world.keep("d-2", others, 1, pressure("170", "100"), Unit::MmHg).await;
+    world.keep("d-2", None, 2, pressure("199", "100"), Unit::MmHg).await; // nobody's
+    let path = "/api/v1/reports/population?resolution=day";
+    let report = world.get(path, &world.login("gp-1", PASSWORD).await).await.must(200).json();
+    assert_eq!(report["items"].as_array().unwrap().len(), 1, "{report}");
+    let day = &report["items"][0];
+    assert_eq!((&day["day"], &day["patients"], &day["controlled"]), (&json!("2026-03-02"), &json!(1), &json!(1)));
+    assert_eq!((&day["readings"], &day["inTarget"]), (&json!(3), &json!(2)));
+    assert_eq!(day["systolic"], json!({"mean": 400.0 / 3.0, "min": 120.0, "max": 150.0}));
+    assert_eq!((&report["source"]["series"], &report["source"]["instead"]), (&json!("embedded"), &Value::Null));
+    let all = world.get(path, &world.admin).await.must(200).json();
+    assert_eq!((&all["items"][0]["patients"], &all["items"][0]["readings"]), (&json!(2), &json!(4)));
+    let sugar = world.get(&format!("{path}&kind=blood_glucose"), &world.admin).await.must(200).json();
+    assert_eq!(sugar["items"], json!([]));
+    world.get(&format!("{path}&kind=horoscope"), &world.admin).await.problem(400);
+    world.get("/api/v1/reports/population?resolution=raw", &world.admin).await.problem(400);
+    let long = "/api/v1/reports/population?resolution=day&from=2001-01-01T00:00:00Z";
+    world.get(long, &world.admin).await.problem(400);
 }
 
 #[tokio::test]

@@ -66,8 +66,13 @@ def test_analysts_see_what_the_journal_holds_through_an_absence_and_a_change_of_
         meter.send(*[pressure(n, at(n), 120 + n, 80) for n in range(1, 11)])
         want = [(meter.device, n, 120.0 + n, patient) for n in range(1, 11)]
         eventually("ten rows in QuestDB", lambda: questdb.rows() == want, 30)
+        report = lambda: house.ask("GET", "/api/v1/reports/population?from=2026-03-01T00:00:00Z&to=2026-03-09T00:00:00Z")  # noqa: E731
+        eventually("a question over many people is asked there", lambda: report()["source"]["series"] == "questdb", 30)
+        week = report()["items"]
+        assert [(w["day"], w["patients"], w["readings"], w["systolic"]) for w in week] == [("2026-03-02", 1, 10, {"mean": 125.5, "min": 121.0, "max": 130.0})]
 
         questdb.kill()
+        assert (report()["items"], report()["source"]["series"]) == (week, "embedded"), "the same figures without it"
         meter.send(*[pressure(n, at(n), 120 + n, 80) for n in range(8, 21)])
         assert house.call("GET", "/readyz", who=False)[0] == 200, "its absence is nothing to a device"
         assert len(house.readings(patient)) == 20

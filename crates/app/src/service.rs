@@ -11,7 +11,6 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use runtime::{Clock, Drain, DrainHandle, Fatal, Paced};
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use store::{Store, questdb};
-use tokio::sync::broadcast::error::RecvError;
 use vitals::Zone;
 
 /// From the signal to the last byte; the contract promises an end within 10 s.
@@ -57,9 +56,12 @@ impl Service {
         let zone = Zone::named(&config.site.time_zone).map_err(|e| Failure::failed("site.time_zone", e))?;
         let store = Store::open(folder, clock.clone(), &root)?.in_zone(zone.clone());
         let of_ingest = config.for_ingest();
-        let questdb = match config.store.engine {
-            Series::Embedded => None,
-            Series::Questdb => Some(project(&store, config.store.questdb, &root)?),
+        let (store, questdb) = match config.store.engine {
+            Series::Embedded => (store, None),
+            Series::Questdb => {
+                let handle = project(&store, config.store.questdb.clone(), &root)?;
+                (store.with_projection(config.store.questdb, handle.clone()), Some(handle))
+            }
         };
         let ingest = ingest::start(of_ingest, store.clone(), &root).await.map_err(|e| Failure::failed("ingest", e))?;
         let rules = rules::start(config.rules, store.clone(), &root).await.map_err(|e| Failure::failed("rules", e))?;
@@ -110,24 +112,7 @@ impl Service {
 fn project(store: &Store, config: questdb::Config, drain: &Drain) -> Result<questdb::Handle, Failure> {
     let handle = questdb::start(config, store.folder(), questdb::Source::of(store), drain)
         .map_err(|e| Failure::failed("store.questdb", e))?;
-    let (mut moved, projector) = (store.readings().moved(), handle.clone());
-    tokio::spawn(async move {
-        loop {
-            let mended = match moved.recv().await {
-                Ok((first, last)) => {
-                    projector.rewrite(first, last.plus(Duration::from_micros(1))).await.map_err(|e| e.to_string())
-                }
-                Err(RecvError::Lagged(_)) => Err("too many changes at once".to_owned()),
-                Err(RecvError::Closed) => return,
-            };
-            if let Err(reason) = mended {
-                tracing::error!(
-                    reason,
-                    "QuestDB shows readings under a former patient until `hearthbeat store rebuild`"
-                );
-            }
-        }
-    });
+    tokio::spawn(questdb::follow(store.readings().moved(), handle.clone()));
     Ok(handle)
 }
 

@@ -179,14 +179,9 @@ async fn fold_days(store: &Store) {
 
 /// Weeks in which readings were erased or dropped while nobody projected are sent anew.
 async fn mend_projection(store: &Store, questdb: Option<&questdb::Handle>) {
-    let (Some(questdb), Ok(Some((first, last)))) = (questdb, store.readings().projection_stale().await) else { return };
-    let noted = questdb.rewrite(first, last.plus(Duration::from_micros(1))).await.map_err(|e| e.to_string());
-    let mended = match noted {
-        Ok(()) => store.readings().projection_mended((first, last)).await.map_err(|e| e.to_string()),
-        failed => failed,
-    };
-    if let Err(reason) = mended {
-        tracing::error!(reason, "QuestDB still shows what was erased or dropped; it is told again within the hour");
+    let Some(questdb) = questdb else { return };
+    if let Err(reason) = store::questdb::tell_stale(store.readings(), questdb).await {
+        tracing::error!(%reason, "QuestDB still shows what was erased or dropped; it is told again within the hour");
     }
 }
 

@@ -10,6 +10,7 @@
 pub mod backup;
 mod error;
 mod journal;
+mod population;
 pub mod questdb;
 mod readers;
 mod registry;
@@ -17,9 +18,10 @@ mod registry;
 pub use error::StoreError;
 pub use journal::{
     Basis, BookRow, DayBooks, DaysQuery, Desk, DeviceHistory, Dropped, ERASED, Epoch, ErasedReadings, Folded, Glance,
-    Handover, JournalEntry, JournalHealth, Keep, Known, Mismatch, NewHeld, NewReading, Original, ReadingQuery,
+    Handover, JournalEntry, JournalHealth, Keep, Known, Mismatch, Moved, NewHeld, NewReading, Original, ReadingQuery,
     Readings, Recount, Snapshot, Span, Worn, fingerprint, number_without_counter,
 };
+pub use population::{Population, PopulationQuery, Provenance, Spread, Stretch, Stride};
 pub use registry::Registry;
 pub use registry::archive::Archive;
 pub use registry::audit::{AuditRecord, AuditRow, AuditVerdict, verify_audit};
@@ -59,6 +61,10 @@ pub struct Store {
     readings: Readings,
     clock: Clock,
     zone: vitals::Zone,
+    /// The analysts' database, where one is configured.
+    projection: Option<Arc<population::Projection>>,
+    /// Scans over everybody's readings take turns.
+    scans: Arc<tokio::sync::Semaphore>,
 }
 
 impl Store {
@@ -70,7 +76,15 @@ impl Store {
         let registry = Registry::open(&folder.join("registry.db"), drain)?;
         let concluded = registry.read_blocking(registry::findings::position)?;
         let readings = Readings::open(&folder.join("journal.db"), registry.directory().clone(), drain, concluded)?;
-        Ok(Self { folder: Arc::new(folder.to_owned()), registry, readings, clock, zone: vitals::Zone::default() })
+        Ok(Self {
+            folder: Arc::new(folder.to_owned()),
+            registry,
+            readings,
+            clock,
+            zone: vitals::Zone::default(),
+            projection: None,
+            scans: Arc::new(tokio::sync::Semaphore::new(1)),
+        })
     }
 
     /// The same installation in another zone than Asia/Shanghai.

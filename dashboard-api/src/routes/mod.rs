@@ -16,6 +16,7 @@ mod patients;
 mod plan;
 mod quarantine;
 mod readings;
+mod reports;
 mod roster;
 mod rules;
 mod session;
@@ -55,6 +56,7 @@ pub(crate) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(summary::read))
         .routes(routes!(readings::findings))
         .routes(routes!(readings::original))
+        .routes(routes!(reports::population))
         .merge(devices_and_alerts())
 }
 

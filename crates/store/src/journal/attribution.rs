@@ -155,8 +155,7 @@ impl Writer {
         memory.assigned.extend(by_hand);
         let times = || moved.iter().map(|(_, after)| after.measured_at);
         if let (Some(first), Some(last)) = (times().min(), times().max()) {
-            // Nobody listens where there is no projection.
-            let _ = self.shared.moved.send((first, last));
+            self.shared.tell_moved(first, last);
             let handed = |(b, a): &(Arc<Reading>, Arc<Reading>)| Handover { before: b.patient, reading: a.clone() };
             let _ = self.shared.handed_over.send(moved.iter().map(handed).collect());
         }

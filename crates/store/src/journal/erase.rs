@@ -98,7 +98,7 @@ impl Writer {
         self.shared.newest.forget(owner(Some(patient), DeviceKey::new(0)));
         let times = || readings.iter().map(|r| r.measured_at);
         if let (Some(first), Some(last)) = (times().min(), times().max()) {
-            let _ = self.shared.moved.send((first, last)); // a projection that runs sends these weeks anew now
+            self.shared.tell_moved(first, last); // a projection that runs sends these weeks anew now
         }
         self.rewrite_file()?;
         let log_emptied = self.empty_log()?;

@@ -16,6 +16,7 @@ mod erase;
 mod glance;
 mod history;
 mod keeping;
+mod measured;
 mod memory;
 mod merge;
 mod originals;
@@ -35,6 +36,7 @@ pub use erase::{ErasedReadings, Worn};
 pub use glance::Glance;
 pub use history::{DeviceHistory, Epoch, Span};
 pub use keeping::ERASED;
+pub(crate) use measured::Measured;
 pub use originals::Original;
 pub use recount::{DayBooks, Mismatch, Recount};
 pub use retention::{Dropped, Keep};
@@ -52,7 +54,10 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
         mpsc,
     },
     thread,
@@ -84,7 +89,9 @@ pub(crate) struct Shared {
     readers: Readers,
     committed: watch::Sender<u64>,
     /// Measurement times, first and last included, of readings that got another patient.
-    moved: broadcast::Sender<(Timestamp, Timestamp)>,
+    moved: broadcast::Sender<Moved>,
+    /// How often that was told.
+    moves: AtomicU64,
     /// The same readings, one by one.
     handed_over: broadcast::Sender<Arc<[Handover]>>,
     room: Arc<Semaphore>,
@@ -107,6 +114,24 @@ pub(crate) struct Shared {
 impl std::fmt::Debug for Readings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Readings")
+    }
+}
+
+/// Stored readings changed: whoever shows copies of them shows them wrong until these are made again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// From 1, without gaps.
+    pub number: u64,
+    /// First and last measurement time.
+    pub times: (Timestamp, Timestamp),
+}
+
+impl Shared {
+    /// Tells it. Before whoever asked for the change is answered.
+    fn tell_moved(&self, first: Timestamp, last: Timestamp) {
+        let number = 1 + self.moves.fetch_add(1, SeqCst);
+        // Nobody listens where there is no projection.
+        let _ = self.moved.send(Moved { number, times: (first, last) });
     }
 }
 
@@ -209,6 +234,7 @@ impl Readings {
             readers: Readers::new(path, tables::open_reader),
             committed: watch::Sender::new(0),
             moved: broadcast::Sender::new(MOVED),
+            moves: AtomicU64::new(0),
             handed_over: broadcast::Sender::new(MOVED),
             room: Arc::new(Semaphore::new(ROOM)),
             folding: days::Folding::default(),
@@ -297,10 +323,15 @@ impl Readings {
         self.shared.committed.subscribe()
     }
 
-    /// Tells of stored readings that got another patient: first and last measurement time. Somebody who is more than
-    /// a thousand changes behind is told that some are missing.
-    pub fn moved(&self) -> broadcast::Receiver<(Timestamp, Timestamp)> {
+    /// Tells of stored readings that got another patient, other values, or were taken out. Somebody who is more than a
+    /// thousand changes behind is told that some are missing.
+    pub fn moved(&self) -> broadcast::Receiver<Moved> {
         self.shared.moved.subscribe()
+    }
+
+    /// The number of the newest such change since this store was opened; 0 before the first.
+    pub fn moves(&self) -> u64 {
+        self.shared.moves.load(SeqCst)
     }
 
     /// Tells of stored readings that got another patient, one by one; with the same patience as [`Readings::moved`].

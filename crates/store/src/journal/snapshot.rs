@@ -103,7 +103,7 @@ impl Snapshot {
         Ok(())
     }
 
-    fn journal(&self, f: &mut dyn FnMut(&Row) -> Result<(), StoreError>) -> Result<(), StoreError> {
+    pub(super) fn journal(&self, f: &mut dyn FnMut(&Row) -> Result<(), StoreError>) -> Result<(), StoreError> {
         for half in [Half::Zero, Half::One] {
             tables::each_row(&self.connection, half, &mut |row| f(&row))?;
         }

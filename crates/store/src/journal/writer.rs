@@ -340,7 +340,7 @@ impl Writer {
             changes.amendments.tell(&self.shared.handed_over);
         }
         for at in changes.amendments.times() {
-            let _ = self.shared.moved.send((at, at));
+            self.shared.tell_moved(at, at);
         }
         self.histories.extend(changes.histories);
         if let Some(id) = highest {

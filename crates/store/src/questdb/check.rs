@@ -23,6 +23,9 @@ use std::{
 use tokio::{runtime::Runtime, sync::watch as channel};
 use vitals::Timestamp;
 
+/// A failed request is sent again so often, after pauses that double, before everything begins again.
+const AGAIN: u32 = 3;
+const FIRST_AGAIN: Duration = Duration::from_millis(50);
 /// Between two looks while waiting for the server to apply what it took.
 const APPLY_LOOK: Duration = Duration::from_millis(20);
 
@@ -98,6 +101,7 @@ impl Outlet {
         let lane = Lane::open(&self.config)?;
         self.link = Some(Link { sql, lane, table });
         self.suspicious = Some(head);
+        self.health.send_modify(|h| h.recounting = true);
         Ok(())
     }
 
@@ -135,8 +139,10 @@ impl Outlet {
         if schema::table_id(&link.sql)? != Some(link.table) {
             return Err(Fault::Replaced);
         }
+        let begun = Instant::now();
         self.wal()?;
         self.last_look = Some(Instant::now());
+        self.health.send_modify(|h| h.looked = Some(begun));
         self.health.borrow().publish();
         Ok(())
     }
@@ -163,16 +169,24 @@ impl Outlet {
         Ok(wal.behind)
     }
 
-    /// Says how far it is, and that nothing is in the way.
+    /// Says how far it is.
     pub(super) fn progress(&self, committed: u64, state: State) {
         let sent = self.sent;
         self.health.send_if_modified(|h| {
-            let before = (h.committed, h.sent, h.state, h.failures);
-            (h.committed, h.sent, h.state, h.failures) = (committed, sent, state, 0);
+            let before = (h.committed, h.sent, h.state);
+            (h.committed, h.sent, h.state) = (committed, sent, state);
+            before != (committed, sent, state)
+        });
+    }
+
+    /// Says that nothing is in the way. Only a count that agreed and was written down proves it: a server that takes
+    /// everything and shows nothing would otherwise be asked again without a pause, and without an alarm.
+    pub(super) fn recovered(&self) {
+        self.health.send_if_modified(|h| {
             if h.reason.take().is_some() {
                 tracing::info!("the projection to QuestDB goes on");
             }
-            before != (committed, sent, state, 0)
+            std::mem::take(&mut h.failures) > 0
         });
     }
 
@@ -184,10 +198,10 @@ impl Outlet {
         if rows.is_empty() {
             return Ok(());
         }
-        let link = self.link()?;
-        let refused = match link.lane.send(&rows) {
+        let refused = match self.send(&rows) {
             Err(Fault::Malformed) => {
                 // A table that was altered refuses good rows too: it is looked at before any row is blamed.
+                let link = self.link()?;
                 if schema::ensure(&link.sql)? != link.table {
                     return Err(Fault::Replaced);
                 }
@@ -211,6 +225,34 @@ impl Outlet {
             h.quarantined = quarantined;
         });
         Ok(())
+    }
+
+    /// Sends rows; a request that fails is sent again a few times, or a fault now and then would let no long refill come
+    /// to its end. On a new connection, and only while the server is the one that has what was sent before: its other
+    /// connection, as old as its process, still answers, and for the same table.
+    fn send(&mut self, rows: &[Row]) -> Result<Vec<super::sender::Refused>, Fault> {
+        let mut pause = FIRST_AGAIN;
+        for _ in 0..AGAIN {
+            let fault = match self.link()?.lane.send(rows) {
+                Err(fault @ Fault::Unreachable(_)) => fault,
+                answer => return answer,
+            };
+            let (runtime, drain) = (self.runtime.clone(), self.drain.clone());
+            runtime.block_on(async {
+                tokio::select! { () = drain.stopping() => {}, () = tokio::time::sleep(pause) => {} }
+            });
+            if drain.is_stopping() {
+                return Err(Fault::Stopping);
+            }
+            pause *= 2;
+            metrics::counter!("hearthbeat_questdb_failures_total").increment(1);
+            let (config, link) = (self.config.clone(), self.link()?);
+            if schema::table_id(&link.sql)? != Some(link.table) {
+                return Err(Fault::Replaced);
+            }
+            link.lane = Lane::open(&config).map_err(|_| fault)?;
+        }
+        self.link()?.lane.send(rows)
     }
 
     /// Sends everything, or `weeks` only, again from the series.
@@ -277,12 +319,28 @@ impl Outlet {
 
     /// The weeks that are there and those that should be.
     pub(super) fn all_weeks(&mut self) -> Result<BTreeSet<i64>, Fault> {
+        let mut weeks = self.weeks_there()?;
+        weeks.extend(self.tally.keys());
+        Ok(weeks)
+    }
+
+    /// Takes whole weeks out, those that are there.
+    pub(super) fn drop_weeks(&mut self, weeks: &BTreeSet<i64>) -> Result<(), Fault> {
+        for week in self.weeks_there()?.intersection(weeks) {
+            let (from, to) = (week_start(*week), week_start(week + 1));
+            self.sql()?.run(&format!(
+                "ALTER TABLE {TABLE} DROP PARTITION WHERE measured >= cast({from} AS TIMESTAMP) \
+                 AND measured < cast({to} AS TIMESTAMP)"
+            ))?;
+        }
+        self.settle()
+    }
+
+    fn weeks_there(&mut self) -> Result<BTreeSet<i64>, Fault> {
         self.settle()?;
         let found = self.sql()?.rows(&format!("SELECT cast(minTimestamp AS LONG) FROM table_partitions('{TABLE}')"))?;
         let there = found.iter().filter_map(|r| r.first()?.as_ref()?.parse().ok());
-        let mut weeks: BTreeSet<_> = there.map(|at| week_of(Timestamp::from_micros(at))).collect();
-        weeks.extend(self.tally.keys());
-        Ok(weeks)
+        Ok(there.map(|at| week_of(Timestamp::from_micros(at))).collect())
     }
 
     /// Counts `weeks` on the server, mends those that differ, counts again. While rows are sent again the server has
@@ -306,14 +364,7 @@ impl Outlet {
             return Err(Fault::Mismatch { weeks: wrong.len() });
         }
         // Rows that nobody sent, or that were moved: the week goes and comes whole.
-        for week in &wrong {
-            let (from, to) = (week_start(*week), week_start(week + 1));
-            self.sql()?.run(&format!(
-                "ALTER TABLE {TABLE} DROP PARTITION WHERE measured >= cast({from} AS TIMESTAMP) \
-                 AND measured < cast({to} AS TIMESTAMP)"
-            ))?;
-        }
-        self.settle()?;
+        self.drop_weeks(&wrong)?;
         self.refill(source, Some(&wrong))?;
         self.settle()?;
         let left = self.differing(&wrong, true, true)?.len();

@@ -41,6 +41,8 @@ pub struct Config {
     pub request_seconds: u64,
     /// The longest pause between two tries, in seconds; the first is a tenth of a second, then twice the one before.
     pub retry_max_seconds: u64,
+    /// How old an answer to a question over many people may be, in seconds; older, the embedded series answers.
+    pub answer_lag_seconds: u64,
 }
 
 impl Default for Config {
@@ -62,6 +64,7 @@ impl Default for Config {
             lag_seconds: 30,
             request_seconds: 30,
             retry_max_seconds: 60,
+            answer_lag_seconds: 60,
         }
     }
 }

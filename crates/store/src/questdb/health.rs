@@ -56,6 +56,16 @@ pub struct ProjectorHealth {
     pub free_bytes: Option<u64>,
     /// Weeks that had to be sent again because their counts differed, since this process started.
     pub repaired_weeks: u64,
+    /// Weeks that are noted to be sent again: a reading in them got another patient or time, or was erased.
+    pub rewriting: u64,
+    /// The newest change of stored readings ([`crate::Moved::number`]) that is noted in `rewriting`, or done.
+    pub followed: u64,
+    /// The server may have been another process since everything was counted: until that is done again, what it shows
+    /// may be anything.
+    pub recounting: bool,
+    /// When the server was last seen to be the one that everything was counted on, and well.
+    #[serde(skip)]
+    pub looked: Option<std::time::Instant>,
 }
 
 impl ProjectorHealth {

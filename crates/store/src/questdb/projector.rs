@@ -9,6 +9,7 @@ use super::{
     position::{Position, Quarantine},
     row::week_of,
 };
+use crate::Moved;
 use runtime::Drain;
 use std::{
     collections::BTreeSet,
@@ -31,8 +32,10 @@ const FIRST_RETRY: Duration = Duration::from_millis(100);
 type Answer = oneshot::Sender<Result<u64, Fault>>;
 
 enum Command {
-    /// These weeks hold a reading that got another patient or time.
-    Rewrite(BTreeSet<i64>, Answer),
+    /// These weeks hold a reading that got another patient or time; the number of that change, or 0.
+    Rewrite(BTreeSet<i64>, u64, Answer),
+    /// Every week may hold one.
+    RewriteAll(Answer),
     /// Throw the table away and fill it from the series.
     Rebuild(Answer),
 }
@@ -48,6 +51,7 @@ impl std::fmt::Debug for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Rewrite(..) => "Rewrite",
+            Self::RewriteAll(_) => "RewriteAll",
             Self::Rebuild(_) => "Rebuild",
         })
     }
@@ -71,8 +75,28 @@ impl Handle {
     /// When it cannot be noted, or the service is ending.
     pub async fn rewrite(&self, from: Timestamp, to: Timestamp) -> Result<(), Fault> {
         let last = Timestamp::from_micros(to.as_micros().saturating_sub(1).max(from.as_micros()));
-        let weeks = (week_of(from)..=week_of(last)).collect();
-        self.ask(|answer| Command::Rewrite(weeks, answer)).await.map(|_| ())
+        self.note((from, last), 0).await
+    }
+
+    /// The same for a change that the journal tells of; [`ProjectorHealth::followed`] says that it is noted.
+    ///
+    /// # Errors
+    /// As [`Handle::rewrite`].
+    pub async fn rewrite_moved(&self, moved: Moved) -> Result<(), Fault> {
+        self.note(moved.times, moved.number).await
+    }
+
+    async fn note(&self, (first, last): (Timestamp, Timestamp), number: u64) -> Result<(), Fault> {
+        let weeks = (week_of(first)..=week_of(last)).collect();
+        self.ask(|answer| Command::Rewrite(weeks, number, answer)).await.map(|_| ())
+    }
+
+    /// As [`Handle::rewrite`] for every week there is, one after the other; the table stays.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn rewrite_all(&self) -> Result<(), Fault> {
+        self.ask(Command::RewriteAll).await.map(|_| ())
     }
 
     /// Throws the table away, fills it from the series and compares counts. Returns the rows in it.
@@ -141,6 +165,8 @@ impl Projector {
         let runtime = runtime.map_err(|e| Fault::Config(format!("no runtime can be started: {e}")))?;
         let mut outlet = Outlet::new(config, drain.named("questdb"), Arc::new(runtime), quarantine);
         outlet.begin_at(position.as_ref());
+        let noted = position.as_ref().map_or(0, |p| p.rewrite.len() as u64);
+        outlet.health.send_modify(|h| h.rewriting = noted);
         Ok(Self { folder: folder.to_owned(), source, commands, outlet, position, last_check: Instant::now() })
     }
 
@@ -195,12 +221,17 @@ impl Projector {
         }
         let noted = self.position.as_ref().map(|p| p.rewrite.clone()).unwrap_or_default();
         if at_the_end && !noted.is_empty() {
+            // They go first: a row that keeps its key and is acknowledged and lost would leave the former owner's row,
+            // and no count would find that.
+            self.outlet.drop_weeks(&noted)?;
             self.outlet.refill(&mut self.source, Some(&noted))?;
             self.checked(true)?;
             // Forgotten only now: after a fault before this line they are sent again.
             let Some(position) = &mut self.position else { return Ok(()) };
             position.rewrite.clear();
-            return position.save(&self.folder);
+            position.save(&self.folder)?;
+            self.outlet.health.send_modify(|h| h.rewriting = 0);
+            return Ok(());
         }
         let unchecked = self.position.as_ref().is_none_or(|p| p.checked < self.outlet.sent);
         // A count waits until all is applied, which the server does best in large blocks: seldom while far behind.
@@ -215,7 +246,8 @@ impl Projector {
     fn checked(&mut self, everything: bool) -> Result<(), Fault> {
         let weeks = if everything { self.outlet.all_weeks()? } else { self.outlet.touched.clone() };
         self.outlet.check(&mut self.source, weeks, everything)?;
-        let mut position = self.position.take().unwrap_or_default();
+        let before = self.position.take();
+        let mut position = before.clone().unwrap_or_default();
         position.checked = self.outlet.sent;
         position.weeks.clone_from(&self.outlet.tally);
         self.outlet.touched.clear();
@@ -224,9 +256,19 @@ impl Projector {
         }
         let saved = position.save(&self.folder);
         self.last_check = Instant::now();
-        self.outlet.health.send_modify(|h| h.checked = position.checked);
+        if let Err(fault) = saved {
+            // What is not written down is not believed: a restart would not know it either.
+            self.position = before;
+            return Err(fault);
+        }
+        self.outlet.health.send_modify(|h| {
+            h.checked = position.checked;
+            h.rewriting = position.rewrite.len() as u64;
+            h.recounting &= !everything;
+        });
         self.position = Some(position);
-        saved
+        self.outlet.recovered();
+        Ok(())
     }
 
     fn rebuild(&mut self) -> Result<u64, Fault> {
@@ -312,16 +354,13 @@ impl Projector {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Rewrite(weeks, answer) => {
-                let noted = match &mut self.position {
-                    // Nothing was ever filled: the first fill will have it.
-                    None => Ok(0),
-                    Some(position) => {
-                        position.rewrite.extend(weeks);
-                        position.save(&self.folder).map(|()| 0)
-                    }
-                };
+            Command::Rewrite(weeks, number, answer) => {
+                let noted = self.note(|_| weeks);
+                self.outlet.health.send_modify(|h| h.followed = h.followed.max(number));
                 let _ = answer.send(noted);
+            }
+            Command::RewriteAll(answer) => {
+                let _ = answer.send(self.note(|position| position.weeks.keys().copied().collect()));
             }
             Command::Rebuild(answer) => {
                 let done = self.rebuild();
@@ -331,5 +370,16 @@ impl Projector {
                 let _ = answer.send(done);
             }
         }
+    }
+
+    /// Writes down which weeks are to be sent again.
+    fn note(&mut self, weeks: impl FnOnce(&Position) -> BTreeSet<i64>) -> Result<u64, Fault> {
+        // Nothing was ever filled: the first fill will have it.
+        let Some(position) = &mut self.position else { return Ok(0) };
+        let weeks = weeks(position);
+        position.rewrite.extend(weeks);
+        let noted = position.rewrite.len() as u64;
+        self.outlet.health.send_modify(|h| h.rewriting = noted);
+        position.save(&self.folder).map(|()| 0)
     }
 }

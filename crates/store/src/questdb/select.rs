@@ -1,89 +1,38 @@
-//! Analytic questions over the PostgreSQL wire, prepared once a connection: range, count, day and week summaries.
+//! Questions over many people, over the PostgreSQL wire, prepared once a connection, as the read-only user where one is
+//! configured.
 //!
-//! Answers may lag behind the journal and are for people who analyse; rules and alerts never ask here.
+//! One line of the answer is what one person's readings of one day or week come to; they are folded as they arrive, so
+//! that no number of people fills the memory. Whether an answer may be believed is not decided here
+//! ([`crate::population`]). Must never: write, or ask anything of one person.
 
 use super::{Config, Fault, TABLE, sql};
+use crate::population::{Fold, PopulationQuery, Share, Stretch, Stride, Total};
+use futures_util::TryStreamExt;
 use std::{
     collections::HashMap,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    pin::pin,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::Mutex;
 use tokio_postgres::{
-    Client, Statement,
+    Client, Row, Statement,
     types::{ToSql, Type},
 };
-use vitals::{Kind, PatientId, Timestamp, Zone};
-
-/// A row of the table: numbers in mmHg and mmol/L. Debug shows no values.
-#[derive(Clone, PartialEq)]
-#[allow(missing_docs)] // The columns of the contract, one to one.
-pub struct Point {
-    pub measured: Timestamp,
-    pub device: String,
-    pub epoch: i64,
-    pub seq: i64,
-    pub kind: String,
-    pub received: Timestamp,
-    pub systolic: Option<f64>,
-    pub diastolic: Option<f64>,
-    pub map: Option<f64>,
-    pub pulse: Option<f64>,
-    pub glucose: Option<f64>,
-    pub unit: String,
-    pub meal: Option<String>,
-    pub time_quality: String,
-    pub result: String,
-}
-
-impl std::fmt::Debug for Point {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Point({} {}/{})", self.device, self.epoch, self.seq)
-    }
-}
-
-/// How long one line of a summary is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Span {
-    /// A day of the zone.
-    Day,
-    /// A week of the zone, from Monday.
-    Week,
-}
-
-/// Readings of one day or week that count (neither flagged nor excluded). Debug shows no values.
-#[derive(Clone, PartialEq)]
-pub struct Summary {
-    /// First moment.
-    pub from: Timestamp,
-    /// How many.
-    pub count: u64,
-    /// Mean systolic, mmHg.
-    pub systolic: Option<f64>,
-    /// Mean diastolic, mmHg.
-    pub diastolic: Option<f64>,
-    /// Mean glucose, mmol/L, of those within the meter's range.
-    pub glucose: Option<f64>,
-    /// Lowest glucose.
-    pub glucose_min: Option<f64>,
-    /// Highest glucose.
-    pub glucose_max: Option<f64>,
-}
-
-impl std::fmt::Debug for Summary {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Summary({} readings)", self.count)
-    }
-}
+use vitals::{
+    Kind, Timestamp, Zone,
+    summary::{GLUCOSE_RANGE, HOME_TARGET},
+};
 
 /// Where questions are asked. One connection, opened when needed; questions queue for it.
 #[derive(Debug)]
-pub struct Select {
+pub(crate) struct Select {
     config: Config,
     open: Mutex<Option<Open>>,
 }
 
 struct Open {
     client: Client,
+    since: Instant,
     prepared: HashMap<String, Statement>,
 }
 
@@ -93,135 +42,141 @@ impl std::fmt::Debug for Open {
     }
 }
 
-const POINT: &str = "measured, device, epoch, seq, kind, received, systolic, diastolic, map, pulse, glucose, unit, meal, \
-                     time_quality, result";
-const WHERE: &str = "patient = $1 AND kind = $2 AND measured >= $3 AND measured < $4";
-const TYPES: [Type; 4] = [Type::VARCHAR, Type::VARCHAR, Type::TIMESTAMP, Type::TIMESTAMP];
+/// Stretches, and since when the connection was open on which they were asked.
+pub(crate) type Answer = (Vec<Stretch>, Instant);
 
 impl Select {
     /// Connects when first asked.
-    pub fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config) -> Self {
         Self { config, open: Mutex::new(None) }
     }
 
-    /// Readings of one patient and kind measured in `[from, to)`, ascending, at most `limit`.
+    /// By day or week, ascending.
     ///
     /// # Errors
     /// When QuestDB does not answer.
-    pub async fn range(
-        &self,
-        patient: PatientId,
-        kind: Kind,
-        (from, to): (Timestamp, Timestamp),
-        limit: u32,
-    ) -> Result<Vec<Point>, Fault> {
-        let text = format!("SELECT {POINT} FROM {TABLE} WHERE {WHERE} ORDER BY measured LIMIT {limit}");
-        self.ask(text, patient, kind, (from, to)).await?.iter().map(|r| point(r).map_err(|e| sql::fault(&e))).collect()
-    }
-
-    /// How many readings of one patient and kind were measured in `[from, to)`.
-    ///
-    /// # Errors
-    /// When QuestDB does not answer.
-    pub async fn count(&self, patient: PatientId, kind: Kind, span: (Timestamp, Timestamp)) -> Result<u64, Fault> {
-        let text = format!("SELECT count() FROM {TABLE} WHERE {WHERE}");
-        let rows = self.ask(text, patient, kind, span).await?;
-        let number = rows.first().map_or(Ok(0), |r| r.try_get::<_, i64>(0)).map_err(|e| sql::fault(&e))?;
-        Ok(u64::try_from(number).unwrap_or_default())
-    }
-
-    /// One line for each day or week of `zone` in which something was measured.
-    ///
-    /// # Errors
-    /// When QuestDB does not answer.
-    pub async fn summaries(
-        &self,
-        patient: PatientId,
-        kind: Kind,
-        range: (Timestamp, Timestamp),
-        span: Span,
-        zone: &Zone,
-    ) -> Result<Vec<Summary>, Fault> {
-        let unit = match span {
-            Span::Day => "1d",
-            Span::Week => "1w",
-        };
-        // A zone's name is that of an IANA zone: letters, digits, `/`, `_`, `+`, `-`. It is checked all the same.
-        let zone = zone.name();
-        if !zone.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'+' | b'-')) {
-            return Err(Fault::Config("the time zone has no IANA name".into()));
-        }
-        let text = format!(
-            "SELECT measured, count(), avg(systolic), avg(diastolic), avg(glucose), min(glucose), max(glucose) \
-             FROM {TABLE} WHERE {WHERE} AND result = 'stored' SAMPLE BY {unit} ALIGN TO CALENDAR TIME ZONE '{zone}'"
-        );
-        self.ask(text, patient, kind, range).await?.iter().map(|r| summary(r).map_err(|e| sql::fault(&e))).collect()
-    }
-
-    async fn ask(
-        &self,
-        text: String,
-        patient: PatientId,
-        kind: Kind,
-        (from, to): (Timestamp, Timestamp),
-    ) -> Result<Vec<tokio_postgres::Row>, Fault> {
-        let patient = patient.to_string();
-        let (kind, from, to) = (kind.as_str(), system(from), system(to));
-        let values: [&(dyn ToSql + Sync); 4] = [&patient, &kind, &from, &to];
+    pub(crate) async fn population(&self, q: &PopulationQuery) -> Result<Answer, Fault> {
+        let text = statement(q.kind, q.stride, &q.zone)?;
         let mut open = self.open.lock().await;
-        let fresh = open.as_ref().is_none_or(|o| o.client.is_closed());
-        match self.once(&mut open, &text, &values).await {
+        let stale = open.as_ref().is_some_and(|o| !o.client.is_closed());
+        // A caller that gives up in the middle of an answer leaves no connection behind.
+        match self.once(&mut open, &text, q).await {
             // The connection, or a statement prepared before the table was made anew, may be stale: once more.
-            Err(Fault::Unreachable(_)) if !fresh => {
-                *open = None;
-                self.once(&mut open, &text, &values).await
-            }
+            Err(Fault::Unreachable(_)) if stale => self.once(&mut open, &text, q).await,
             answer => answer,
         }
     }
 
-    async fn once(
-        &self,
-        open: &mut Option<Open>,
-        text: &str,
-        values: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<tokio_postgres::Row>, Fault> {
-        let there = match open.take().filter(|o| !o.client.is_closed()) {
-            Some(there) => open.insert(there),
+    async fn once(&self, slot: &mut Option<Open>, text: &str, q: &PopulationQuery) -> Result<Answer, Fault> {
+        let mut open = match slot.take().filter(|o| !o.client.is_closed()) {
+            Some(open) => open,
             None => {
+                let since = Instant::now();
                 let client = sql::connect(&self.config, &self.config.reader_login()?).await?;
-                open.insert(Open { client, prepared: HashMap::new() })
+                Open { client, since, prepared: HashMap::new() }
             }
         };
-        let answer = async {
-            let statement = match there.prepared.get(text) {
-                Some(statement) => statement.clone(),
-                None => {
-                    let statement = there.client.prepare_typed(text, &TYPES).await?;
-                    there.prepared.insert(text.to_owned(), statement.clone());
-                    statement
-                }
-            };
-            there.client.query(&statement, values).await
-        };
-        match tokio::time::timeout(self.config.request_time(), answer).await {
-            Ok(answer) => answer.map_err(|e| sql::fault(&e)),
-            Err(_) => {
-                *open = None;
-                Err(Fault::Unreachable("a query took too long".into()))
-            }
-        }
+        let asked = tokio::time::timeout(self.config.request_time(), open.ask(text, q)).await;
+        let stretches = asked.map_err(|_| Fault::Unreachable("a query took too long".into()))??;
+        let since = open.since;
+        *slot = Some(open);
+        Ok((stretches, since))
     }
 }
 
-fn system(at: Timestamp) -> SystemTime {
-    let micros = at.as_micros();
-    let distance = Duration::from_micros(micros.unsigned_abs());
-    let moved = if micros < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
-    moved.unwrap_or(UNIX_EPOCH)
+impl Open {
+    async fn ask(&mut self, text: &str, q: &PopulationQuery) -> Result<Vec<Stretch>, Fault> {
+        let statement = match self.prepared.get(text) {
+            Some(statement) => statement.clone(),
+            None => {
+                let types = [Type::VARCHAR, Type::TIMESTAMP, Type::TIMESTAMP];
+                let made = self.client.prepare_typed(text, &types).await.map_err(|e| sql::fault(&e))?;
+                self.prepared.insert(text.to_owned(), made.clone());
+                made
+            }
+        };
+        let (kind, from, to) = (q.kind.as_str(), system(q.from), system(q.to));
+        let values: [&(dyn ToSql + Sync); 3] = [&kind, &from, &to];
+        let rows = self.client.query_raw(&statement, values).await.map_err(|e| sql::fault(&e))?;
+        let mut rows = pin!(rows);
+        let mut fold = Fold::new(q);
+        let mut newest = None;
+        while let Some(row) = rows.try_next().await.map_err(|e| sql::fault(&e))? {
+            let (at, patient, share) = share(&row).map_err(|e| sql::fault(&e))?;
+            let Ok(patient) = patient.parse() else { continue };
+            let day = at.day(&q.zone);
+            // Stretches come one after the other.
+            if newest.is_none_or(|newest| day > newest) {
+                fold.close_before(day);
+                newest = Some(day);
+            }
+            fold.add(day, patient, &share);
+        }
+        Ok(fold.end())
+    }
 }
 
-fn moment(row: &tokio_postgres::Row, column: usize) -> Result<Timestamp, tokio_postgres::Error> {
+/// One line a person and stretch. The same words for the same kind, stride and zone: it is prepared once.
+fn statement(kind: Kind, stride: Stride, zone: &Zone) -> Result<String, Fault> {
+    // A zone's name is that of an IANA zone: letters, digits, `/`, `_`, `+`, `-`. It is checked all the same.
+    let zone = zone.name();
+    if !zone.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'+' | b'-')) {
+        return Err(Fault::Config("the time zone has no IANA name".into()));
+    }
+    let unit = match stride {
+        Stride::Day => "1d",
+        Stride::Week => "1w",
+    };
+    let (first, second, target) = match kind {
+        Kind::BloodPressure => {
+            ("systolic", "diastolic", format!("systolic < {:?} AND diastolic < {:?}", HOME_TARGET.0, HOME_TARGET.1))
+        }
+        // `HI` and `LO` are NULL there.
+        Kind::BloodGlucose => {
+            ("glucose", "glucose", format!("glucose >= {:?} AND glucose <= {:?}", GLUCOSE_RANGE.0, GLUCOSE_RANGE.1))
+        }
+    };
+    let how_many = |which: &str| format!("sum(CASE WHEN {which} THEN 1 ELSE 0 END)");
+    let counts = [
+        how_many(&format!("result = 'stored' AND {first} IS NOT NULL")),
+        how_many(&format!("result != 'excluded' AND {first} IS NULL")),
+        how_many(&format!("result = 'flagged' AND {first} IS NOT NULL")),
+        how_many("result = 'excluded'"),
+        how_many(&format!("result = 'stored' AND {target}")),
+    ];
+    let totals = [first, second].map(|column| {
+        ["sum", "min", "max"].map(|f| format!("{f}(CASE WHEN result = 'stored' THEN {column} END)")).join(", ")
+    });
+    let (counts, totals) = (counts.join(", "), totals.join(", "));
+    Ok(format!(
+        "SELECT measured, patient, {counts}, {totals} FROM {TABLE} WHERE kind = $1 AND measured >= $2 AND measured < $3 \
+         AND patient IS NOT NULL SAMPLE BY {unit} ALIGN TO CALENDAR TIME ZONE '{zone}'"
+    ))
+}
+
+fn share(row: &Row) -> Result<(Timestamp, String, Share), tokio_postgres::Error> {
+    let count = |i: usize| Ok::<_, tokio_postgres::Error>(u64::try_from(row.try_get::<_, i64>(i)?).unwrap_or_default());
+    let number = |i: usize| Ok::<_, tokio_postgres::Error>(row.try_get::<_, Option<f64>>(i)?.unwrap_or_default());
+    let total =
+        |i: usize| Ok::<_, tokio_postgres::Error>(Total { sum: number(i)?, min: number(i + 1)?, max: number(i + 2)? });
+    let share = Share {
+        counted: count(2)?,
+        beyond: count(3)?,
+        flagged: count(4)?,
+        excluded: count(5)?,
+        in_target: count(6)?,
+        totals: [total(7)?, total(10)?],
+    };
+    Ok((moment(row, 0)?, row.try_get(1)?, share))
+}
+
+/// The table begins in 1970; whoever asks from before asks from there.
+fn system(at: Timestamp) -> SystemTime {
+    let micros = u64::try_from(at.as_micros()).unwrap_or_default();
+    UNIX_EPOCH.checked_add(Duration::from_micros(micros)).unwrap_or(UNIX_EPOCH)
+}
+
+fn moment(row: &Row, column: usize) -> Result<Timestamp, tokio_postgres::Error> {
     let at: SystemTime = row.try_get(column)?;
     let micros = |d: Duration| i64::try_from(d.as_micros()).unwrap_or(i64::MAX);
     Ok(Timestamp::from_micros(match at.duration_since(UNIX_EPOCH) {
@@ -230,34 +185,15 @@ fn moment(row: &tokio_postgres::Row, column: usize) -> Result<Timestamp, tokio_p
     }))
 }
 
-fn point(r: &tokio_postgres::Row) -> Result<Point, tokio_postgres::Error> {
-    Ok(Point {
-        measured: moment(r, 0)?,
-        device: r.try_get(1)?,
-        epoch: r.try_get(2)?,
-        seq: r.try_get(3)?,
-        kind: r.try_get(4)?,
-        received: moment(r, 5)?,
-        systolic: r.try_get(6)?,
-        diastolic: r.try_get(7)?,
-        map: r.try_get(8)?,
-        pulse: r.try_get(9)?,
-        glucose: r.try_get(10)?,
-        unit: r.try_get(11)?,
-        meal: r.try_get(12)?,
-        time_quality: r.try_get(13)?,
-        result: r.try_get(14)?,
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn summary(r: &tokio_postgres::Row) -> Result<Summary, tokio_postgres::Error> {
-    Ok(Summary {
-        from: moment(r, 0)?,
-        count: u64::try_from(r.try_get::<_, i64>(1)?).unwrap_or_default(),
-        systolic: r.try_get(2)?,
-        diastolic: r.try_get(3)?,
-        glucose: r.try_get(4)?,
-        glucose_min: r.try_get(5)?,
-        glucose_max: r.try_get(6)?,
-    })
+    #[test]
+    fn a_zone_that_is_no_zone_reaches_no_statement() {
+        let zone = Zone::named("Asia/Shanghai").unwrap();
+        let text = statement(Kind::BloodPressure, Stride::Week, &zone).unwrap();
+        assert!(text.ends_with("SAMPLE BY 1w ALIGN TO CALENDAR TIME ZONE 'Asia/Shanghai'") && text.contains("$3"));
+        assert!(Zone::named("x'; DROP TABLE reading; --").is_err());
+    }
 }

@@ -65,6 +65,11 @@ impl Server {
         self.keeper.wait().unwrap();
     }
 
+    /// Where its tables lie.
+    pub fn database(&self) -> PathBuf {
+        self.data.join("db")
+    }
+
     /// Processor time that the server used so far, in seconds.
     pub fn cpu_seconds(&self) -> f64 {
         cpu_seconds(&self.pid.to_string())
@@ -123,13 +128,20 @@ impl Server {
     }
 
     /// Every row of the table, in the contract's columns, sorted.
-    pub async fn rows(&self) -> Vec<Vec<Option<String>>> {
+    pub async fn rows(&self) -> Vec<TextRow> {
+        let mut rows = self.select("").await;
+        rows.sort();
+        rows
+    }
+
+    /// Rows in the contract's columns; `rest` is what follows the table's name.
+    pub async fn select(&self, rest: &str) -> Vec<TextRow> {
         let column = |(name, kind, _): &(&str, &str, bool)| match *kind {
             "TIMESTAMP" => format!("cast({name} AS LONG)"),
             _ => (*name).to_owned(),
         };
         let columns: Vec<_> = COLUMNS.iter().map(column).collect();
-        let mut rows = self.ask(&format!("SELECT {} FROM reading", columns.join(", "))).await;
+        let mut rows = self.ask(&format!("SELECT {} FROM reading {rest}", columns.join(", "))).await;
         for row in &mut rows {
             for (value, (_, kind, _)) in row.iter_mut().zip(COLUMNS) {
                 if kind == "DOUBLE" {
@@ -137,7 +149,6 @@ impl Server {
                 }
             }
         }
-        rows.sort();
         rows
     }
 }
@@ -271,7 +282,7 @@ impl Journal {
     pub fn expected(&self, skipped: &[u64]) -> Vec<Vec<Option<String>>> {
         let all = self.readings();
         let there = all.iter().filter(|r| !skipped.contains(&r.id.as_i64().cast_unsigned()));
-        let mut rows: Vec<_> = there.map(|r| expected(r)).collect();
+        let mut rows: Vec<_> = there.map(|r| columns_of(r, device(r.device).as_str())).collect();
         rows.sort();
         rows
     }
@@ -281,8 +292,11 @@ fn device(key: DeviceKey) -> DeviceId {
     format!("meter-{}", key.as_i64()).parse().unwrap()
 }
 
+/// A row of the table as text, in the contract's columns; doubles as their bits.
+pub type TextRow = Vec<Option<String>>;
+
 /// Written apart from the product's own conversion, so that it can contradict it.
-fn expected(r: &Reading) -> Vec<Option<String>> {
+pub fn columns_of(r: &Reading, device: &str) -> TextRow {
     let word = |w: &str| Some(w.to_owned());
     let mut values = [None, None, None, None, None];
     match &r.values {
@@ -301,7 +315,7 @@ fn expected(r: &Reading) -> Vec<Option<String>> {
     let mut row = vec![
         Some(r.measured_at.as_micros().to_string()),
         r.patient.map(|p| p.to_string()),
-        word(device(r.device).as_str()),
+        word(device),
         Some(r.epoch.to_string()),
         Some(r.seq.to_string()),
         word(r.kind().as_str()),
