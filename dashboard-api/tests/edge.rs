@@ -188,3 +188,17 @@ async fn a_message_as_it_came_is_shown_to_who_may_see_the_patient_and_only_if_it
     let without = world.keep("d-1", Some(&mine.to_string()), 9, common::glucose("6.2"), vitals::Unit::MmolPerL).await;
     world.get(&format!("/api/v1/readings/{without}/original"), &gp).await.problem(404);
 }
+
+#[tokio::test]
+async fn a_request_is_signed_for_its_device_until_its_credential_is_withdrawn() {
+    let world = World::new().await;
+    let made = world.post("/api/v1/devices", json!({"id": "bp-1"}), &world.admin).await.must(201).json();
+    assert_eq!(made["qrText"], format!("urn:hearthbeat:claim:bp-1:{}", made["claimCode"].as_str().unwrap()));
+    let ask = async |csr: &str| world.post("/api/v1/devices/bp-1/certificate", json!({"csr": csr}), &world.admin).await;
+    let signed = ask("request").await.must(201).json();
+    assert_eq!((&signed["certificate"], &signed["deviceId"]), (&json!("for bp-1"), &json!("bp-1")));
+    assert_eq!(ask("nonsense").await.problem(422)["field"], "csr");
+    world.post("/api/v1/devices/bp-2/certificate", json!({"csr": "request"}), &world.admin).await.problem(404);
+    world.call("DELETE", "/api/v1/devices/bp-1/credential", serde_json::Value::Null, &world.admin, &[]).await.must(204);
+    ask("request").await.problem(409);
+}

@@ -65,7 +65,7 @@ fn allowed(method: &str, path: &str) -> &'static str {
         ("get", "/api/v1/devices" | "/api/v1/devices/{id}") => "ghsaSRo",
         (_, "/api/v1/devices/claim") => "p",
         (_, "/api/v1/devices/{id}/commands") => "ghaSRo",
-        (_, "/api/v1/devices" | "/api/v1/devices/{id}/credential") => "aSRo",
+        (_, "/api/v1/devices" | "/api/v1/devices/{id}/credential" | "/api/v1/devices/{id}/certificate") => "aSRo",
         ("get", "/api/v1/devices/{id}/bindings") => "ghsaSR",
         (_, "/api/v1/devices/{id}/bindings" | "/api/v1/devices/{id}/bindings/{bid}") => "ghaSR",
         (_, "/api/v1/unassigned" | "/api/v1/unassigned/{id}/assign") => "ghSR",
