@@ -42,7 +42,7 @@ const MOVED_TO: Date = jiff::civil::date(2023, 1, 2);
 const AFTERWARDS: std::time::Duration = std::time::Duration::from_secs(2 * 3600);
 
 /// The report; none where the folder is not there.
-pub fn report(folder: &Path) -> Result<Option<String>, Fault> {
+pub(crate) fn report(folder: &Path) -> Result<Option<String>, Fault> {
     if !folder.is_dir() {
         return Ok(None);
     }

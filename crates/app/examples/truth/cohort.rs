@@ -11,10 +11,10 @@ use std::{cmp::Reverse, collections::BinaryHeap, error::Error, sync::Mutex, time
 use vitals::{DeviceKey, Kind, OrganisationId, Patient, PatientId, Plan, Timestamp, Zone};
 
 /// A patient's findings, under the id of its pressure meter.
-pub type Told = (String, Vec<Seen>);
+pub(crate) type Told = (String, Vec<Seen>);
 
 /// Runs every station of every seed on every core.
-pub fn run(scenario: &Scenario, seeds: &[u64]) -> Result<(Tally, Vec<Told>), Box<dyn Error + Send + Sync>> {
+pub(crate) fn run(scenario: &Scenario, seeds: &[u64]) -> Result<(Tally, Vec<Told>), Box<dyn Error + Send + Sync>> {
     let jobs: Vec<(u64, Station)> =
         seeds.iter().flat_map(|seed| scenario.stations(*seed).into_iter().map(|s| (*seed, s))).collect();
     let jobs = Mutex::new(jobs.into_iter());

@@ -24,7 +24,7 @@ use wire::reading_v1;
 
 /// What is kept of everybody.
 #[derive(Default)]
-pub struct Memory {
+pub(crate) struct Memory {
     people: HashMap<PatientId, Kept>,
 }
 
@@ -71,15 +71,15 @@ struct Meter {
 }
 
 /// A request to measure again.
-pub struct Ask {
+pub(crate) struct Ask {
     /// Of which meter.
-    pub device: DeviceKey,
+    pub(crate) device: DeviceKey,
     /// Pressure or glucose.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// How often.
-    pub times: u32,
+    pub(crate) times: u32,
     /// Seconds from now.
-    pub after_seconds: u64,
+    pub(crate) after_seconds: u64,
 }
 
 #[derive(Deserialize)]
@@ -93,7 +93,7 @@ struct Command {
 }
 
 /// All of it.
-pub struct House {
+pub(crate) struct House {
     engine: Engine<Memory>,
     meters: HashMap<DeviceKey, Meter>,
     zone: Zone,
@@ -102,12 +102,12 @@ pub struct House {
     entries: u64,
     asks: Vec<Ask>,
     /// Readings that were kept, known already, held.
-    pub books: (u64, u64, u64),
+    pub(crate) books: (u64, u64, u64),
 }
 
 impl House {
     /// Empty, at `start`.
-    pub fn new(start: Timestamp) -> Result<Self, Error> {
+    pub(crate) fn new(start: Timestamp) -> Result<Self, Error> {
         let mut engine = Engine::new(Memory::default(), Cards::built_in()?, Zone::default(), start);
         engine.recover(None, &[], start)?;
         Ok(Self {
@@ -123,7 +123,7 @@ impl House {
     }
 
     /// Takes in a patient with meters, bound from long ago and recorded now.
-    pub fn enrol(&mut self, patient: Patient, meters: &[DeviceKey]) -> Result<(), Error> {
+    pub(crate) fn enrol(&mut self, patient: Patient, meters: &[DeviceKey]) -> Result<(), Error> {
         let patient = Arc::new(patient);
         for device in meters {
             let binding = Binding {
@@ -144,13 +144,8 @@ impl House {
         Ok(())
     }
 
-    /// When something is due without a message.
-    pub fn next_due(&self) -> Option<Timestamp> {
-        self.engine.next_due()
-    }
-
     /// Time goes on; what was due before is done at its time.
-    pub fn goto(&mut self, to: Timestamp) -> Result<(), Error> {
+    pub(crate) fn goto(&mut self, to: Timestamp) -> Result<(), Error> {
         while let Some(due) = self.engine.next_due().filter(|due| *due <= to) {
             self.now = self.now.max(due);
             self.engine.run_due(self.now)?;
@@ -161,7 +156,7 @@ impl House {
     }
 
     /// One message of a meter arrives now.
-    pub fn message(&mut self, device: DeviceKey, payload: &[u8]) -> Result<(), Error> {
+    pub(crate) fn message(&mut self, device: DeviceKey, payload: &[u8]) -> Result<(), Error> {
         let payload = Bytes::copy_from_slice(payload);
         let Ok(message) = reading_v1::decode(&payload) else {
             self.books.2 += 1;
@@ -260,12 +255,12 @@ impl House {
     }
 
     /// What was asked since the last call.
-    pub fn asks(&mut self) -> Vec<Ask> {
+    pub(crate) fn asks(&mut self) -> Vec<Ask> {
         std::mem::take(&mut self.asks)
     }
 
     /// What stands of one patient, effective before `until`.
-    pub fn seen(&self, patient: PatientId, until: Timestamp) -> Vec<Seen> {
+    pub(crate) fn seen(&self, patient: PatientId, until: Timestamp) -> Vec<Seen> {
         let kept = self.engine.world().people.get(&patient);
         let all = kept.into_iter().flat_map(|k| k.findings.values());
         let mut out: Vec<Seen> = all
