@@ -218,7 +218,7 @@ async fn happen(bench: Bench, people: &People, (what, a, b): (u8, u64, i64)) -> 
         14 => {
             readings.set_consumed(u64::MAX);
             let from = Timestamp::from_seconds(START - 9 * WEEK + b % 4 * WEEK);
-            readings.drop_old(Keep { readings_from: Some(from), held_from: None }, Zone::default()).await.unwrap();
+            readings.drop_old(Keep { readings_from: Some(from), ..Keep::default() }, Zone::default()).await.unwrap();
         }
         15 => {
             let worn = vec![Worn { device: DeviceKey::new(device), from: i64::MIN, to: None }];
