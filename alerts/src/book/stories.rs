@@ -1,5 +1,7 @@
 //! Given these findings at these times, these people are told these things, and nobody else.
 
+mod kept;
+
 use super::*;
 use crate::hours::tests::{at, station};
 use std::collections::BTreeMap;
@@ -486,25 +488,4 @@ fn a_crisis_found_late_is_an_urgent_in_opening_hours_and_other_late_news_is_for_
     unconfirmed.draft.readings.truncate(1);
     s.take(&unconfirmed);
     assert_eq!(s.episode().severity, Severity::Routine);
-}
-
-#[test]
-fn a_case_is_the_same_after_it_was_stored() {
-    let mut s = Story::new("02T10:00");
-    s.raise(Severity::Critical);
-    let case = s.case.take().unwrap();
-    let again = Case::read(case.write());
-    assert_eq!(again.memo, case.memo);
-    assert_eq!(again.due(), case.due());
-}
-
-#[test]
-fn an_alert_of_a_mean_counts_the_readings_over_the_limit_not_all_that_were_used() {
-    let mut s = Story::new("02T10:00");
-    let mut finding = s.finding(Severity::Routine, Verdict::Page, false);
-    finding.draft.evidence = serde_json::json!({ "over": [finding.draft.readings[1]] }).to_string();
-    s.take(&finding);
-    assert_eq!((s.episode().count, s.episode().readings.len()), (1, 2));
-    s.take(&finding);
-    assert_eq!(s.episode().count, 1, "each counts once");
 }

@@ -1,3 +1,5 @@
+//! Given these Observations and Bundles, these readings or reasons come out, and nothing is guessed.
+
 use super::*;
 use serde_json::{Value, json};
 use vitals::{Meal, Status, Unit};

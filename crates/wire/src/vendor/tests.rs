@@ -1,3 +1,5 @@
+//! Given these adapters and these payloads, these readings or reasons come out; a faulty adapter is refused by name.
+
 use super::*;
 use serde_json::{Value, json};
 use vitals::{Meal, Statuses};
