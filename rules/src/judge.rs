@@ -4,7 +4,7 @@
 //! The cost of a reading does not depend on how many the patient sent before it.
 
 use crate::{
-    Error, Point, acute,
+    Error, Point, Rule, acute,
     late::Late,
     person::{KINDS, Person, Scene, World, place},
     schedule,
@@ -21,7 +21,9 @@ impl Person {
             let last = points.iter().rev().find(mine).map_or(first.at, |p| p.at);
             let before = self.newest[place(kind)];
             let settled = self.settled[place(kind)];
-            let live = first.at > settled && !self.recheck[place(kind)];
+            // Of one moment the later sent comes after: it is not late, unless time has ended a question meanwhile.
+            let in_order = first.at > settled || (first.at == settled && settled == before);
+            let live = in_order && !self.recheck[place(kind)];
             self.newest[place(kind)] = last.max(before);
             self.settled[place(kind)] = last.max(settled);
             if live && self.late.as_ref().is_none_or(|late| late.of_kind(kind).is_empty()) {
@@ -40,6 +42,10 @@ impl Person {
             }
             if self.last_valid.is_none_or(|(at, _)| p.at > at) {
                 self.silence_ended(scene, p)?;
+            } else if self.last_valid.is_some_and(|(at, id)| p.at == at && p.id > id)
+                && !self.stands(Rule::Adh1, p.at, Timestamp::MAX)
+            {
+                self.last_valid = Some((p.at, p.id)); // the same moment again ends no silence and begins none
             } else if self.last_valid.is_none_or(|(_, id)| p.id != id) {
                 self.late.get_or_insert_default().add_valid(p.at, scene.decided);
             }

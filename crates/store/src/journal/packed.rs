@@ -7,8 +7,8 @@
 use super::row::{self, FORMAT, PACKED, encode_as};
 use crate::StoreError;
 use jiff::{
-    civil::DateTime,
-    tz::{Offset, TimeZone},
+    civil::{Date, date},
+    tz::Offset,
 };
 use serde::{Deserialize, Serialize};
 use vitals::{
@@ -185,8 +185,15 @@ fn clock(text: &str) -> Option<(Told, i64, i8)> {
     }
     let part = |at: usize, n: usize| wall[at..at + n].parse::<i16>().ok();
     let small = |at: usize| part(at, 2).and_then(|n| i8::try_from(n).ok());
-    let at = DateTime::new(part(0, 4)?, small(5)?, small(8)?, small(11)?, small(14)?, small(17)?, 0).ok()?;
-    let seconds = at.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second();
+    let (hour, minute, second) = (small(11)?, small(14)?, small(17)?);
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let day = Date::new(part(0, 4)?, small(5)?, small(8)?).ok()?;
+    let seconds = day.duration_since(date(1970, 1, 1)).as_secs()
+        + i64::from(hour) * 3600
+        + i64::from(minute) * 60
+        + i64::from(second);
     match zone.as_bytes() {
         b"" => Some((Told::Plain, seconds, 0)),
         b"Z" => Some((Told::Utc, seconds, 0)),
