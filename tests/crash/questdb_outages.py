@@ -175,13 +175,24 @@ def full(world):
         print("SKIPPED: a full disk of QuestDB: mount is not allowed here (root is needed)")
         yield None
         return
-    path = os.path.join(world.mount.folder, "filler")
-    with open(path, "wb") as f:
+    path, over = os.path.join(world.mount.folder, "filler"), threading.Event()
+
+    def fill():
         room = os.statvfs(world.mount.folder)
-        f.write(b"x" * max(0, room.f_bavail * room.f_frsize - ROOM // 2))
+        with contextlib.suppress(OSError), open(path, "ab") as f:      # QuestDB may take the last of it first
+            f.write(b"x" * max(0, room.f_bavail * room.f_frsize - ROOM // 2))
+
+    def keep_full():
+        while not over.wait(0.1):       # QuestDB deletes old segments of its log meanwhile
+            fill()
+    fill()
+    filler = threading.Thread(target=keep_full)
+    filler.start()
     try:
         yield "min_free_bytes"
     finally:
+        over.set()
+        filler.join()
         os.unlink(path)
 
 
