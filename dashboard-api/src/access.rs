@@ -33,6 +33,9 @@ const ADMINS: Roles = bit(Role::StationAdmin) | bit(Role::RegionAdmin);
 const DOCTORS: Roles = bit(Role::Gp) | bit(Role::HealthManager);
 const TEAM: Roles = DOCTORS | bit(Role::Specialist) | bit(Role::Assistant);
 const STAFF: Roles = TEAM | ADMINS;
+const GP: Roles = bit(Role::Gp);
+/// Who answers for rules: the medical lead (a specialist) and the administrators. `routes/rules/rights.rs` narrows it.
+const LEADS: Roles = ADMINS | bit(Role::Specialist);
 const PATIENT: Roles = bit(Role::Patient);
 const ASSISTANT: Roles = bit(Role::Assistant);
 const OPS: Roles = bit(Role::Ops);
@@ -137,6 +140,11 @@ pub(crate) const TABLE: &[Rule] = &[
     to(OPS, "GET", "/api/v1/deliveries", "delivery.list"),
     to(STAFF | OPS, "GET", "/api/v1/rules", ""),
     to(STAFF | OPS, "GET", "/api/v1/rules/{id}", ""),
+    to(LEADS | GP, "PUT", "/api/v1/rules/{id}", "rule.draft"),
+    to(LEADS, "POST", "/api/v1/rules/{id}/approve", "rule.approve"),
+    to(LEADS, "POST", "/api/v1/rules/{id}/rollback", "rule.rollback"),
+    to(LEADS | GP, "POST", "/api/v1/rules/{id}/withdraw", "rule.withdraw"),
+    to(LEADS | DOCTORS, "POST", "/api/v1/rules:rehearse", "rule.rehearse"),
 
     to(STAFF | OPS | PATIENT, "GET", "/api/v1/stream", "stream.open"),
     to(OPS, "GET", "/api/v1/ops/pipeline", ""),

@@ -27,7 +27,8 @@ mod trail;
 
 pub use import::{ImportReport, Rejected, import_csv};
 pub use links::{
-    Ask, Certificate, CertifyError, Check, Links, Replayed, ReplayedReading, StageFigures, TestClockError,
+    Ask, Certificate, CertifyError, Check, CheckedRule, Links, RehearsalOrder, Replayed, ReplayedReading, RuleContent,
+    RuleFault, RuleLinks, StageFigures, TestClockError,
 };
 pub use openapi::openapi_json;
 pub use server::{Handle, Listener, router, start};

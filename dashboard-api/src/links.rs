@@ -4,8 +4,12 @@
 
 use futures_util::future::BoxFuture;
 use std::{fmt, sync::Arc};
-use store::{ChainFault, ChainWarning, Command, CommandError, Episode, Link, LinkError, OnCallLevel, StoreError, Team};
-use vitals::{DeviceId, ReadingId, TeamId, Timestamp, Zone};
+use store::{
+    CardRecord, ChainFault, ChainWarning, Command, CommandError, Episode, Link, LinkError, OnCallLevel, RuleScope,
+    StoreError, Team,
+};
+use tokio::sync::watch;
+use vitals::{DeviceId, Patient, Plan, ReadingId, TeamId, Timestamp, Zone};
 
 /// A question that takes a value and is answered later.
 pub type Ask<In, Out> = Arc<dyn Fn(In) -> BoxFuture<'static, Out> + Send + Sync>;
@@ -27,6 +31,8 @@ pub struct Links {
     pub replay: Ask<ReadingId, Result<Replayed, StoreError>>,
     /// Signs a device's request (PKCS #10, PEM) with the installation's device CA.
     pub certify: Ask<(DeviceId, String), Result<Certificate, CertifyError>>,
+    /// What the rules say of themselves, of edits and of the past.
+    pub rules: RuleLinks,
     /// The present figures of each stage, in the order of the pipeline.
     pub pipeline: Arc<dyn Fn() -> Vec<StageFigures> + Send + Sync>,
     /// Every readiness check, done now.
@@ -65,6 +71,78 @@ pub enum CertifyError {
     /// The authority is.
     #[error("{0}")]
     Authority(String),
+}
+
+/// What the API asks of the rules.
+#[derive(Clone)]
+pub struct RuleLinks {
+    /// The cards in force at this moment, as they are shown.
+    pub cards: Ask<(), Result<Vec<CardRecord>, StoreError>>,
+    /// Whether an edit may be written, and what to write.
+    pub check: Ask<RuleContent, Result<CheckedRule, RuleFault>>,
+    /// Whether a patient may have the rule parameters of this plan.
+    pub check_plan: Ask<Plan, Result<(), RuleFault>>,
+    /// Lives a stretch of the past again, without any effect: a JSON object's text. Dropped, it ends.
+    pub rehearse: Ask<RehearsalOrder, Result<String, RuleFault>>,
+}
+
+impl fmt::Debug for RuleLinks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RuleLinks")
+    }
+}
+
+/// What somebody wants a rule to be.
+#[derive(Clone, Debug)]
+pub struct RuleContent {
+    /// Of which rule.
+    pub rule: String,
+    /// For whom.
+    pub scope: RuleScope,
+    /// `{"card": …}` or `{"parameters": {…}}`, a JSON object's text.
+    pub content: String,
+}
+
+/// An edit that may be written.
+#[derive(Clone, Debug)]
+pub struct CheckedRule {
+    /// To be stored.
+    pub body: String,
+    /// The card as it would be shown.
+    pub shown: CardRecord,
+    /// The installed card's version.
+    pub base: u32,
+}
+
+/// What to rehearse.
+#[derive(Clone, Debug)]
+pub struct RehearsalOrder {
+    /// The rules on trial, and what they would be; with `content` empty a rule is on trial as it is.
+    pub edits: Vec<RuleContent>,
+    /// First moment.
+    pub from: Timestamp,
+    /// First moment no longer.
+    pub to: Timestamp,
+    /// On whom; the caller may see each of them.
+    pub patients: Vec<Arc<Patient>>,
+    /// Hears how many of how many patients are done.
+    pub progress: watch::Sender<(usize, usize)>,
+}
+
+/// Why the rules did not do it.
+#[derive(Clone, Debug)]
+pub enum RuleFault {
+    /// What was sent cannot be.
+    Refused {
+        /// Which member.
+        field: String,
+        /// What is wrong, and what to do.
+        remedy: String,
+    },
+    /// Another rehearsal is under way.
+    Busy,
+    /// The store could not answer.
+    Store(StoreError),
 }
 
 /// What became of a held entry.

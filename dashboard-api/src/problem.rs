@@ -3,6 +3,7 @@
 //! Goes in: what went wrong, in words without names, values or secrets. Comes out: one response.
 //! Must never: echo what a caller sent as a value, or print a database's words.
 
+use crate::RuleFault;
 use axum::{
     Json,
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -107,6 +108,11 @@ impl Problem {
         self
     }
 
+    /// What is wrong, for an answer that has begun already.
+    pub(crate) fn words(&self) -> &str {
+        &self.0.detail
+    }
+
     pub(crate) const fn status(&self) -> StatusCode {
         self.0.status
     }
@@ -124,6 +130,18 @@ impl From<StoreError> for Problem {
                 tracing::error!(error = %e, "store");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the service could not do it; see its log")
             }
+        }
+    }
+}
+
+impl From<RuleFault> for Problem {
+    fn from(e: RuleFault) -> Self {
+        match e {
+            RuleFault::Refused { field, remedy } => Self::invalid(&field, remedy),
+            RuleFault::Busy => {
+                Self::busy("a rehearsal is under way; one runs at a time, so that live rules do not wait")
+            }
+            RuleFault::Store(e) => e.into(),
         }
     }
 }

@@ -77,6 +77,9 @@ fn allowed(method: &str, path: &str) -> &'static str {
         }
         ("get", "/api/v1/deliveries" | "/api/v1/ops/pipeline") => "o",
         ("get", "/api/v1/rules" | "/api/v1/rules/{id}" | "/api/v1/ops/trail/{id}") => "ghsaSRo",
+        ("put", "/api/v1/rules/{id}") | ("post", "/api/v1/rules/{id}/withdraw") => "gsSR",
+        ("post", "/api/v1/rules/{id}/approve" | "/api/v1/rules/{id}/rollback") => "sSR",
+        ("post", "/api/v1/rules:rehearse") => "ghsSR",
         ("get", "/api/v1/stream") => "ghsaSRop",
         ("get", "/api/v1/audit") => "u", // and the installation's first administrator
         other => panic!("no row for {other:?}"),

@@ -1,7 +1,7 @@
 //! A rule card: fixed slots, a closed vocabulary, no expressions. TOML in, [`Card`] out, or an error naming file, line
 //! and remedy. Must never: hold a number that has no name, unit, bounds, owner and source.
 
-use crate::{Error, catalogue::Rule};
+use crate::{Error, catalogue::Rule, order};
 use serde::{Deserialize, Serialize};
 use vitals::Concept;
 
@@ -144,7 +144,7 @@ pub struct Card {
     /// What would end it.
     pub clears: Text,
     /// Its numbers.
-    #[serde(default, rename = "parameter")]
+    #[serde(default, rename = "parameter", alias = "parameters")]
     pub parameters: Vec<Parameter>,
 }
 
@@ -162,53 +162,94 @@ impl Card {
             remedy: "A card has only the slots of config/rules/bp-c1.toml, and every number has \
                      name, unit, default, min, max, owner and source",
         })?;
-        let refuse = |near: &str, what: String, remedy: &'static str| {
-            let line = text.find(near).map_or(1, |at| line_at(text, at));
-            Err(Error::Card { file: file.to_owned(), line, what, remedy })
+        match card.check() {
+            Ok(rule) => Ok((rule, card)),
+            Err(Fault { near, what, remedy, .. }) => {
+                let line = text.find(&near).map_or(1, |at| line_at(text, at));
+                Err(Error::Card { file: file.to_owned(), line, what, remedy })
+            }
+        }
+    }
+
+    /// Whether this program can run it.
+    pub(crate) fn check(&self) -> Result<Rule, Fault> {
+        let Some(rule) = Rule::parse(&self.id) else {
+            let what = format!("no rule {:?}", self.id);
+            return Err(Fault::new("id", "id", what, "Use an id of the catalogue that this version runs"));
         };
-        let Some(rule) = Rule::parse(&card.id) else {
-            return refuse("id", format!("no rule {:?}", card.id), "Use an id of the catalogue that this version runs");
-        };
-        if card.predicate != rule.predicate() {
-            return refuse(
+        if self.predicate != rule.predicate() {
+            return Err(Fault::new(
                 "predicate",
-                format!("{} cannot be judged with this predicate", card.id),
+                "predicate",
+                format!("{} cannot be judged with this predicate", self.id),
                 "Take the predicate of the built-in card; what a rule asks is part of the program",
-            );
+            ));
         }
         for (name, unit) in rule.parameters() {
-            if !card.parameters.iter().any(|p| p.name == *name && p.unit == *unit) {
+            if !self.parameters.iter().any(|p| p.name == *name && p.unit == *unit) {
                 let what = format!("parameter {name:?} in {} is missing", unit.as_str());
-                return refuse("id", what, "Add a [[parameter]] with that name and unit");
+                return Err(Fault::new("parameters", "id", what, "Add a [[parameter]] with that name and unit"));
             }
         }
-        for p in &card.parameters {
-            let quoted = format!("name = {:?}", p.name);
-            if !rule.parameters().iter().any(|(name, _)| p.name == *name) {
-                return refuse(&quoted, format!("{} has no parameter {:?}", card.id, p.name), "Remove it");
-            }
-            if card.parameters.iter().filter(|other| other.name == p.name).count() > 1 {
-                return refuse(&quoted, format!("parameter {:?} is there twice", p.name), "Remove one");
-            }
-            if !(p.min <= p.default && p.default <= p.max) {
-                let what = format!("the default of {:?} is not within min and max", p.name);
-                return refuse(&quoted, what, "Give min <= default <= max");
-            }
+        for p in &self.parameters {
+            self.check_parameter(rule, p)?;
         }
-        for t in [&card.title, &card.text, &card.clears] {
+        let value = |name: &str| self.parameter(name).map(|p| p.default);
+        if let Some((low, high)) = order::broken(rule, value) {
+            let what = format!("{low:?} is not below {high:?}");
+            let near = format!("name = {high:?}");
+            return Err(Fault::new(
+                &format!("parameters.{high}"),
+                &near,
+                what,
+                "Severities and limits may not overlap",
+            ));
+        }
+        for (field, t) in [("title", &self.title), ("text", &self.text), ("clears", &self.clears)] {
             for words in [&t.zh_cn, &t.en] {
-                if let Some(name) = unknown_placeholder(words, &card.parameters) {
+                if let Some(name) = unknown_placeholder(words, &self.parameters) {
                     let what = format!("the text names {{{name}}}, which is no parameter of this card");
-                    return refuse(&format!("{{{name}}}"), what, "Name one of the card's parameters");
+                    return Err(Fault::new(field, &format!("{{{name}}}"), what, "Name one of the card's parameters"));
                 }
             }
         }
-        Ok((rule, card))
+        Ok(rule)
+    }
+
+    fn check_parameter(&self, rule: Rule, p: &Parameter) -> Result<(), Fault> {
+        let (field, near) = (format!("parameters.{}", p.name), format!("name = {:?}", p.name));
+        let fault = |what: String, remedy| Err(Fault::new(&field, &near, what, remedy));
+        if !rule.parameters().iter().any(|(name, _)| p.name == *name) {
+            return fault(format!("{} has no parameter {:?}", self.id, p.name), "Remove it");
+        }
+        if self.parameters.iter().filter(|other| other.name == p.name).count() > 1 {
+            return fault(format!("parameter {:?} is there twice", p.name), "Remove one");
+        }
+        if !(p.min <= p.default && p.default <= p.max) {
+            let what = format!("the default of {:?} is not within min and max", p.name);
+            return fault(what, "Give min <= default <= max");
+        }
+        Ok(())
     }
 
     /// A parameter by name.
     pub fn parameter(&self, name: &str) -> Option<&Parameter> {
         self.parameters.iter().find(|p| p.name == name)
+    }
+}
+
+/// Why a card is refused: which slot, what to look for in its file, what is wrong, what to do.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub field: String,
+    near: String,
+    pub what: String,
+    pub remedy: &'static str,
+}
+
+impl Fault {
+    fn new(field: &str, near: &str, what: String, remedy: &'static str) -> Self {
+        Self { field: field.to_owned(), near: near.to_owned(), what, remedy }
     }
 }
 

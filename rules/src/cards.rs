@@ -3,10 +3,12 @@
 use crate::{
     Card, Error, Rule,
     card::{Owner, fill, line_at},
+    force,
     numbers::{self, Owned},
 };
+use serde::Serialize;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
-use store::CardRecord;
+use store::{CardRecord, RuleScope};
 use vitals::Patient;
 
 const BUILT_IN: [(&str, &str); 24] = [
@@ -64,6 +66,29 @@ impl Origin {
     }
 }
 
+/// What a station or a group has of its own, signed by two persons.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Layer {
+    pub scope: RuleScope,
+    /// Of the rule, as this layer made it.
+    pub version: u32,
+    pub values: BTreeMap<String, f64>,
+}
+
+impl Layer {
+    /// Higher wins: a group before a station, a group of one station before the same group everywhere. Of two groups
+    /// of one patient the first by name wins.
+    fn rank(&self) -> (bool, bool, std::cmp::Reverse<&Option<String>>) {
+        (self.scope.tag.is_some(), self.scope.organisation.is_some(), std::cmp::Reverse(&self.scope.tag))
+    }
+
+    fn holds_for(&self, patient: &Patient) -> bool {
+        let here = self.scope.organisation.is_none_or(|o| patient.organisation == Some(o));
+        let carries = |tag: &String| patient.tags.contains(tag) || patient.conditions.contains(tag);
+        here && self.scope.tag.as_ref().is_none_or(carries)
+    }
+}
+
 /// Every card in force, and what stations and groups have of their own. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Cards(Arc<Set>);
@@ -72,6 +97,8 @@ pub struct Cards(Arc<Set>);
 struct Set {
     cards: BTreeMap<Rule, (Card, Origin)>,
     own: Owned,
+    /// The weakest first; stronger than what the file says.
+    layers: BTreeMap<Rule, Vec<Layer>>,
 }
 
 impl Cards {
@@ -86,7 +113,7 @@ impl Cards {
             all.insert(rule, (card, Origin::Card));
         }
         in_order(&all, &Read::new())?;
-        Ok(Self(Arc::new(Set { cards: all, own: Owned::new() })))
+        Ok(Self(Arc::new(Set { cards: all, own: Owned::new(), layers: BTreeMap::new() })))
     }
 
     /// The built-in cards, each replaced by the `.toml` file in `folder` that has its id, with the numbers of stations and
@@ -127,6 +154,74 @@ impl Cards {
         Ok(Self(Arc::new(set)))
     }
 
+    /// These cards, each replaced by the card of its id in `path`: a file, or a folder of `.toml` files.
+    ///
+    /// # Errors
+    /// [`Error::Folder`] and [`Error::Card`]; nothing is replaced then.
+    pub fn with_files(&self, path: &Path) -> Result<Self, Error> {
+        let mut these = self.clone();
+        Self::files(path)?.into_iter().for_each(|(rule, card)| these.put(rule, card));
+        Ok(these)
+    }
+
+    /// The cards in `path`: a file, or a folder of `.toml` files.
+    ///
+    /// # Errors
+    /// [`Error::Folder`] and [`Error::Card`].
+    pub fn files(path: &Path) -> Result<Vec<(Rule, Card)>, Error> {
+        let unreadable =
+            |reason: std::io::Error| Error::Folder { folder: path.display().to_string(), reason: reason.to_string() };
+        let mut files = vec![path.to_owned()];
+        if !path.is_file() {
+            let all = std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(unreadable)?;
+            files = all.into_iter().map(|entry| entry.path()).collect();
+            files.retain(|path| path.extension().is_some_and(|e| e == "toml"));
+            files.retain(|path| path.file_name().is_none_or(|name| name != numbers::FILE));
+            files.sort();
+        }
+        let card = |path: std::path::PathBuf| {
+            let text = std::fs::read_to_string(&path).map_err(unreadable)?;
+            Card::parse(&path.display().to_string(), &text)
+        };
+        files.into_iter().map(card).collect()
+    }
+
+    /// Whether a patient may have the rule parameters of this plan.
+    ///
+    /// # Errors
+    /// [`Error::Edit`], naming the member and the remedy.
+    pub fn check_plan(&self, plan: &vitals::Plan) -> Result<(), Error> {
+        for (id, values) in &plan.parameters {
+            let card = Rule::parse(id).and_then(|rule| self.get(rule)).ok_or_else(|| Error::Edit {
+                field: format!("parameters.{id}"),
+                what: "there is no such rule".into(),
+                remedy: "Use an id that GET /rules lists",
+            })?;
+            for (name, value) in values {
+                force::check_value(card, name, *value, Owner::Patient).map_err(|e| match e {
+                    Error::Edit { what, remedy, .. } => {
+                        Error::Edit { field: format!("parameters.{id}.{name}"), what, remedy }
+                    }
+                    e => e,
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces a card; it is the platform's from here on.
+    pub(crate) fn put(&mut self, rule: Rule, card: Card) {
+        Arc::make_mut(&mut self.0).cards.insert(rule, (card, Origin::Platform));
+    }
+
+    /// Gives a scope values of its own, in the place of those that it had.
+    pub(crate) fn put_layer(&mut self, rule: Rule, layer: Layer) {
+        let layers = Arc::make_mut(&mut self.0).layers.entry(rule).or_default();
+        layers.retain(|l| l.scope != layer.scope);
+        layers.push(layer);
+        layers.sort_by(|a, b| a.rank().cmp(&b.rank()));
+    }
+
     /// One card. Every rule has one.
     pub fn get(&self, rule: Rule) -> Option<&Card> {
         self.0.cards.get(&rule).map(|(card, _)| card)
@@ -137,21 +232,62 @@ impl Cards {
         self.0.cards.values().map(|(card, _)| card)
     }
 
-    /// As data, for whoever lists them.
+    /// As data, for whoever lists them: numbers with their bounds, and what the card says to a doctor with them.
     pub fn records(&self) -> Vec<CardRecord> {
-        let record = |card: &Card| CardRecord {
+        let record = |(card, origin): &(Card, Origin)| CardRecord {
             id: card.id.clone(),
             version: card.version,
-            body: serde_json::to_string(card).unwrap_or_default(),
+            body: serde_json::to_string(&Shown::of(card, *origin)).unwrap_or_default(),
         };
-        self.iter().map(record).collect()
+        self.0.cards.values().map(record).collect()
     }
 
     /// The numbers of one rule for one patient.
     pub fn numbers<'a>(&'a self, rule: Rule, patient: &'a Patient) -> Option<Numbers<'a>> {
         let (card, origin) = self.0.cards.get(&rule)?;
         let own = self.0.own.get(&rule).map_or(&[][..], Vec::as_slice);
-        Some(Numbers { card, origin: *origin, own, patient })
+        let layers = self.0.layers.get(&rule).map_or(&[][..], Vec::as_slice);
+        Some(Numbers { card, origin: *origin, own, layers, patient })
+    }
+}
+
+/// A card as it is shown.
+#[derive(Serialize)]
+struct Shown<'a> {
+    id: &'a str,
+    version: u32,
+    concept: vitals::Concept,
+    kind: crate::Subject,
+    predicate: crate::Predicate,
+    guideline: &'a str,
+    /// `card` or `platform`.
+    from: &'static str,
+    title: &'a crate::Text,
+    text: crate::Text,
+    clears: crate::Text,
+    parameters: &'a [crate::Parameter],
+    /// The card as it may be edited and sent back.
+    card: &'a Card,
+}
+
+impl<'a> Shown<'a> {
+    fn of(card: &'a Card, origin: Origin) -> Self {
+        let said = |text: &str| fill(text, |name| card.parameter(name).map_or(f64::NAN, |p| p.default));
+        let both = |t: &crate::Text| crate::Text { zh_cn: said(&t.zh_cn), en: said(&t.en) };
+        Self {
+            id: &card.id,
+            version: card.version,
+            concept: card.concept,
+            kind: card.kind,
+            predicate: card.predicate,
+            guideline: &card.guideline,
+            from: origin.as_str(),
+            title: &card.title,
+            text: both(&card.text),
+            clears: both(&card.clears),
+            parameters: &card.parameters,
+            card,
+        }
     }
 }
 
@@ -188,16 +324,35 @@ pub struct Numbers<'a> {
     pub card: &'a Card,
     origin: Origin,
     own: &'a [numbers::Own],
+    layers: &'a [Layer],
     patient: &'a Patient,
 }
 
 impl Numbers<'_> {
+    /// The rule's version for this patient: that of the newest among the card and what their station and groups have.
+    pub fn version(&self) -> u32 {
+        self.mine().map(|layer| layer.version).fold(self.card.version, u32::max)
+    }
+
+    fn mine(&self) -> impl Iterator<Item = &Layer> {
+        self.layers.iter().rev().filter(|layer| layer.holds_for(self.patient))
+    }
+
     /// A number and where it came from. A patient's own value counts only for numbers that a patient may own, held
     /// within the card's bounds. Not a number for a name that the card does not have (checked when the card is loaded).
     pub fn get(&self, name: &str) -> (f64, Origin) {
         let Some(p) = self.card.parameter(name) else { return (f64::NAN, self.origin) };
         if let Some(value) = self.planned(name).filter(|v| p.owner == Owner::Patient && v.is_finite()) {
             return (value.clamp(p.min, p.max), Origin::Patient);
+        }
+        let signed = if self.layers.is_empty() || p.owner == Owner::Platform {
+            None
+        } else {
+            self.mine().find_map(|layer| Some((layer, *layer.values.get(name)?)))
+        };
+        if let Some((layer, value)) = signed {
+            let origin = if layer.scope.tag.is_some() { Origin::Group } else { Origin::Station };
+            return (value.clamp(p.min, p.max), origin);
         }
         numbers::find(self.own, name, self.patient).map_or((p.default, self.origin), |(value, from, _)| (value, from))
     }

@@ -98,7 +98,7 @@ impl Conclusion {
         FindingDraft {
             patient,
             rule: self.rule.id().into(),
-            rule_version: numbers.card.version,
+            rule_version: numbers.version(),
             concept: numbers.card.concept,
             severity,
             verdict: if late || self.note { Verdict::Note } else { Verdict::Page },
@@ -142,7 +142,7 @@ impl Conclusion {
         let computed: serde_json::Map<String, Json> =
             self.numbers.iter().map(|(n, v)| ((*n).to_owned(), json!((v * 100.0).round() / 100.0))).collect();
         json!({
-            "card": card.id, "version": card.version, "step": self.step, "severity": self.severity,
+            "card": card.id, "version": numbers.version(), "step": self.step, "severity": self.severity,
             "title": card.title.en, "titleZh": card.title.zh_cn,
             "text": numbers.fill(&card.text.en), "textZh": numbers.fill(&card.text.zh_cn),
             "parameters": parameters, "readings": self.readings, "excluded": self.excluded,

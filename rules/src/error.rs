@@ -17,6 +17,19 @@ pub enum Error {
         /// What to do.
         remedy: &'static str,
     },
+    /// An edit of a rule that may not be: nothing was changed.
+    #[error("{field}: {what}. {remedy}")]
+    Edit {
+        /// Which member of it.
+        field: String,
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A rehearsal was ended by who asked for it.
+    #[error("the rehearsal was ended")]
+    Cancelled,
     /// A folder of cards cannot be read.
     #[error(
         "{folder}: {reason}. Give a readable folder of .toml cards, or leave `folder` out to use the built-in ones"

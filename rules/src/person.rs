@@ -382,7 +382,6 @@ impl Person {
         let unsaid = scene.batch.retract.len();
         scene.batch.retract.retain(|(gone, _)| *gone != id);
         if scene.batch.retract.len() == unsaid {
-            metrics::counter!("hearthbeat_rules_findings_total", "rule" => conclusion.rule.id()).increment(1);
             scene.batch.new.push((draft, scene.decided));
         }
         if !conclusion.joined.is_empty() {

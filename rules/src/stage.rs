@@ -3,7 +3,7 @@
 //! A missed wake-up loses nothing: every cycle asks the store. A crash anywhere loses nothing: findings, commands, timers
 //! and position are one transaction, and judging an entry again concludes the same.
 
-use crate::{Cards, Engine, Error, Pace, World};
+use crate::{Cards, Engine, Error, Force, Pace, World};
 use runtime::{BoxFuture, Drain, Paced, crash};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -78,14 +78,12 @@ pub async fn start(config: Config, store: Store, drain: &Drain) -> Result<Handle
     let counted = findings.clone();
     let from = store.clone();
     let worker = tokio::task::spawn_blocking(move || {
-        let cards = Cards::load(config.folder.as_deref())?;
-        from.put_cards_blocking(cards.records())?;
-        let (give, given) = watch::channel(cards.clone());
-        Ok::<_, Error>((Worker::load(from, cards, given, counted)?, give))
+        let (give, given) = watch::channel(Cards::load(config.folder.as_deref())?);
+        Ok::<_, Error>((Worker::load(from, given, counted)?, give))
     });
     let (worker, cards) = worker.await.map_err(|_| Error::Ended)??;
     let (settles, inbox) = mpsc::channel(SETTLES);
-    let (due_is, due) = watch::channel(worker.engine.next_due());
+    let (due_is, due) = watch::channel(worker.next_due());
     tokio::spawn(run(store, worker, inbox, due_is, drain.named("rules")));
     Ok(Handle { settles, due, findings, cards: Arc::new(cards) })
 }
@@ -94,6 +92,14 @@ impl Handle {
     /// Findings concluded since the start.
     pub fn findings(&self) -> u64 {
         self.findings.load(Relaxed)
+    }
+
+    /// The installed cards and everything that was signed over them.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    pub fn force(&self, store: &Store) -> Result<Force, Error> {
+        Ok(Force::new(self.cards.borrow().clone(), store.rule_edits_blocking()?))
     }
 
     /// Loads the cards again. They hold from the next look on; what was concluded under the old ones stands.
@@ -134,8 +140,7 @@ async fn run(
     let mut committed = store.readings().committed();
     let mut directory = store.directory().changes();
     let mut moved = store.readings().handed_over();
-    let mut cards = worker.given.clone();
-    let mut cards_live = true;
+    let (mut cards, mut cards_live, mut edits) = (worker.given.clone(), true, worker.edits.clone());
     let mut settling: Vec<oneshot::Sender<bool>> = Vec::new();
     loop {
         let looked = tokio::time::Instant::now();
@@ -172,7 +177,7 @@ async fn run(
                 false
             }
         };
-        due_is.send_replace(worker.engine.next_due());
+        due_is.send_replace(worker.next_due());
         for answer in settling.drain(..) {
             let _ = answer.send(did); // who asked may have gone
         }
@@ -192,7 +197,8 @@ async fn run(
             // Only a bell: the worker has a receiver of its own.
             heard = moved.recv() => if heard.is_err_and(|e| e == RecvError::Closed) { moved = store.readings().handed_over() },
             changed = cards.changed(), if cards_live => cards_live = changed.is_ok(),
-            () = store.clock().sleep_until_some(worker.engine.next_due()), if pause != Some(RETRY) => {}
+            _ = edits.changed() => {}
+            () = store.clock().sleep_until_some(worker.next_due()), if pause != Some(RETRY) => {}
             Some(answer) = inbox.recv() => settling.push(answer),
             () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
             () = drain.stopping() => {}
@@ -217,7 +223,10 @@ enum Haste {
 /// What runs on a blocking thread, one cycle at a time.
 struct Worker {
     store: Store,
-    cards: Cards,
+    /// What is in force when.
+    force: Force,
+    /// The next moment at which other cards are in force.
+    next_cards: Option<Timestamp>,
     engine: Engine<Live>,
     /// Judged, in memory.
     position: u64,
@@ -226,7 +235,10 @@ struct Worker {
     written_at: Instant,
     directory: watch::Receiver<u64>,
     moved: broadcast::Receiver<Arc<[Handover]>>,
+    /// The installed cards.
     given: watch::Receiver<Cards>,
+    /// Counts edits of rules.
+    edits: watch::Receiver<u64>,
     findings: Arc<AtomicU64>,
     /// The journal has more than was pulled.
     more: bool,
@@ -234,19 +246,19 @@ struct Worker {
 }
 
 impl Worker {
-    fn load(
-        store: Store,
-        cards: Cards,
-        given: watch::Receiver<Cards>,
-        findings: Arc<AtomicU64>,
-    ) -> Result<Self, Error> {
+    fn load(store: Store, mut given: watch::Receiver<Cards>, findings: Arc<AtomicU64>) -> Result<Self, Error> {
+        let mut edits = store.rule_changes();
+        edits.mark_unchanged();
+        let force = Force::new(given.borrow_and_update().clone(), store.rule_edits_blocking()?);
         let moved = store.readings().handed_over();
         let state = store.rules_state_blocking()?;
         let now = store.clock().now();
         let mut directory = store.directory().changes();
         directory.mark_unchanged();
         let live = Live { store: store.clone(), bound: HashMap::new() };
-        let mut engine = Engine::new(live, cards.clone(), store.zone().clone(), now);
+        let cards = force.at(now);
+        store.put_cards_blocking(cards.records())?;
+        let mut engine = Engine::new(live, cards, store.zone().clone(), now);
         engine.world_mut().rebind(now);
         for patient in store.directory().patients() {
             engine.refresh(patient, now)?;
@@ -256,7 +268,8 @@ impl Worker {
         store.readings().set_consumed(state.position);
         Ok(Self {
             store,
-            cards,
+            next_cards: force.next_after(now),
+            force,
             engine,
             position: state.position,
             written: state.position,
@@ -264,6 +277,7 @@ impl Worker {
             directory,
             moved,
             given,
+            edits,
             findings,
             more: false,
             broken: false,
@@ -274,7 +288,7 @@ impl Worker {
     fn cycle(&mut self, haste: Haste) -> Result<bool, Error> {
         if self.broken {
             // What was in memory and not committed is concluded again from the checkpoint.
-            *self = Self::load(self.store.clone(), self.cards.clone(), self.given.clone(), self.findings.clone())?;
+            *self = Self::load(self.store.clone(), self.given.clone(), self.findings.clone())?;
         }
         let begun = Instant::now();
         let outcome = self.pull(haste, begun);
@@ -330,14 +344,26 @@ impl Worker {
         Ok(())
     }
 
+    /// Other cards were installed, or an edit was signed, or its moment has come.
     fn follow_cards(&mut self) -> Result<bool, Error> {
-        if !self.given.has_changed().unwrap_or(false) {
+        let now = self.store.clock().now();
+        let changed = |changes: Result<bool, _>| changes.unwrap_or(false);
+        let told = changed(self.given.has_changed()) || changed(self.edits.has_changed());
+        if !told && self.next_cards.is_none_or(|at| at > now) {
             return Ok(false);
         }
-        self.cards = self.given.borrow_and_update().clone();
-        self.store.put_cards_blocking(self.cards.records())?;
-        self.engine.replace_cards(self.cards.clone(), self.store.clock().now());
+        self.edits.mark_unchanged();
+        self.force = Force::new(self.given.borrow_and_update().clone(), self.store.rule_edits_blocking()?);
+        self.next_cards = self.force.next_after(now);
+        let cards = self.force.at(now);
+        self.store.put_cards_blocking(cards.records())?;
+        self.engine.replace_cards(cards, now);
         Ok(true)
+    }
+
+    /// The next moment at which there is something to do without being told.
+    fn next_due(&self) -> Option<Timestamp> {
+        self.engine.next_due().into_iter().chain(self.next_cards).min()
     }
 
     /// Readings that found another patient. Nothing is lost by a crash here: the start looks for strays.
@@ -363,8 +389,12 @@ impl Worker {
             let mut batch = self.engine.concluded();
             batch.position = if may_move { self.position } else { self.written };
             let new = batch.new.len() as u64;
+            let rules: Vec<_> = batch.new.iter().map(|(draft, _)| draft.rule.to_string()).collect();
             crash::point("rules.before_commit");
             self.store.commit_findings_blocking(batch)?;
+            for rule in rules {
+                metrics::counter!("hearthbeat_rules_findings_total", "rule" => rule).increment(1);
+            }
             crash::point("rules.after_commit");
             self.findings.fetch_add(new, Relaxed);
             self.written = if may_move { self.position } else { self.written };

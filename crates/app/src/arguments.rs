@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Store(StoreCommand),
     /// Everything stored, to stdout, while the service runs or not
     Export(ExportOptions),
+    /// Rule cards against stored history: what would have fired against what did. Changes nothing; on a stopped service
+    Rehearse(RehearseOptions),
     /// Everything about one patient, gone from both files, with the proof; on a stopped service
     Erase(EraseOptions),
     /// A consistent copy of the data folder, while the service runs or not
@@ -237,6 +239,36 @@ pub(crate) struct BooksOptions {
     /// One day, device by device: 2026-03-01, in the site's zone
     #[arg(long, value_name = "DAY")]
     pub(crate) day: Option<jiff::civil::Date>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RehearseOptions {
+    /// A card (TOML), or a folder of cards; those that it does not have stay as they are in force
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rules: PathBuf,
+    /// First moment: 2026-01-01 in the site's zone, or 2026-01-01T06:00:00+08:00
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: String,
+    /// First moment no longer
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: String,
+    /// Only the patients of this organisation's teams
+    #[arg(long, value_name = "ID")]
+    pub(crate) organisation: Option<String>,
+    /// Patients at most; of more, so many are taken
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub(crate) patients: usize,
+    /// Minutes at most; then it says what it has
+    #[arg(long, value_name = "MINUTES", default_value_t = 60)]
+    pub(crate) minutes: u64,
+    /// Configuration file (TOML), for its rules folder and its zone
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data: DataDir,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -7,7 +7,7 @@ use crate::{
 };
 use dashboard_api::{Certificate, CertifyError, Check, Links, Replayed, ReplayedReading, StageFigures, TestClockError};
 use metrics_exporter_prometheus::PrometheusHandle;
-use runtime::{Clock, ClockError};
+use runtime::{Clock, ClockError, Drain};
 use std::sync::Arc;
 use store::Store;
 use tokio::task::JoinError;
@@ -19,6 +19,7 @@ pub(crate) struct Stages {
     pub(crate) store: Store,
     pub(crate) broker: broker::Handle,
     pub(crate) ingest: ingest::Handle,
+    pub(crate) rules: rules::Handle,
     pub(crate) alerts: alerts::Handle,
     pub(crate) questdb: Option<store::questdb::Handle>,
     pub(crate) books: Books,
@@ -28,7 +29,7 @@ pub(crate) struct Stages {
 }
 
 /// Fills in the API's questions.
-pub(crate) fn links(stages: &Stages, zone: Zone, pace: Option<Pace>) -> Links {
+pub(crate) fn links(stages: &Stages, zone: Zone, pace: Option<Pace>, drain: &Drain) -> Links {
     let (act, on_call, check, link) =
         (stages.alerts.clone(), stages.alerts.clone(), stages.alerts.clone(), stages.alerts.clone());
     let replay = stages.ingest.clone();
@@ -65,6 +66,7 @@ pub(crate) fn links(stages: &Stages, zone: Zone, pace: Option<Pace>) -> Links {
                 Box::pin(async move { certified(signed.await) })
             })
         },
+        rules: crate::rulebook::links(&stages.store, &stages.rules, drain),
         pipeline: Arc::new(move || pipeline(&figures)),
         checks: Arc::new(move |()| {
             let stages = ready.clone();

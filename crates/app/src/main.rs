@@ -18,6 +18,8 @@ mod keeping;
 mod links;
 mod live;
 mod pace;
+mod rehearse;
+mod rulebook;
 mod run;
 mod service;
 mod upkeep;
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Command::Doctor(options) => doctor::doctor(&options),
         Command::Config(command) => check::show(&command),
         Command::Export(options) => export::export(&options),
+        Command::Rehearse(options) => rehearse::rehearse(&options),
         Command::Erase(options) => keeping::erase(&options),
         Command::Backup(options) => backup::backup(&options),
         Command::Restore(options) => backup::restore(&options),

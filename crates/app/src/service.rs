@@ -82,13 +82,14 @@ impl Service {
             store: store.clone(),
             broker: edge.clone(),
             ingest: ingest.clone(),
+            rules: rules.clone(),
             alerts,
             questdb,
             books,
             metrics,
             certificate_days,
         };
-        let links = crate::links::links(&stages, zone.clone(), pace);
+        let links = crate::links::links(&stages, zone.clone(), pace, &root);
         let http = http.serve(config.api, store.clone(), links, &root).await.map_err(|e| Failure::failed("api", e))?;
         crate::live::copy(store.clone(), edge.clone(), zone, &root);
         Ok(Self { store, broker: edge, rules, ingest, http: http.address(), drain })

@@ -44,6 +44,7 @@ pub use registry::roster::{
     Calendar, CalendarDay, ChainFault, ChainWarning, DayKind, Leave, OnCallLevel, OnCallPerson, Override, Roster, Rota,
     Shift,
 };
+pub use registry::rule_edits::{EditState, NewRuleEdit, RuleEdit, RuleScope, rule_edit_in_force};
 pub use registry::sessions::Session;
 pub use registry::worklist::{Place, Sort, Standing};
 

@@ -21,7 +21,7 @@ const FOREVER: &str = "public, max-age=31536000, immutable";
 /// The pages' addresses; `contract/http-api.md` fixes them.
 pub(crate) fn pages() -> Router<Api> {
     let mut router = Router::new().route("/assets/{*path}", get(asset)).route("/favicon.ico", get(icon));
-    for path in ["/", "/login", "/alerts", "/alerts/{id}", "/patients/{id}", "/me", "/ops"] {
+    for path in ["/", "/login", "/alerts", "/alerts/{id}", "/patients/{id}", "/me", "/ops", "/rules", "/rules/{id}"] {
         router = router.route(path, get(index));
     }
     router

@@ -45,7 +45,7 @@ pub(super) async fn replace(
     Ok(shown(&plan, version))
 }
 
-/// What no card could take: the hard bounds of each parameter are the cards' own.
+/// What no card could take; a rule's parameters are held against their card by the rules.
 fn check(plan: &Plan) -> Answer<()> {
     let within = |field: &str, value: Option<f64>, low: f64, high: f64| match value {
         Some(v) if !v.is_finite() || v < low || v > high => Err(Problem::invalid(field, format!("{low} to {high}"))),

@@ -7,11 +7,11 @@ use axum::{
     body::Body,
     http::{HeaderMap, Method, Request, StatusCode},
 };
-use dashboard_api::{Check, Config, Links};
+use dashboard_api::{Check, CheckedRule, Config, Links, RuleContent, RuleFault, RuleLinks};
 use runtime::{Clock, Drain, DrainHandle};
 use serde_json::{Value, json};
 use std::{collections::HashMap, sync::Arc, time::Duration};
-use store::{CommandError, LinkError, NewReading, Store};
+use store::{CardRecord, CommandError, LinkError, NewReading, Store};
 use tempfile::TempDir;
 use tower::ServiceExt;
 use vitals::{
@@ -91,10 +91,55 @@ pub(crate) fn links() -> Links {
             })
         }),
         replay: Arc::new(|_| Box::pin(async { Err(store::StoreError::NotFound("held reading")) })),
+        rules: rules(),
         pipeline: Arc::new(Vec::new),
         checks: Arc::new(|()| Box::pin(async { vec![Check { name: "journal", ok: true, reason: None }] })),
         metrics: Arc::new(String::new),
         test_clock: None,
+    }
+}
+
+/// One card; a systolic limit over 220 is refused; a rehearsal says who it was about.
+fn rules() -> RuleLinks {
+    let card = CardRecord { id: "BP-C1".into(), version: 1, body: json!({"id": "BP-C1", "version": 1}).to_string() };
+    let shown = card.clone();
+    RuleLinks {
+        cards: Arc::new(move |()| {
+            let cards = vec![card.clone()];
+            Box::pin(async move { Ok(cards) })
+        }),
+        check: Arc::new(move |asked: RuleContent| {
+            let shown = shown.clone();
+            Box::pin(async move {
+                let content: Value = serde_json::from_str(&asked.content).unwrap();
+                match content["parameters"]["systolic"].as_f64() {
+                    Some(limit) if limit > 220.0 => Err(RuleFault::Refused {
+                        field: "parameters.systolic".into(),
+                        remedy: "outside the hard bounds 160 to 220 mmHg. Stay within them".into(),
+                    }),
+                    _ => Ok(CheckedRule { body: asked.content, shown, base: 1 }),
+                }
+            })
+        }),
+        check_plan: Arc::new(|plan| {
+            Box::pin(async move {
+                match plan.parameters.get("BP-C1").and_then(|p| p.get("systolic")) {
+                    Some(limit) if *limit > 220.0 => Err(RuleFault::Refused {
+                        field: "parameters.BP-C1.systolic".into(),
+                        remedy: "outside the bounds".into(),
+                    }),
+                    _ => Ok(()),
+                }
+            })
+        }),
+        rehearse: Arc::new(|order| {
+            Box::pin(async move {
+                let patients: Vec<String> = order.patients.iter().map(|p| p.id.to_string()).collect();
+                let plans: Vec<_> = order.patients.iter().map(|p| p.plan.parameters.clone()).collect();
+                let edits: Vec<_> = order.edits.iter().map(|e| e.content.clone()).collect();
+                Ok(json!({"patients": patients, "plans": plans, "edits": edits}).to_string())
+            })
+        }),
     }
 }
 

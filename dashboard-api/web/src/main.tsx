@@ -12,6 +12,8 @@ import { Login } from "./pages/Login";
 import { Me } from "./pages/Me";
 import { Ops } from "./pages/Ops";
 import { Patient } from "./pages/Patient";
+import { Rule } from "./pages/Rule";
+import { Rules } from "./pages/Rules";
 import { Worklist } from "./pages/Worklist";
 import "./style/base.css";
 import "./style/parts.css";
@@ -42,6 +44,7 @@ function pageOf(path: string): [string, JSX.Element] {
     if (first === "alerts") return second ? [m.alert.title, <Alert key={second} id={second} />] : [m.inbox.title, <Inbox />];
     if (first === "patients" && second) return [m.patient.title, <Patient key={second} id={second} />];
     if (first === "me" && !second) return [m.me.title, <Me />];
+    if (first === "rules") return second ? [m.rules.one, <Rule key={second} id={second} />] : [m.rules.title, <Rules />];
     if (first === "ops" && !second) return [m.ops.title, <Ops />];
   }
   return [m.notFoundTitle, <NotFound />];

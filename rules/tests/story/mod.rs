@@ -1,6 +1,8 @@
 //! A service in memory: one patient, a meter, a clock that is moved, a ledger of what was concluded.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod service;
+
 use rules::{Cards, Engine, Error, Pace, World};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use store::DeviceCommand;

@@ -21,6 +21,7 @@ mod memory;
 mod merge;
 mod originals;
 mod packed;
+mod past;
 mod query;
 mod recount;
 mod retention;

@@ -101,7 +101,7 @@ impl Readings {
 }
 
 impl Shared {
-    fn range(&self, q: &ReadingQuery) -> Result<Vec<Arc<Reading>>, StoreError> {
+    pub(super) fn range(&self, q: &ReadingQuery) -> Result<Vec<Arc<Reading>>, StoreError> {
         if q.from >= q.to || q.limit == 0 {
             return Ok(Vec::new());
         }

@@ -231,17 +231,7 @@ impl Store {
         from: Timestamp,
     ) -> Result<Vec<(Finding, Vec<ReadingId>)>, StoreError> {
         self.registry.read_blocking(|c| {
-            let sql = format!("{FINDING} WHERE patient = ?1 AND effective_at >= ?2 AND retracted_at IS NULL");
-            let mut statement = c.prepare_cached(&sql)?;
-            let rows = statement.query_map(params![patient.as_i64(), from.as_micros()], row)?;
-            let mut attached = c.prepare_cached("SELECT reading FROM finding_attached WHERE finding = ?1")?;
-            rows.map(|r| {
-                let finding = finding(r?)?;
-                let readings = attached.query_map([finding.id.as_i64()], |r| r.get(0))?;
-                let readings: Result<Vec<_>, _> = readings.map(|r| r.map(ReadingId::from_i64)).collect();
-                Ok((finding, readings?))
-            })
-            .collect()
+            with_readings(c, patient, "effective_at >= ?2 AND retracted_at IS NULL", from.as_micros())
         })
     }
 
@@ -258,6 +248,17 @@ impl Store {
             let rows = statement.query_map(params![patient.as_i64(), from.as_micros()], |r| r.get(0))?;
             rows.map(|at| Ok(Timestamp::from_micros(at?))).collect()
         })
+    }
+
+    /// Everything ever concluded of one patient, retracted conclusions too, with the readings that joined each.
+    ///
+    /// # Errors
+    /// As every read.
+    pub fn findings_with_readings_blocking(
+        &self,
+        patient: PatientId,
+    ) -> Result<Vec<(Finding, Vec<ReadingId>)>, StoreError> {
+        self.registry.read_blocking(|c| with_readings(c, patient, "sequence > ?2", 0))
     }
 
     /// Where the rules stand. For their start.
@@ -438,6 +439,24 @@ fn finding((id, sequence, decided_at, retracted_at, alert, body): FindingRow) ->
         retracted_at: retracted_at.map(Timestamp::from_micros),
         alert: alert.map(AlertId::from_i64),
     })
+}
+
+fn with_readings(
+    c: &Connection,
+    patient: PatientId,
+    which: &'static str,
+    bound: i64,
+) -> Result<Vec<(Finding, Vec<ReadingId>)>, StoreError> {
+    let mut statement = c.prepare_cached(&format!("{FINDING} WHERE patient = ?1 AND {which}"))?;
+    let rows = statement.query_map([patient.as_i64(), bound], row)?;
+    let mut attached = c.prepare_cached("SELECT reading FROM finding_attached WHERE finding = ?1")?;
+    rows.map(|r| {
+        let finding = finding(r?)?;
+        let readings = attached.query_map([finding.id.as_i64()], |r| r.get(0))?;
+        let readings: Result<Vec<_>, _> = readings.map(|r| r.map(ReadingId::from_i64)).collect();
+        Ok((finding, readings?))
+    })
+    .collect()
 }
 
 fn events_after(c: &Connection, sequence: i64, limit: usize) -> Result<Vec<FindingEvent>, StoreError> {

@@ -20,6 +20,7 @@ pub(crate) mod outbox;
 pub(crate) mod people;
 pub(crate) mod presence;
 pub(crate) mod roster;
+pub(crate) mod rule_edits;
 mod schema;
 pub(crate) mod sessions;
 pub(crate) mod worklist;
@@ -63,6 +64,8 @@ pub struct Registry {
     /// Highest sequence of the log of findings.
     finding_changes: watch::Sender<i64>,
     commands: commands::CommandBell,
+    /// Counts edits of rules.
+    rule_changes: watch::Sender<u64>,
     live: Arc<roster::Live>,
     worklist: Arc<worklist::Worklist>,
 }
@@ -104,6 +107,7 @@ impl Registry {
             directory,
             finding_changes,
             commands: commands::CommandBell::default(),
+            rule_changes: watch::Sender::new(0),
             live,
             worklist: Arc::default(),
         })

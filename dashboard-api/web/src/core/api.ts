@@ -20,6 +20,10 @@ interface Options {
   signal?: AbortSignal;
   /** For actions on alerts: a repeat with the same key has no second effect. */
   key?: string;
+  /** Another kind of answer than JSON. */
+  accept?: string;
+  /** The version that the caller saw: a later one refuses. */
+  match?: string;
   /** 401 is an answer here, not the end of the session. */
   login?: boolean;
 }
@@ -42,9 +46,10 @@ export function toLogin(): void {
 }
 
 async function send(method: string, path: string, body: unknown, options: Options): Promise<Response> {
-  const headers: Record<string, string> = { accept: "application/json" };
+  const headers: Record<string, string> = { accept: options.accept ?? "application/json" };
   if (body !== undefined) headers["content-type"] = "application/json";
   if (options.key) headers["idempotency-key"] = options.key;
+  if (options.match) headers["if-match"] = options.match;
   try {
     const answer = await fetch(`/api/v1${path}`, {
       method,
@@ -79,6 +84,25 @@ export async function call<T>(method: string, path: string, body?: unknown, opti
   if (answer.status === 401 && !options.login) toLogin();
   const problem = (json ?? {}) as { title?: string; detail?: string; state?: string };
   throw new Problem(answer.status, problem.title ?? "", problem.detail ?? "", problem.state);
+}
+
+/** A long piece of work that tells how far it is: every line of the answer as it comes. */
+export async function follow<T>(path: string, body: unknown, signal: AbortSignal, line: (told: T) => void): Promise<void> {
+  const answer = await send("POST", path, body, { signal, accept: "application/x-ndjson" });
+  if (!answer.ok || !answer.body) {
+    if (answer.status === 401) toLogin();
+    const problem = (await answer.json().catch(() => ({}))) as { title?: string; detail?: string };
+    throw new Problem(answer.status, problem.title ?? "", problem.detail ?? "");
+  }
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let held = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const lines = (held + value).split("\n");
+    held = lines.pop() ?? "";
+    lines.filter(Boolean).forEach((text) => line(JSON.parse(text) as T));
+  }
 }
 
 /** Reads. */

@@ -1,11 +1,12 @@
 // The English catalogue. `Messages` is the type of the Chinese one.
+import { rulesEn } from "./rules-en";
 import type { Messages } from "./zh";
 
 export const en: Messages = {
   lang: "en",
   product: "Hearthbeat home monitoring",
   skip: "Skip to content",
-  nav: { label: "Main", worklist: "Patients", alerts: "Alerts", ops: "Operations", me: "Mine" },
+  nav: { label: "Main", worklist: "Patients", alerts: "Alerts", rules: "Rules", ops: "Operations", me: "Mine" },
   comma: ", ", language: "Language", logout: "Log out", account: (name) => `Logged in as ${name}`,
   footer: "Not a medical device and not an emergency service. In an emergency call 120 at once.",
   loading: "Loading…", again: "Try again", more: "Show more", none: "none", close: "Close", cancel: "Cancel", notFoundTitle: "No such page",
@@ -110,6 +111,7 @@ export const en: Messages = {
     remind: "remind the patient", call: "to the health manager", inform: "inform the GP", perWeek: "planned a week",
   },
   units: { min: "min", h: "h", d: "d", count: "", years: "y", ratio: "", per_week: "a week" },
+  rules: rulesEn,
   password: {
     must: "You are using a one-time password.", change: "Change password", current: "Current password", next: "New password", done: "The password is changed.", short: "The new password needs at least 8 characters.",
   },

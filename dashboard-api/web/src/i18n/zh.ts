@@ -1,5 +1,7 @@
 // Every word on the pages, in Chinese first. The English catalogue has the same type, so a missing key does not compile.
 
+import { rulesZh } from "./rules-zh";
+
 /** Words by code; a code that nobody knows is shown as it is. */
 export type Words = Record<string, string>;
 
@@ -25,7 +27,7 @@ export const zh = {
   lang: "zh-CN",
   product: "Hearthbeat 居家监测",
   skip: "跳到正文",
-  nav: { label: "主导航", worklist: "患者", alerts: "告警", ops: "运行", me: "我的" },
+  nav: { label: "主导航", worklist: "患者", alerts: "告警", rules: "规则", ops: "运行", me: "我的" },
   comma: "、", language: "语言", logout: "退出登录", account: (name: string) => `当前用户：${name}`,
   footer: "本系统不是医疗器械，也不是急救服务。紧急情况请立即拨打 120。",
   loading: "正在读取…", again: "重试", more: "显示更多", none: "无", close: "关闭", cancel: "取消", notFoundTitle: "没有这个页面",
@@ -122,6 +124,7 @@ export const zh = {
     remind: "提醒患者", call: "交健康管理师", inform: "告知医生", perWeek: "每周计划",
   } as Words,
   units: { min: "分钟", h: "小时", d: "天", count: "次", years: "岁", ratio: "", per_week: "次/周" } as Words,
+  rules: rulesZh,
   password: {
     must: "您正在使用一次性密码。", change: "修改密码", current: "当前密码", next: "新密码", done: "密码已修改。", short: "新密码至少 8 个字符。",
   },

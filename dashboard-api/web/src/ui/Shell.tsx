@@ -16,10 +16,11 @@ const STALE = 10 * 60_000;
 const READY_EVERY = 60_000;
 
 /** Which pages a role has. */
-export function pagesOf(roles: readonly Role[]): ("worklist" | "alerts" | "me" | "ops")[] {
+export function pagesOf(roles: readonly Role[]): ("worklist" | "alerts" | "rules" | "me" | "ops")[] {
   const clinical = roles.some((r) => r !== "patient" && r !== "ops" && r !== "auditor");
   return [
     ...(clinical ? (["worklist", "alerts"] as const) : []),
+    ...(clinical || roles.includes("ops") ? (["rules"] as const) : []),
     ...(roles.includes("patient") ? (["me"] as const) : []),
     ...(roles.includes("ops") ? (["ops"] as const) : []),
   ];
@@ -27,7 +28,7 @@ export function pagesOf(roles: readonly Role[]): ("worklist" | "alerts" | "me" |
 
 /** Where a role begins. */
 export function homeOf(roles: readonly Role[]): string {
-  const first = pagesOf(roles)[0];
+  const first = pagesOf(roles).find((page) => page !== "rules");
   return first === "me" ? "/me" : first === "ops" ? "/ops" : "/";
 }
 
@@ -100,6 +101,7 @@ function Header(): JSX.Element {
       <nav aria-label={m.nav.label}>
         {pages.includes("worklist") && <Link to="/" aria-current={here(path === "/" || path.startsWith("/patients"))}>{m.nav.worklist}</Link>}
         {pages.includes("alerts") && <Link to="/alerts" aria-current={here(path.startsWith("/alerts"))}>{m.nav.alerts}</Link>}
+        {pages.includes("rules") && <Link to="/rules" aria-current={here(path.startsWith("/rules"))}>{m.nav.rules}</Link>}
         {pages.includes("me") && <Link to="/me" aria-current={here(path === "/me")}>{m.nav.me}</Link>}
         {pages.includes("ops") && <Link to="/ops" aria-current={here(path === "/ops")}>{m.nav.ops}</Link>}
       </nav>
