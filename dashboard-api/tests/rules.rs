@@ -207,3 +207,15 @@ async fn a_rehearsal_is_about_the_callers_own_patients_and_about_the_past() {
     let last: Value = serde_json::from_str(answer.must(200).text.lines().last().unwrap()).unwrap();
     assert_eq!(last["report"]["patients"].as_array().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn a_plan_whose_number_no_card_allows_is_refused_by_name() {
+    let clinic = Clinic::new().await;
+    let path = format!("/api/v1/patients/{}/plan", clinic.ids["patient-record"]);
+    let put = async |limit: u32| {
+        let plan = json!({"parameters": {"BP-C1": {"systolic": limit}}});
+        clinic.world.call("PUT", &path, plan, &clinic.tokens["gp"], &[("if-match", "*")]).await
+    };
+    assert_eq!(put(250).await.problem(422)["field"], "parameters.BP-C1.systolic");
+    put(170).await.must(200);
+}

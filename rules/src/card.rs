@@ -1,7 +1,7 @@
 //! A rule card: fixed slots, a closed vocabulary, no expressions. TOML in, [`Card`] out, or an error naming file, line
 //! and remedy. Must never: hold a number that has no name, unit, bounds, owner and source.
 
-use crate::{Error, catalogue::Rule, order};
+use crate::{Error, catalogue::Rule};
 use serde::{Deserialize, Serialize};
 use vitals::Concept;
 
@@ -193,17 +193,6 @@ impl Card {
         }
         for p in &self.parameters {
             self.check_parameter(rule, p)?;
-        }
-        let value = |name: &str| self.parameter(name).map(|p| p.default);
-        if let Some((low, high)) = order::broken(rule, value) {
-            let what = format!("{low:?} is not below {high:?}");
-            let near = format!("name = {high:?}");
-            return Err(Fault::new(
-                &format!("parameters.{high}"),
-                &near,
-                what,
-                "Severities and limits may not overlap",
-            ));
         }
         for (field, t) in [("title", &self.title), ("text", &self.text), ("clears", &self.clears)] {
             for words in [&t.zh_cn, &t.en] {

@@ -3,6 +3,7 @@
 use crate::{
     Card, Error, Rule,
     card::{Owner, fill, line_at},
+    catalogue::CardNumber,
     force,
     numbers::{self, Owned},
 };
@@ -82,6 +83,13 @@ impl Layer {
         (self.scope.tag.is_some(), self.scope.organisation.is_some(), std::cmp::Reverse(&self.scope.tag))
     }
 
+    /// Whether it holds for everybody in that scope.
+    fn covers(&self, scope: &RuleScope) -> bool {
+        let of = &self.scope;
+        (of.organisation.is_none() || of.organisation == scope.organisation)
+            && (of.tag.is_none() || of.tag == scope.tag)
+    }
+
     fn holds_for(&self, patient: &Patient) -> bool {
         let here = self.scope.organisation.is_none_or(|o| patient.organisation == Some(o));
         let carries = |tag: &String| patient.tags.contains(tag) || patient.conditions.contains(tag);
@@ -159,8 +167,12 @@ impl Cards {
     /// # Errors
     /// [`Error::Folder`] and [`Error::Card`]; nothing is replaced then.
     pub fn with_files(&self, path: &Path) -> Result<Self, Error> {
-        let mut these = self.clone();
-        Self::files(path)?.into_iter().for_each(|(rule, card)| these.put(rule, card));
+        let (mut these, mut read) = (self.clone(), Read::new());
+        for (rule, card, from) in files(path)? {
+            these.put(rule, card);
+            read.insert(rule, from);
+        }
+        in_order(&these.0.cards, &read)?;
         Ok(these)
     }
 
@@ -169,21 +181,7 @@ impl Cards {
     /// # Errors
     /// [`Error::Folder`] and [`Error::Card`].
     pub fn files(path: &Path) -> Result<Vec<(Rule, Card)>, Error> {
-        let unreadable =
-            |reason: std::io::Error| Error::Folder { folder: path.display().to_string(), reason: reason.to_string() };
-        let mut files = vec![path.to_owned()];
-        if !path.is_file() {
-            let all = std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(unreadable)?;
-            files = all.into_iter().map(|entry| entry.path()).collect();
-            files.retain(|path| path.extension().is_some_and(|e| e == "toml"));
-            files.retain(|path| path.file_name().is_none_or(|name| name != numbers::FILE));
-            files.sort();
-        }
-        let card = |path: std::path::PathBuf| {
-            let text = std::fs::read_to_string(&path).map_err(unreadable)?;
-            Card::parse(&path.display().to_string(), &text)
-        };
-        files.into_iter().map(card).collect()
+        Ok(files(path)?.into_iter().map(|(rule, card, _)| (rule, card)).collect())
     }
 
     /// Whether a patient may have the rule parameters of this plan.
@@ -220,6 +218,20 @@ impl Cards {
         layers.retain(|l| l.scope != layer.scope);
         layers.push(layer);
         layers.sort_by(|a, b| a.rank().cmp(&b.rank()));
+    }
+
+    /// The scopes that have numbers of their own, beside everybody.
+    pub(crate) fn scopes(&self) -> impl Iterator<Item = &RuleScope> {
+        self.0.layers.values().flatten().map(|layer| &layer.scope)
+    }
+
+    /// The pairs of numbers that are the wrong way round for the patients of a scope, plans apart.
+    pub(crate) fn crossed(&self, scope: &RuleScope) -> impl Iterator<Item = [(CardNumber, f64); 2]> {
+        Rule::crossed(|(rule, name)| {
+            let mut layers = self.0.layers.get(&rule).into_iter().flatten().rev().filter(|l| l.covers(scope));
+            let own = layers.find_map(|layer| layer.values.get(name).copied());
+            own.or_else(|| Some(self.get(rule)?.parameter(name)?.default))
+        })
     }
 
     /// One card. Every rule has one.
@@ -291,30 +303,51 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// Where a card was read, for messages.
-type Read = BTreeMap<Rule, (String, String)>;
+/// A file's name and its text, for messages.
+type Source = (String, String);
+
+/// Where each card was read.
+type Read = BTreeMap<Rule, Source>;
+
+/// The cards in `path`, each with where it was read.
+fn files(path: &Path) -> Result<Vec<(Rule, Card, Source)>, Error> {
+    let unreadable =
+        |reason: std::io::Error| Error::Folder { folder: path.display().to_string(), reason: reason.to_string() };
+    let mut files = vec![path.to_owned()];
+    if !path.is_file() {
+        let all = std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(unreadable)?;
+        files = all.into_iter().map(|entry| entry.path()).collect();
+        files.retain(|path| path.extension().is_some_and(|e| e == "toml"));
+        files.retain(|path| path.file_name().is_none_or(|name| name != numbers::FILE));
+        files.sort();
+    }
+    let card = |path: std::path::PathBuf| {
+        let text = std::fs::read_to_string(&path).map_err(unreadable)?;
+        let file = path.display().to_string();
+        Card::parse(&file, &text).map(|(rule, card)| (rule, card, (file, text)))
+    };
+    files.into_iter().map(card).collect()
+}
 
 /// Severities that overlap cannot be told apart: what is more urgent must lie beyond what is less.
 fn in_order(cards: &BTreeMap<Rule, (Card, Origin)>, read: &Read) -> Result<(), Error> {
-    for [nearer, farther] in Rule::ORDER {
-        let of = |(rule, name): (Rule, &str)| Some(cards.get(&rule)?.0.parameter(name)?.default);
-        let (Some(near), Some(far)) = (of(nearer), of(farther)) else { continue };
-        if near < far {
-            continue;
-        }
-        let (rule, name) = if read.contains_key(&farther.0) { farther } else { nearer };
-        let (file, line) = read.get(&rule).map_or_else(
-            || (format!("config/rules/{}.toml", rule.id().to_lowercase()), 1),
-            |(file, text)| {
-                let at = text.find(&format!("name = {name:?}")).unwrap_or_default();
-                (file.clone(), line_at(text, at))
-            },
-        );
-        let says = |(rule, name): (Rule, &str), value| format!("{} {name} = {value}", rule.id());
-        let what = format!("{} is not below {}: severities overlap", says(nearer, near), says(farther, far));
-        return Err(Error::Card { file, line, what, remedy: "Move one of the two numbers" });
-    }
-    Ok(())
+    let of = |(rule, name): CardNumber| Some(cards.get(&rule)?.0.parameter(name)?.default);
+    let Some([near, far]) = Rule::crossed(of).next() else { return Ok(()) };
+    let (rule, name) = if read.contains_key(&far.0.0) { far.0 } else { near.0 };
+    let (file, line) = read.get(&rule).map_or_else(
+        || (format!("config/rules/{}.toml", rule.id().to_lowercase()), 1),
+        |(file, text)| {
+            let at = text.find(&format!("name = {name:?}")).unwrap_or_default();
+            (file.clone(), line_at(text, at))
+        },
+    );
+    Err(Error::Card { file, line, what: overlap([near, far]), remedy: "Move one of the two numbers" })
+}
+
+/// What is wrong with a pair of numbers, in words.
+pub(crate) fn overlap([near, far]: [(CardNumber, f64); 2]) -> String {
+    let says = |((rule, name), value): (CardNumber, f64)| format!("{} {name} = {value}", rule.id());
+    format!("{} is not below {}: severities or steps overlap", says(near), says(far))
 }
 
 /// A card's numbers as they hold for one patient.

@@ -4,6 +4,7 @@
 
 use crate::card::{Predicate, Unit};
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 
 /// The rules that this program can run; a card for any other id is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -91,21 +92,40 @@ impl Rule {
         Self::Fu1,
     ];
 
-    /// Numbers of which the first must lie below the second, or severities overlap.
-    pub(crate) const ORDER: [[CardNumber; 2]; 12] = [
+    /// Numbers of which the first must lie below the second, or severities or steps overlap.
+    const ORDER: [[CardNumber; 2]; 23] = [
         [(Self::BpC1, "diastolic"), (Self::BpC1, "systolic")],
+        [(Self::BpC2, "systolic"), (Self::BpC2, "dizzy")],
+        [(Self::BpS1, "homeDiastolic"), (Self::BpS1, "homeSystolic")],
         [(Self::BpS1, "homeSystolic"), (Self::BpC1, "systolic")],
         [(Self::BpS1, "homeDiastolic"), (Self::BpC1, "diastolic")],
         [(Self::BpC2, "systolic"), (Self::BpS1, "homeSystolic")],
+        [(Self::BpS2, "low"), (Self::BpS2, "oldLow")],
+        [(Self::Pul1, "slow"), (Self::Pul1, "fast")],
         [(Self::Preg1, "systolic"), (Self::Preg1, "severeSystolic")],
         [(Self::Preg1, "diastolic"), (Self::Preg1, "severeDiastolic")],
+        [(Self::GluC1, "limit"), (Self::GluC1, "recovered")],
         [(Self::GluC1, "limit"), (Self::GluC2, "limit")],
         [(Self::GluC2, "limit"), (Self::GluC3, "limit")],
         [(Self::GluC3, "limit"), (Self::GluC3, "critical")],
+        [(Self::GluH1, "severe"), (Self::GluH1, "limit")],
         [(Self::GluV1, "limit"), (Self::GluV1, "urgent")],
         [(Self::BpT1, "gate"), (Self::BpT1, "urgent")],
+        [(Self::BpT1, "mediumFrom"), (Self::BpT1, "denseFrom")],
+        [(Self::BpT2, "gate"), (Self::BpT2, "urgent")],
+        [(Self::BpT2, "mediumFrom"), (Self::BpT2, "denseFrom")],
+        [(Self::Adh1, "remind"), (Self::Adh1, "call")],
+        [(Self::Adh1, "call"), (Self::Adh1, "inform")],
         [(Self::Fu1, "due"), (Self::Fu1, "overdue")],
     ];
+
+    /// The pairs of numbers that are the wrong way round, each number with what `value` says of it.
+    pub(crate) fn crossed(value: impl Fn(CardNumber) -> Option<f64>) -> impl Iterator<Item = [(CardNumber, f64); 2]> {
+        Self::ORDER.into_iter().filter_map(move |[near, far]| {
+            let (low, high) = (value(near)?, value(far)?);
+            (low.partial_cmp(&high) != Some(Ordering::Less)).then_some([(near, low), (far, high)])
+        })
+    }
 
     /// The catalogue's id.
     pub const fn id(self) -> &'static str {

@@ -3,7 +3,10 @@
 //! Goes in: cards, edits as the store keeps them, a moment. Comes out: cards, or why an edit is refused, naming field and
 //! remedy. Must never: read a clock; let a number leave the bounds of the installed card.
 
-use crate::{Card, Cards, Error, Owner, Rule, cards::Layer, order};
+use crate::{
+    Card, Cards, Error, Owner, Rule,
+    cards::{Layer, overlap},
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use store::{CardRecord, RuleEdit, RuleScope, rule_edit_in_force};
@@ -98,7 +101,9 @@ impl Force {
                 let what = "a card is the platform's".to_owned();
                 return Err(edit_error("card", what, "Send {\"parameters\": …} for a station or a group"));
             };
-            check_layer(rule, present, &values)?;
+            for (name, value) in &values {
+                check_value(present, name, *value, Owner::Station)?;
+            }
             cards.put_layer(rule, Layer { scope: scope.clone(), version, values });
         }
         Ok(())
@@ -112,16 +117,23 @@ impl Force {
         let version = self.card(cards, id)?.1.version;
         let mut cards = cards.clone();
         self.put(&mut cards, id, scope, content, version)?;
+        in_order(&cards, id, scope)?;
         Ok(cards)
     }
 
-    /// Checks an edit and says it whole: the platform's numbers as the card that they make.
+    /// Checks an edit, beside what holds at `at` and beside whatever is signed for later, and says it whole: the
+    /// platform's numbers as the card that they make.
     ///
     /// # Errors
     /// [`Error::Edit`], naming field and remedy.
     pub fn check(&self, at: Timestamp, id: &str, scope: &RuleScope, content: Content) -> Result<Checked, Error> {
         let present = self.at(at);
         let cards = self.with(&present, id, scope, content.clone())?;
+        let mut next = self.next_after(at);
+        while let Some(later) = next {
+            self.with(&self.at(later), id, scope, content.clone())?;
+            next = self.next_after(later);
+        }
         let (rule, card, installed) = self.card(&cards, id)?;
         let body = if *scope == RuleScope::default() { Content::Card(Box::new(card.clone())) } else { content };
         let body = serde_json::to_string(&body).unwrap_or_default();
@@ -178,19 +190,22 @@ fn whole(present: &Card, installed: &Card, content: Content) -> Result<Card, Err
     Ok(card)
 }
 
-/// Whether a station or a group may have these numbers.
-fn check_layer(rule: Rule, card: &Card, values: &BTreeMap<String, f64>) -> Result<(), Error> {
-    for (name, value) in values {
-        check_value(card, name, *value, Owner::Station)?;
-    }
-    let value = |name: &str| values.get(name).copied().or_else(|| card.parameter(name).map(|p| p.default));
-    match order::broken(rule, value) {
-        Some((low, high)) => {
-            let what = format!("{low:?} would not be below {high:?}");
-            Err(edit_error(&format!("parameters.{high}"), what, "Severities and limits may not overlap"))
+/// Whether the numbers of a rule lie as they must beside each other and beside other rules', for everybody in the scope:
+/// for all of them, if it is the platform's.
+fn in_order(cards: &Cards, id: &str, scope: &RuleScope) -> Result<(), Error> {
+    let inside = |other: &&RuleScope| {
+        (scope.organisation.is_none() || scope.organisation == other.organisation)
+            && (scope.tag.is_none() || scope.tag == other.tag)
+    };
+    for scope in std::iter::once(scope).chain(cards.scopes().filter(inside)) {
+        let mut about = cards.crossed(scope).filter(|[near, far]| near.0.0.id() == id || far.0.0.id() == id);
+        if let Some([near, far]) = about.next() {
+            let name = if far.0.0.id() == id { far.0.1 } else { near.0.1 };
+            let what = overlap([near, far]);
+            return Err(edit_error(&format!("parameters.{name}"), what, "Move one of the two numbers"));
         }
-        None => Ok(()),
     }
+    Ok(())
 }
 
 /// Whether a number may be had by whoever is below the platform: a station (or a group), or a patient.

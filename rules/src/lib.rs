@@ -26,7 +26,6 @@ mod judge;
 mod late;
 mod levels;
 mod numbers;
-mod order;
 mod pattern;
 mod person;
 mod point;

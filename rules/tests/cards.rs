@@ -146,7 +146,31 @@ fn severities_that_overlap_are_refused_with_file_and_line() {
     let said = folder(&[("c3.toml", &low)]);
     let said = said.unwrap_err();
     assert!(said.contains("c3.toml, line "), "{said}");
-    assert!(said.contains("GLU-C3 limit = 22.2 is not below GLU-C3 critical = 22.2: severities overlap."), "{said}");
+    assert!(
+        said.contains("GLU-C3 limit = 22.2 is not below GLU-C3 critical = 22.2: severities or steps overlap."),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_plans_numbers_are_the_cards_and_the_patients_and_within_its_bounds() {
+    let cards = Cards::built_in().unwrap();
+    let with = |rule: &str, name: &str, value: f64| {
+        let parameters = [(rule.to_owned(), [(name.to_owned(), value)].into())].into();
+        let checked = cards.check_plan(&vitals::Plan { parameters, ..vitals::Plan::default() });
+        checked.map_or_else(|e| e.to_string(), |()| "fine".to_owned())
+    };
+    assert_eq!(with("BP-C1", "systolic", 170.0), "fine");
+    for (said, expected) in [
+        (with("BP-C1", "systolic", 120.0), "parameters.BP-C1.systolic: outside the bounds 160 to 220 mmHg."),
+        (with("BP-C1", "systolic", f64::NAN), "parameters.BP-C1.systolic: outside the bounds"),
+        (with("BP-C1", "worse", 20.0), "parameters.BP-C1.worse: it is the station's to change."),
+        (with("BP-C1", "window", 20.0), "parameters.BP-C1.window: it is the platform's to change."),
+        (with("BP-C1", "sys", 170.0), "parameters.BP-C1.sys: BP-C1 has no parameter \"sys\"; it has systolic, "),
+        (with("BP-C9", "systolic", 170.0), "parameters.BP-C9: there is no such rule."),
+    ] {
+        assert!(said.contains(expected), "{said:?} should say {expected:?}");
+    }
 }
 
 #[test]

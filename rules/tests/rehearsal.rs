@@ -270,9 +270,9 @@ fn an_edit_that_may_not_be_names_field_and_remedy() {
         (say("BP-C1", &station, r#"{"parameters":{"hold":99}}"#), "parameters.hold: outside the bounds 1 to 24 h."),
         (
             say("ADH-1", &station, r#"{"parameters":{"remind":200}}"#),
-            "parameters.call: \"remind\" would not be below \"call\".",
+            "parameters.call: ADH-1 remind = 200 is not below ADH-1 call = 168: severities or steps overlap.",
         ),
-        (say("ADH-1", &all, r#"{"parameters":{"remind":200}}"#), "parameters.call: \"remind\" is not below \"call\"."),
+        (say("ADH-1", &all, r#"{"parameters":{"remind":200}}"#), "parameters.call: ADH-1 remind = 200 is not below"),
         (say("GLU-C1", &station, &card("x", "x")), "card: a card is the platform's."),
         (say("GLU-C1", &all, &card("GLU-C1", "GLU-C2")), "id: it is another rule's card."),
         (say("GLU-C1", &all, &card("\"mmol/L\"", "\"mmol\"")), "card.parameter[0].unit: unknown variant `mmol`"),
@@ -285,7 +285,57 @@ fn an_edit_that_may_not_be_names_field_and_remedy() {
         assert!(said.contains(expected), "{said:?} should say {expected:?}");
         assert!(said.split(". ").count() > 1, "{said:?} names no remedy");
     }
+    // A card on trial is held to the same order.
+    let folder = tempfile::tempdir().unwrap();
     let text = include_str!("../../config/rules/adh-1.toml").replacen("default = 72", "default = 168", 1);
-    let said = rules::Card::parse("my.toml", &text).unwrap_err().to_string();
-    assert!(said.contains("\"remind\" is not below \"call\"") && said.contains("my.toml, line"), "{said}");
+    std::fs::write(folder.path().join("my.toml"), text).unwrap();
+    let said = Cards::built_in().unwrap().with_files(folder.path()).unwrap_err().to_string();
+    assert!(said.contains("ADH-1 remind = 168 is not below") && said.contains("my.toml, line"), "{said}");
+}
+
+/// What two persons signed of a rule's number, from `START` on.
+fn signed(rule: &str, scope: RuleScope, name: &str, value: f64) -> store::RuleEdit {
+    store::RuleEdit {
+        id: 1,
+        rule: rule.into(),
+        scope,
+        version: Some(2),
+        state: store::EditState::Approved,
+        body: Some(format!("{{\"parameters\":{{\"{name}\":{value}}}}}")),
+        note: String::new(),
+        author: UserId::new(1),
+        drafted_at: at(START),
+        proposed_from: None,
+        approver: Some(UserId::new(2)),
+        approved_at: Some(at(START)),
+        effective_from: Some(at(START)),
+        returns_to: None,
+    }
+}
+
+#[test]
+fn severities_of_two_rules_may_not_overlap_now_or_later_whoever_signed_the_other() {
+    let say = |edits: Vec<store::RuleEdit>, now: Timestamp, rule: &str, name: &str, value: f64| {
+        let force = rules::Force::new(Cards::built_in().unwrap(), edits);
+        let content = Content::parse(&format!("{{\"parameters\":{{\"{name}\":{value}}}}}")).unwrap();
+        force.check(now, rule, &RuleScope::default(), content).map_or_else(|e| e.to_string(), |_| "fine".to_owned())
+    };
+    let (before, now) = (at("2026-03-02T07:00:00+08:00"), at(START));
+    // The critical low (3.0) lies below the other low (3.9), as installed.
+    assert_eq!(say(vec![], now, "GLU-C1", "limit", 3.8), "fine");
+    let low = "parameters.limit: GLU-C1 limit = 3.9 is not below GLU-C2 limit = 3.9: severities or steps overlap.";
+    assert!(say(vec![], now, "GLU-C1", "limit", 3.9).contains(low));
+    // Beside what was signed of the other rule, also when its moment has yet to come.
+    let other = || vec![signed("GLU-C2", RuleScope::default(), "limit", 3.6)];
+    for moment in [before, now] {
+        assert_eq!(say(other(), moment, "GLU-C1", "limit", 3.5), "fine");
+        assert!(
+            say(other(), moment, "GLU-C1", "limit", 3.7).contains("GLU-C1 limit = 3.7 is not below GLU-C2 limit = 3.6")
+        );
+    }
+    // A station's own number counts where the platform's moves.
+    let station = RuleScope { organisation: Some(OrganisationId::new(1)), tag: None };
+    let own = || vec![signed("ADH-1", station.clone(), "remind", 160.0)];
+    assert!(say(own(), now, "ADH-1", "call", 150.0).contains("ADH-1 remind = 160 is not below ADH-1 call = 150"));
+    assert_eq!(say(own(), now, "ADH-1", "call", 165.0), "fine");
 }

@@ -12,7 +12,6 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
-use store::CardRecord;
 use vitals::{Patient, PatientId, Plan};
 
 fn shown(plan: &Plan, version: i64) -> Response {
@@ -39,7 +38,7 @@ pub(super) async fn replace(
     let (found, version) = caller.scope.patient(id)?;
     extract::if_match(&headers, version, true)?;
     check(&plan)?;
-    check_parameters(&plan, &api.store.cards().await?)?;
+    (api.links.rules.check_plan)(plan.clone()).await?;
     let changed = Patient { plan: plan.clone(), ..Patient::clone(&found) };
     let version = api.store.update_patient(changed, Some(version)).await.map_err(super::organisations::stale)?;
     Ok(shown(&plan, version))
@@ -95,45 +94,6 @@ fn check(plan: &Plan) -> Answer<()> {
     Ok(())
 }
 
-/// Every parameter is one that a card in force lets a patient own, within the card's bounds.
-fn check_parameters(plan: &Plan, cards: &[CardRecord]) -> Answer<()> {
-    #[derive(serde::Deserialize)]
-    struct Card {
-        #[serde(default, rename = "parameter")]
-        parameters: Vec<Number>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Number {
-        name: String,
-        min: f64,
-        max: f64,
-        owner: String,
-    }
-    if cards.is_empty() {
-        return Ok(()); // no rules run here; they hold numbers within their cards' bounds themselves
-    }
-    for (rule, values) in &plan.parameters {
-        let record = cards.iter().find(|c| c.id == *rule);
-        let Some(record) = record else {
-            return Err(Problem::invalid(&format!("parameters.{rule}"), "the id of a rule card"));
-        };
-        let card: Card = serde_json::from_str(&record.body).unwrap_or(Card { parameters: Vec::new() });
-        let own: Vec<&Number> = card.parameters.iter().filter(|p| p.owner == "patient").collect();
-        for (name, value) in values {
-            let Some(known) = own.iter().find(|p| p.name == *name) else {
-                let names: Vec<&str> = own.iter().map(|p| p.name.as_str()).collect();
-                let allowed = format!("one of the card's numbers that a patient may have: {}", names.join(", "));
-                return Err(Problem::invalid(&format!("parameters.{rule}.{name}"), allowed));
-            };
-            if !(known.min..=known.max).contains(value) {
-                let allowed = format!("{} to {}", known.min, known.max);
-                return Err(Problem::invalid(&format!("parameters.{rule}.{name}"), allowed));
-            }
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,20 +116,5 @@ mod tests {
         assert!(fasting.contains("targets.fastingHigh: above fastingLow"), "{fasting}");
         let meal = with(|t| (t.fasting_high, t.post_meal_high) = (Some(9.0), Some(8.0)));
         assert!(meal.contains("targets.postMealHigh: not below fastingHigh"), "{meal}");
-    }
-
-    #[test]
-    fn a_parameter_is_the_cards_and_the_patients_and_within_its_bounds() {
-        let number = |name: &str, owner: &str| serde_json::json!({"name": name, "unit": "mmHg", "default": 180, "min": 160, "max": 220, "owner": owner});
-        let body = serde_json::json!({"parameter": [number("systolic", "patient"), number("worse", "station")]});
-        let cards = [CardRecord { id: "BP-C1".into(), version: 1, body: body.to_string() }];
-        let with = |rule: &str, name: &str, value: f64| {
-            let parameters = [(rule.to_owned(), [(name.to_owned(), value)].into())].into();
-            said(check_parameters(&Plan { parameters, ..Plan::default() }, &cards))
-        };
-        assert_eq!(with("BP-C1", "systolic", 170.0), "fine");
-        assert!(with("BP-C1", "systolic", 120.0).contains("parameters.BP-C1.systolic: 160 to 220"));
-        assert!(with("BP-C1", "worse", 20.0).contains("that a patient may have: systolic"));
-        assert!(with("BP-C9", "systolic", 170.0).contains("parameters.BP-C9: the id of a rule card"));
     }
 }
