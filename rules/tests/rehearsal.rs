@@ -217,10 +217,10 @@ async fn a_signed_number_holds_from_its_moment_on_names_its_version_and_goes_bac
     assert!(evidence.contains("170"), "the text says the number: {evidence}");
 
     // A group's own number is stronger; the version is the rule's newest for that patient.
-    let group = RuleScope { organisation: None, tag: Some("pregnancy".into()) };
+    let group = RuleScope { organisation: None, tag: Some("frail".into()) };
     sign(&service, &group, r#"{"parameters":{"systolic":160}}"#, service.clock.now()).await;
     let mut patient = vitals::Patient::clone(&service.store.directory().patient(person.0).unwrap());
-    patient.conditions.push("pregnancy".into());
+    patient.tags.push("frail".into());
     service.store.update_patient(patient, None).await.unwrap();
     service.goto(noon.plus(minutes(300))).await;
     service.message(person, vec![bp(3, service.clock.now(), 162, 90)]).await;
