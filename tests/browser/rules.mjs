@@ -83,6 +83,8 @@ try {
     await lead.getByLabel(/^收缩压界值/).fill("170");
     await lead.getByRole("button", { name: "在过去的数据上试算" }).click();
     const table = lead.getByRole("table", { name: "在过去的数据上试算" });
+    await table.waitFor();
+    await shot(lead, "rehearsal");
     await table.getByRole("row", { name: /涉及患者 0 1/ }).waitFor();
     await lead.getByRole("img", { name: "每周提醒次数" }).waitFor();
     await lead.getByRole("table", { name: "举例" }).getByRole("link", { name: "王建国" }).first().waitFor();
@@ -122,6 +124,7 @@ try {
     const gp = await logged(browser, s, "gp-1");
     await gp.goto(`${s.base}/rules/BP-S1?lang=en`);
     await gp.getByRole("heading", { level: 1, name: /Weekly mean/ }).waitFor();
+    await gp.getByLabel("For", { exact: true }).locator("option").first().waitFor({ state: "attached" });
     const choices = await gp.getByLabel("For", { exact: true }).locator("option").allTextContents();
     need(choices.join() === "Station", `the choices are ${choices}`);
     await gp.getByLabel(/^Home systolic target/).fill("140");
