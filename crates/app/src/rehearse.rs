@@ -72,12 +72,14 @@ fn on_trial(options: &RehearseOptions) -> Result<Vec<Rule>, Failure> {
 
 /// A day of the site, or a moment with its offset.
 fn moment(flag: &str, text: &str, zone: &Zone) -> Result<Timestamp, Failure> {
-    if let Ok(day) = text.parse::<jiff::civil::Date>() {
-        return Ok(zone.start_of(day));
+    // The moment first: a day is read from a moment too, and the hour would be lost.
+    if let Ok(at) = Timestamp::parse_rfc3339(text) {
+        return Ok(at);
     }
-    Timestamp::parse_rfc3339(text).map_err(|_| {
+    let day = text.parse::<jiff::civil::Date>().map_err(|_| {
         Failure::Configuration(format!("{flag}: write a day, 2026-01-01, or a moment, 2026-01-01T06:00:00+08:00"))
-    })
+    })?;
+    Ok(zone.start_of(day))
 }
 
 fn as_text(report: &Report) -> String {
