@@ -193,7 +193,8 @@ fn lines(answer: Running, heard: watch::Receiver<(usize, usize)>) -> Response {
         };
         Some((json!({"done": told.0, "of": told.1}).to_string(), Some((answer, heard))))
     });
-    let body = Bytes::from_stream(steps.map(|line| Ok::<_, Infallible>(Chunk::from(line + "\n"))));
+    // Fused: what compresses the answer asks once more after its end.
+    let body = Bytes::from_stream(steps.map(|line| Ok::<_, Infallible>(Chunk::from(line + "\n"))).fuse());
     ([(header::CONTENT_TYPE, LINES)], body).into_response()
 }
 
