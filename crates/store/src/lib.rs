@@ -25,6 +25,7 @@ pub use population::{Population, PopulationQuery, Provenance, Spread, Stretch, S
 pub use registry::Registry;
 pub use registry::archive::Archive;
 pub use registry::audit::{AuditRecord, AuditRow, AuditVerdict, verify_audit};
+pub use registry::cards::CardRecord;
 pub use registry::commands::DeviceCommand;
 pub use registry::directory::{self, Directory};
 pub use registry::edge::{Edge, KIOSK_SESSION, KioskSession, token_key};
@@ -33,7 +34,7 @@ pub use registry::episodes::{
     LinkError, StateFilter, TimelineEvent,
 };
 pub use registry::erase::{ErasedRecords, Erasure};
-pub use registry::findings::{CardRecord, FindingBatch, FindingChange, FindingEvent, RulesState, Season, finding_id};
+pub use registry::findings::{FindingBatch, FindingChange, FindingEvent, RulesState, Season, finding_id};
 pub use registry::keeping::{BackupRecord, record_backup, site_zone};
 pub use registry::mqtt_sessions::MqttSession;
 pub use registry::order::{Among, Home};

@@ -194,6 +194,7 @@ fn clock(text: &str) -> Option<(Told, i64, i8)> {
         + i64::from(hour) * 3600
         + i64::from(minute) * 60
         + i64::from(second);
+    jiff::Timestamp::from_second(seconds).ok()?; // the last day of the year 9999 is none that can be written again
     match zone.as_bytes() {
         b"" => Some((Told::Plain, seconds, 0)),
         b"Z" => Some((Told::Utc, seconds, 0)),

@@ -110,17 +110,6 @@ pub struct FindingEvent {
     pub finding: Finding,
 }
 
-/// A rule card in force, as the API lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CardRecord {
-    /// `BP-C1`, …
-    pub id: String,
-    /// Counts edits of the card.
-    pub version: u32,
-    /// The whole card: a JSON object's text.
-    pub body: String,
-}
-
 /// The identity of a conclusion: the same rule, patient, severity, `effective_at` and readings give the same id,
 /// whenever and however often it is concluded.
 pub fn finding_id(draft: &FindingDraft) -> FindingId {
@@ -276,36 +265,6 @@ impl Store {
             let scheduled = scheduled.flatten().map(Timestamp::from_micros);
             Ok(RulesState { position: position(c)?, scheduled, timers, seasons: seasons(c)? })
         })
-    }
-
-    /// Replaces the list of cards in force.
-    ///
-    /// # Errors
-    /// As every write.
-    pub fn put_cards_blocking(&self, cards: Vec<CardRecord>) -> Result<(), StoreError> {
-        self.registry.write_blocking(move |c| {
-            c.execute("DELETE FROM card", [])?;
-            let mut insert = c.prepare_cached("INSERT INTO card(id, version, body) VALUES(?1, ?2, ?3)")?;
-            for card in &cards {
-                insert.execute(params![card.id, card.version, card.body])?;
-            }
-            Ok(())
-        })
-    }
-
-    /// The cards in force, by id.
-    ///
-    /// # Errors
-    /// As every read.
-    pub async fn cards(&self) -> Result<Vec<CardRecord>, StoreError> {
-        self.registry
-            .read(|c| {
-                let mut statement = c.prepare_cached("SELECT id, version, body FROM card ORDER BY id")?;
-                let rows = statement
-                    .query_map([], |r| Ok(CardRecord { id: r.get(0)?, version: r.get(1)?, body: r.get(2)? }))?;
-                rows.map(|r| Ok(r?)).collect()
-            })
-            .await
     }
 }
 
