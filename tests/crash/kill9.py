@@ -177,6 +177,8 @@ def run(args, checks, service, deaths, named):
     else:
         crises = storm(service, meters, homes[args.meters:], deaths, dice)
     everybody = meters + [m for m, _ in crises]
+    for meter, _ in crises:
+        meter.join(60)      # it ends by itself once its crisis is acknowledged, however often the service died before
     finish(checks, everybody)
     days = [MORNING.date().isoformat()] if named else sorted({begun.date().isoformat(), datetime.datetime.now(CST).date().isoformat()})
     rows, told = compare(checks, service, everybody, crises, days)
