@@ -7,7 +7,7 @@ use crate::{
     conclusion::{Concluded, Conclusion},
     pattern,
     person::{KINDS, Person, Scene, World, place},
-    quality::{self, Cuff},
+    quality::{self, Cuff, SESSION},
     question::{self, Held},
     track::held_of,
 };
@@ -302,9 +302,9 @@ impl Person {
     /// DQ-2 of the sessions that lie between two moments.
     fn judge_quality<W: World>(&mut self, scene: &mut Scene<'_, W>, (from, to): Stretch) -> Result<(), Error> {
         let gap = self.terms.cuff_gap;
-        self.cuff = None;
+        self.cuff = None; // the next pressure finds out whether its session was complained of
         let badly = self.points(scene.world, from, to)?.iter().any(|p| p.badly_measured);
-        if !badly && !self.stands(Rule::Dq2, from.minus(gap), to.plus(gap)) {
+        if !badly && !self.stands(Rule::Dq2, from.minus(SESSION), to.plus(SESSION)) {
             return Ok(());
         }
         let pressure = |q: &&Point| q.kind() == Kind::BloodPressure;

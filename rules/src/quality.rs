@@ -39,6 +39,9 @@ pub(crate) fn held(held: &Held) -> Option<Conclusion> {
 /// A repeat of a pressure that was measured badly: one, a minute later.
 pub(crate) const REPEAT: (u32, u32) = (1, 60);
 
+/// No session of pressures is longer: a badly measured one this far away is another's.
+pub(crate) const SESSION: Duration = Duration::from_secs(24 * 3600);
+
 /// The session of pressures that is being measured.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cuff {
@@ -48,6 +51,11 @@ pub(crate) struct Cuff {
 }
 
 impl Cuff {
+    /// A session in which nothing was measured badly up to `last`.
+    pub(crate) const fn well(last: Timestamp) -> Self {
+        Self { last: Some(last), said: false }
+    }
+
     /// Takes the next pressure; whether it is the first of its session that was measured badly.
     pub(crate) fn is_first_bad(&mut self, p: &Point, gap: Duration) -> bool {
         if p.kind() != Kind::BloodPressure {
@@ -80,6 +88,7 @@ impl Person {
         let mut cuff = match self.cuff {
             Some(cuff) => cuff,
             None if first.at.since(before) > gap => Cuff::default(),
+            None if !self.stands(Rule::Dq2, before.minus(SESSION), Timestamp::MAX) => Cuff::well(before),
             None => {
                 // What was said in this session must be read again.
                 let last = points.iter().rev().find(|p| p.kind() == Kind::BloodPressure).map_or(first.at, |p| p.at);

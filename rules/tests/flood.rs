@@ -146,6 +146,19 @@ fn a_flood_costs_the_same_for_every_reading_live_or_as_a_backlog() {
 }
 
 #[test]
+fn one_reading_out_of_order_does_not_make_the_rest_of_its_session_cost_more() {
+    let mut readings = mad(0, MANY);
+    let end = readings.last().unwrap().measured_at;
+    readings.swap(10, 11);
+    let mut service = Service::new(1, end);
+    let mut readings = readings.into_iter();
+    readings.by_ref().take(20).for_each(|r| service.round(vec![r]));
+    let before = service.engine.world().given.get();
+    readings.for_each(|r| service.round(vec![r]));
+    assert!(service.engine.world().given.get() - before < 100, "what is in order asks the store for nothing");
+}
+
+#[test]
 fn a_shuffled_flood_costs_no_more() {
     for kind in [2, 4] {
         let mut readings = mad(kind, MANY);
