@@ -11,7 +11,7 @@ use crate::{
 };
 use bytes::Bytes;
 use tokio::time::Instant;
-use wire::topic::{self, Up};
+use wire::topic::{self, Down, Up};
 
 impl Session {
     /// Takes every whole packet that lies in the input, as far as the bounds allow. Whether there is new work.
@@ -80,7 +80,8 @@ impl Session {
         let device = self.seat.live.device.load_full();
         let payload = packet.slice_ref(publish.payload);
         let bytes = packet.len();
-        let result = self.gate.commit(Uplink { device, tree, route, payload });
+        let wants_receipt = self.subscriptions.qos(Down::Receipts).is_some();
+        let result = self.gate.commit(Uplink { device, tree, route, payload, wants_receipt });
         self.in_flight_bytes += bytes;
         self.gate.begin(bytes);
         self.committing += 1;

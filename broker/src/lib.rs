@@ -53,6 +53,8 @@ pub struct Uplink {
     pub route: Up,
     /// The bytes.
     pub payload: Bytes,
+    /// Somebody listens to the sender's receipts.
+    pub wants_receipt: bool,
 }
 
 impl std::fmt::Debug for Uplink {
@@ -75,7 +77,7 @@ pub struct Stranger {
 /// A message is durable.
 #[derive(Clone, Default)]
 pub struct Accepted {
-    /// JSON for the sender's receipts topic.
+    /// JSON for the sender's receipts topic, where one was wanted.
     pub receipt: Option<Bytes>,
 }
 

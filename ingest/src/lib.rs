@@ -110,8 +110,8 @@ pub async fn start(config: Config, store: Store, _drain: &Drain) -> Result<Handl
 }
 
 impl Handle {
-    /// Takes one publish. Order of commitment is the order of these calls. The answer is the receipt's JSON; empty
-    /// for `hello` and `status`, which need none.
+    /// Takes one publish. Order of commitment is the order of these calls. None is answered to `hello` and
+    /// `status`.
     ///
     /// # Errors
     /// [`Unavailable`]: nothing was stored.
@@ -122,7 +122,7 @@ impl Handle {
         tree: Tree,
         route: Up,
         payload: Bytes,
-    ) -> impl Future<Output = Result<Bytes, Unavailable>> + Send + 'static + use<> {
+    ) -> impl Future<Output = Result<Option<Receipt>, Unavailable>> + Send + 'static + use<> {
         let arrival = Arrival {
             device,
             route: Cow::Borrowed("readings"),
@@ -169,7 +169,7 @@ impl Handle {
         through: Arc<Device>,
         topic: String,
         payload: Bytes,
-    ) -> impl Future<Output = Result<Bytes, Unavailable>> + Send + 'static + use<> {
+    ) -> impl Future<Output = Result<Option<Receipt>, Unavailable>> + Send + 'static + use<> {
         let arrival = Arrival {
             device: through,
             route: Cow::Owned(topic),
@@ -181,20 +181,25 @@ impl Handle {
     }
 
     /// Acknowledged when it is kept and answered.
-    fn hello(&self, device: Arc<Device>, payload: Bytes) -> BoxFuture<'static, Result<Bytes, Unavailable>> {
+    fn hello(&self, device: Arc<Device>, payload: Bytes) -> BoxFuture<'static, Result<Option<Receipt>, Unavailable>> {
         let (store, zone) = (self.store.clone(), self.zone.clone());
         Box::pin(async move {
             let kept = asks::greet(&store, &device, &payload, &zone).await;
-            kept.map(|()| Bytes::new()).map_err(|_| Unavailable)
+            kept.map(|()| None).map_err(|_| Unavailable)
         })
     }
 
-    fn status(&self, device: DeviceKey) -> BoxFuture<'static, Result<Bytes, Unavailable>> {
+    fn status(&self, device: DeviceKey) -> BoxFuture<'static, Result<Option<Receipt>, Unavailable>> {
         let store = self.store.clone();
-        Box::pin(async move { store.note_status(device).await.map(|()| Bytes::new()).map_err(|_| Unavailable) })
+        Box::pin(async move { store.note_status(device).await.map(|()| None).map_err(|_| Unavailable) })
     }
 
-    fn readings(&self, arrival: Arrival, tree: Tree, payload: Bytes) -> BoxFuture<'static, Result<Bytes, Unavailable>> {
+    fn readings(
+        &self,
+        arrival: Arrival,
+        tree: Tree,
+        payload: Bytes,
+    ) -> BoxFuture<'static, Result<Option<Receipt>, Unavailable>> {
         match reading_v1::decode(&payload) {
             Err(unreadable) => self.whole(arrival, payload, unreadable.reason, unreadable.id),
             Ok(mut message) => {
@@ -213,7 +218,7 @@ impl Handle {
         arrival: Arrival,
         payload: Bytes,
         decoded: Result<Message, Unreadable>,
-    ) -> BoxFuture<'static, Result<Bytes, Unavailable>> {
+    ) -> BoxFuture<'static, Result<Option<Receipt>, Unavailable>> {
         match decoded {
             Err(unreadable) => self.whole(arrival, payload, unreadable.reason, unreadable.id),
             Ok(mut message) => {
@@ -237,7 +242,7 @@ impl Handle {
         payload: Bytes,
         reason: Reason,
         id: Option<Box<str>>,
-    ) -> BoxFuture<'static, Result<Bytes, Unavailable>> {
+    ) -> BoxFuture<'static, Result<Option<Receipt>, Unavailable>> {
         // What is held whole has its bytes with it.
         self.commit(arrival, id, 1, None, move |arrival, desk| arrival.take_whole(&payload, reason, desk))
     }
@@ -249,7 +254,7 @@ impl Handle {
         size: usize,
         original: Option<Bytes>,
         work: impl FnOnce(&Arrival, &mut Desk<'_>) -> Result<Answer, StoreError> + Send + 'static,
-    ) -> BoxFuture<'static, Result<Bytes, Unavailable>> {
+    ) -> BoxFuture<'static, Result<Option<Receipt>, Unavailable>> {
         let (zone, server_time, meters) = (self.zone.clone(), arrival.received_at, self.meters.clone());
         let day = server_time.day(&zone);
         let device = arrival.device.key;
@@ -269,7 +274,7 @@ impl Handle {
             })?;
             meters.count(&results);
             asks.resend(&store, device, gaps, &zone).await;
-            Ok(Receipt { message_id, server_time, results, stored_through }.to_json(&zone))
+            Ok(Some(Receipt { message_id, server_time, results, stored_through }))
         })
     }
 }

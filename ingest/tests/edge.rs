@@ -71,7 +71,7 @@ impl Station {
     async fn send(&self, from: &Arc<Device>, route: Up, payload: impl Into<Bytes>) -> Value {
         let tree = if from.kind == DeviceKind::Gateway { Tree::Gateways } else { Tree::Devices };
         let receipt = self.ingest.submit(from.clone(), tree, route, payload.into()).await.unwrap();
-        serde_json::from_slice(&receipt).unwrap()
+        serde_json::from_slice(&receipt.unwrap().to_json(self.store.zone())).unwrap()
     }
 
     async fn frame(&self, from: &Arc<Device>, uuid: &str, hex: &str) -> Value {
@@ -404,8 +404,8 @@ async fn a_gap_is_asked_for_and_a_hello_is_answered_with_the_time() {
         station.ingest.submit(device.clone(), Tree::Devices, route, Bytes::copy_from_slice(payload.as_bytes()))
     };
     let hello = r#"{"model":"BM-85","firmware":"1.2","battery":80,"lastSeq":9}"#;
-    assert!(submit(Up::Hello, hello).await.unwrap().is_empty(), "no receipt");
-    assert!(submit(Up::Status, "anything").await.unwrap().is_empty());
+    assert!(submit(Up::Hello, hello).await.unwrap().is_none(), "no receipt");
+    assert!(submit(Up::Status, "anything").await.unwrap().is_none());
     let said = station.store.presence(device.key).await.unwrap();
     assert_eq!((said.firmware.as_deref(), said.battery, said.last_seq), (Some("1.2"), Some(80), Some(9)));
     assert!(said.hello_at.is_some() && said.status_at.is_some());

@@ -46,7 +46,7 @@ impl Clinic {
 
     async fn send_in(&self, tree: Tree, route: Up, payload: impl Into<Bytes>) -> Value {
         let receipt = self.ingest.submit(self.device.clone(), tree, route, payload.into()).await.unwrap();
-        if receipt.is_empty() { Value::Null } else { serde_json::from_slice(&receipt).unwrap() }
+        receipt.map_or(Value::Null, |r| serde_json::from_slice(&r.to_json(self.store.zone())).unwrap())
     }
 
     async fn message(&self, readings: &[Value]) -> Value {

@@ -29,23 +29,24 @@ pub(crate) struct Service {
 }
 
 /// The edge hands over, ingest answers when it is durable.
-struct ToIngest(ingest::Handle);
+struct ToIngest(ingest::Handle, Zone);
 
 impl broker::Sink for ToIngest {
     fn commit(&self, up: broker::Uplink) -> BoxFuture<'static, Result<broker::Accepted, broker::Unavailable>> {
+        let zone = up.wants_receipt.then(|| self.1.clone());
         let done = self.0.submit(up.device, up.tree, up.route, up.payload);
-        Box::pin(async move { answer(done.await) })
+        Box::pin(async move {
+            let receipt = done.await.map_err(|_| broker::Unavailable)?;
+            let written = zone.and_then(|zone| receipt.map(|receipt| receipt.to_json(&zone)));
+            Ok(broker::Accepted { receipt: written })
+        })
     }
 
     fn hold(&self, who: broker::Stranger) -> BoxFuture<'static, Result<broker::Accepted, broker::Unavailable>> {
         let done = self.0.hold_stranger(who.through, who.topic, who.payload);
-        Box::pin(async move { answer(done.await) })
+        // A stranger is told nothing.
+        Box::pin(async move { done.await.map(|_| broker::Accepted::default()).map_err(|_| broker::Unavailable) })
     }
-}
-
-fn answer(done: Result<bytes::Bytes, ingest::Unavailable>) -> Result<broker::Accepted, broker::Unavailable> {
-    let receipt = done.map_err(|_| broker::Unavailable)?;
-    Ok(broker::Accepted { receipt: (!receipt.is_empty()).then_some(receipt) })
 }
 
 impl Service {
@@ -72,7 +73,7 @@ impl Service {
             .map_err(|e| Failure::failed("alerts", e))?;
         let certificate_days = config.broker.tls.certificate_days;
         config.broker.tls.device_ca_file = Some(folder.join(authority::CERTIFICATES));
-        let edge = broker::start(config.broker, store.clone(), Arc::new(ToIngest(ingest.clone())), &root)
+        let edge = broker::start(config.broker, store.clone(), Arc::new(ToIngest(ingest.clone(), zone.clone())), &root)
             .await
             .map_err(|e| Failure::failed("broker", e))?;
         let paced: Vec<Arc<dyn Paced>> = vec![Arc::new(rules.clone()), Arc::new(alerts.clone())];

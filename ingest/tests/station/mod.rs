@@ -48,7 +48,7 @@ impl Station {
     pub(crate) async fn send(&self, route: Up, payload: &Value) -> Value {
         let payload = Bytes::from(payload.to_string());
         let receipt = self.ingest.submit(self.device.clone(), Tree::Devices, route, payload).await.unwrap();
-        if receipt.is_empty() { Value::Null } else { serde_json::from_slice(&receipt).unwrap() }
+        receipt.map_or(Value::Null, |r| serde_json::from_slice(&r.to_json(self.store.zone())).unwrap())
     }
 
     /// One message; what became of each.
