@@ -158,7 +158,7 @@ impl Person {
             concluded,
             remembered_from,
             newest,
-            settled: newest.map(after_question),
+            settled: newest.map(|at| after_question(at, now)),
             tracks: Vec::new(),
             cuff: None,
             lows: None,
@@ -219,7 +219,7 @@ impl Person {
         let Recent { window, last_valid, newest } = recent(world, self.id(), now)?;
         (self.window, self.last_valid) = (window, last_valid);
         self.newest = [0, 1].map(|kind| self.newest[kind].max(newest[kind]));
-        self.settled = [0, 1].map(|kind| self.settled[kind].max(after_question(newest[kind])));
+        self.settled = [0, 1].map(|kind| self.settled[kind].max(after_question(newest[kind], now)));
         (self.days, self.cuff, self.lows, self.recheck) = (Days::default(), None, None, [true; 2]);
         self.find_tracks(cards);
         Ok(())
@@ -432,9 +432,9 @@ impl Person {
     }
 }
 
-/// After a start: what was asked at the newest reading may have been ended by time since.
-fn after_question(newest: Timestamp) -> Timestamp {
-    if newest == Timestamp::MIN { newest } else { newest.plus(QUESTION) }
+/// After a start at `now`: what was asked at the newest reading may have been ended by time since, up to now.
+fn after_question(newest: Timestamp, now: Timestamp) -> Timestamp {
+    if newest == Timestamp::MIN { newest } else { newest.max(newest.plus(QUESTION).min(now)) }
 }
 
 /// What a start must know of the readings.

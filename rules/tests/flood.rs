@@ -148,13 +148,27 @@ fn a_flood_costs_the_same_for_every_reading_live_or_as_a_backlog() {
 #[test]
 fn one_reading_out_of_order_does_not_make_the_rest_of_its_session_cost_more() {
     let mut readings = mad(0, MANY);
-    let end = readings.last().unwrap().measured_at;
     readings.swap(10, 11);
-    let mut service = Service::new(1, end);
+    assert_asks_for_nothing(readings, Service::new(1, at(START)), |_| {});
+}
+
+#[test]
+fn a_meter_that_is_given_to_somebody_amid_its_readings_costs_no_more_afterwards() {
+    assert_asks_for_nothing(mad(0, MANY), Service::new(1, at(START)), |service| service.engine.distrust());
+}
+
+/// After twenty readings and what `happens` then, the rest of a session that comes as it is measured asks for no history.
+fn assert_asks_for_nothing(readings: Vec<Reading>, mut service: Service, happens: impl FnOnce(&mut Service)) {
     let mut readings = readings.into_iter();
-    readings.by_ref().take(20).for_each(|r| service.round(vec![r]));
+    let measured = |service: &mut Service, reading: Reading| {
+        service.now = service.now.max(reading.measured_at);
+        service.round(vec![reading]);
+    };
+    readings.by_ref().take(20).for_each(|r| measured(&mut service, r));
+    happens(&mut service);
+    readings.by_ref().take(5).for_each(|r| measured(&mut service, r));
     let before = service.engine.world().given.get();
-    readings.for_each(|r| service.round(vec![r]));
+    readings.for_each(|r| measured(&mut service, r));
     assert!(service.engine.world().given.get() - before < 100, "what is in order asks the store for nothing");
 }
 
