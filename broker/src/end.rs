@@ -6,7 +6,6 @@ use crate::{
     session::Session,
     table::Kept,
 };
-use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
 
 /// Why a session ends.
@@ -77,7 +76,7 @@ impl Session {
             encode::disconnect(&mut self.output, self.version, code);
         }
         let bytes = self.in_flight_bytes;
-        let Self { gate, stream, output, mut work, .. } = *self;
+        let Self { gate, stream, output, work, .. } = *self;
         let closing = async {
             match end.why {
                 "lost" | "write_timeout" => drop(stream),
@@ -86,7 +85,12 @@ impl Session {
         };
         let seen_through = async {
             if end != End::UNAVAILABLE {
-                let _ = timeout(gate.config.ack_timeout(), async { while work.next().await.is_some() {} }).await;
+                let every = async {
+                    for one in work {
+                        one.await;
+                    }
+                };
+                let _ = timeout(gate.config.ack_timeout(), every).await;
             }
             if let Some(will) = at_once {
                 let _ = timeout(gate.config.ack_timeout(), gate.commit(will)).await;

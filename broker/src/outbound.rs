@@ -8,7 +8,6 @@ use crate::{
     meters,
     session::{OUTPUT, Session},
 };
-use futures_util::StreamExt;
 use runtime::BoxFuture;
 use std::{
     future::Future,
@@ -50,11 +49,14 @@ impl Future for Work {
 pub(crate) type Fetch = BoxFuture<'static, (Option<u64>, Result<Vec<DeviceCommand>, StoreError>)>;
 
 impl Session {
-    /// Writes the answers of all commits that are through, in order of arrival.
+    /// Writes the answers of all commits that are through, in order of arrival. Only the oldest is asked: answers leave in
+    /// order, and one fsync makes many of them ready with one waking.
     pub(crate) fn answer(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         let (mut done, mut acknowledged) = (0_u32, 0);
         let outcome = loop {
-            let Poll::Ready(Some(answer)) = self.work.poll_next_unpin(cx) else { break Ok(()) };
+            let Some(oldest) = self.work.front_mut() else { break Ok(()) };
+            let Poll::Ready(answer) = Pin::new(oldest).poll(cx) else { break Ok(()) };
+            self.work.pop_front();
             self.arrivals.pop_front();
             match answer {
                 Answer::Refused { pid, code } => encode::puback(&mut self.output, self.version, pid, code),

@@ -18,7 +18,6 @@ use crate::{
     table::{Kept, Seat},
 };
 use bytes::{Buf, BytesMut};
-use futures_util::stream::FuturesOrdered;
 use std::{
     collections::VecDeque,
     future::{Future, poll_fn},
@@ -79,7 +78,7 @@ pub(crate) struct Session {
     read_size: usize,
     pub(crate) output: BytesMut,
     flush: bool,
-    pub(crate) work: FuturesOrdered<Work>,
+    pub(crate) work: VecDeque<Work>,
     /// How many of `work` are commits.
     pub(crate) committing: u32,
     /// When each of `work` came in.
@@ -139,7 +138,7 @@ impl Session {
             read_size: *READ.start(),
             output: opening.connack,
             flush: false,
-            work: FuturesOrdered::new(),
+            work: VecDeque::new(),
             committing: 0,
             arrivals: VecDeque::new(),
             in_flight_bytes: 0,

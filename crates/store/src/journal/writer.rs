@@ -42,7 +42,7 @@ const LOOK_AT_LOG: u32 = 32;
 /// Rows merged at once while nobody waits.
 pub(super) const IDLE_MERGE: usize = 500;
 /// Pages of write-ahead log (8 KiB each) at which it is copied into the file.
-pub(super) const CHECKPOINT_PAGES: usize = 2000;
+pub(super) const CHECKPOINT_PAGES: usize = 500;
 /// How often a full disk is tried again while nothing arrives.
 const PROBE: Duration = Duration::from_secs(1);
 
