@@ -203,7 +203,7 @@ fn own_will(device: &Arc<vitals::Device>, will: &codec::Will<'_>) -> Option<Will
     let tree = subscriptions::tree(&device.kind)?;
     let route = topic::parse_up(tree, &device.id, will.topic)?;
     let payload = Bytes::copy_from_slice(will.payload);
-    let uplink = Uplink { device: device.clone(), tree, route, payload, wants_receipt: false };
+    let uplink = Uplink { device: device.clone(), tree, route, payload, wants_receipt: false, will: true };
     Some(Will { uplink, delay: Duration::from_secs(u64::from(will.delay)) })
 }
 

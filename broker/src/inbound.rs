@@ -81,7 +81,7 @@ impl Session {
         let payload = packet.slice_ref(publish.payload);
         let bytes = packet.len();
         let wants_receipt = self.subscriptions.qos(Down::Receipts).is_some();
-        let result = self.gate.commit(Uplink { device, tree, route, payload, wants_receipt });
+        let result = self.gate.commit(Uplink { device, tree, route, payload, wants_receipt, will: false });
         self.in_flight_bytes += bytes;
         self.gate.begin(bytes);
         self.committing += 1;

@@ -55,6 +55,8 @@ pub struct Uplink {
     pub payload: Bytes,
     /// Somebody listens to the sender's receipts.
     pub wants_receipt: bool,
+    /// Its will: the connection broke off.
+    pub will: bool,
 }
 
 impl std::fmt::Debug for Uplink {

@@ -132,7 +132,7 @@ impl Handle {
         };
         let work: BoxFuture<'static, _> = match (route, tree) {
             (Up::Hello, _) => self.hello(arrival.device, payload),
-            (Up::Status, _) => self.status(arrival.device.key),
+            (Up::Status, _) => self.status(arrival.device.key, &payload, false),
             (Up::Readings, tree) => self.readings(arrival, tree, payload),
             (Up::Gatt(characteristic), _) => {
                 let arrival = Arrival { route: Cow::Owned(Up::Gatt(characteristic).tail()), ..arrival };
@@ -189,9 +189,30 @@ impl Handle {
         })
     }
 
-    fn status(&self, device: DeviceKey) -> BoxFuture<'static, Result<Option<Receipt>, Unavailable>> {
-        let store = self.store.clone();
-        Box::pin(async move { store.note_status(device).await.map(|()| None).map_err(|_| Unavailable) })
+    /// As [`Handle::submit`] of a `status` that is the device's will: its connection broke off.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: nothing was stored.
+    pub fn lost(
+        &self,
+        device: &Device,
+        payload: &[u8],
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send + 'static + use<> {
+        let noted = self.status(device.key, payload, true);
+        async move { noted.await.map(drop) }
+    }
+
+    fn status(
+        &self,
+        device: DeviceKey,
+        payload: &[u8],
+        lost: bool,
+    ) -> BoxFuture<'static, Result<Option<Receipt>, Unavailable>> {
+        let (store, battery) = (self.store.clone(), wire::hello::decode(payload).battery);
+        Box::pin(async move {
+            let noted = store.note_status(device, battery, lost).await;
+            noted.map(|()| None).map_err(|_| Unavailable)
+        })
     }
 
     fn readings(

@@ -408,7 +408,12 @@ async fn a_gap_is_asked_for_and_a_hello_is_answered_with_the_time() {
     assert!(submit(Up::Status, "anything").await.unwrap().is_none());
     let said = station.store.presence(device.key).await.unwrap();
     assert_eq!((said.firmware.as_deref(), said.battery, said.last_seq), (Some("1.2"), Some(80), Some(9)));
-    assert!(said.hello_at.is_some() && said.status_at.is_some());
+    assert!(said.hello_at.is_some() && said.status_at.is_some() && said.lost_at.is_none());
+    station.ingest.lost(&device, br#"{"battery":9}"#).await.unwrap();
+    let said = station.store.presence(device.key).await.unwrap();
+    assert_eq!((said.battery, said.lost_at), (Some(9), Some(station.store.clock().now())), "its will");
+    assert!(submit(Up::Status, "back").await.unwrap().is_none());
+    assert_eq!(station.store.presence(device.key).await.unwrap().lost_at, None, "it speaks again");
     let time = &commands().await[0];
     assert_eq!((&time["type"], &time["now"], &time["v"]), (&json!("time"), &json!(NOW), &json!(1)));
     station.message(&device, &[bp(1, 9, 131), bp(2, 8, 132), bp(5, 5, 133)]).await;

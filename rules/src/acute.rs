@@ -219,6 +219,7 @@ pub(crate) fn conclusion(
         joined: step.joined.clone(),
         since: step.readings.first().map_or(step.at, |p| p.at),
         note: false,
+        cause: None,
     }
 }
 
@@ -239,6 +240,7 @@ pub(crate) fn recovery(limits: &Limits, point: &Point) -> Conclusion {
         joined: Vec::new(),
         since: point.at,
         note: false,
+        cause: None,
     }
 }
 

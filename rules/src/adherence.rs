@@ -23,6 +23,11 @@ impl Steps {
         Self([step("remind", 2.0), step("call", 4.0), step("inform", 8.0)])
     }
 
+    /// When the step before the one at `at` was due; the silence's begin before the first.
+    pub(crate) fn before(&self, since: Timestamp, at: Timestamp) -> Timestamp {
+        self.0.iter().map(|d| since.plus(*d)).filter(|t| *t < at).max().unwrap_or(since)
+    }
+
     /// The first step's moment after `done`, when silence began at `since`.
     pub(crate) fn next_after(&self, since: Timestamp, done: Timestamp) -> Option<Timestamp> {
         self.0.iter().map(|d| since.plus(*d)).find(|t| *t > done)
@@ -62,6 +67,7 @@ pub(crate) fn judge(
             joined: Vec::new(),
             since,
             note: i == 2,
+            cause: None,
         })
     })
 }
@@ -83,5 +89,6 @@ pub(crate) fn resumed(at: Timestamp, reading: ReadingId) -> Conclusion {
         joined: Vec::new(),
         since: at,
         note: false,
+        cause: None,
     }
 }

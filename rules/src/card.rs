@@ -1,8 +1,9 @@
 //! A rule card: fixed slots, a closed vocabulary, no expressions. TOML in, [`Card`] out, or an error naming file, line
 //! and remedy. Must never: hold a number that has no name, unit, bounds, owner and source.
 
-use crate::{Error, catalogue::Rule};
+use crate::{Cause, Error, catalogue::Rule};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use vitals::Concept;
 
 /// What a rule may ask of the readings. Closed: a card cannot say more.
@@ -60,6 +61,8 @@ pub enum Unit {
     PerMinute,
     #[serde(rename = "ratio")]
     Ratio,
+    #[serde(rename = "%")]
+    Percent,
 }
 
 impl Unit {
@@ -77,6 +80,7 @@ impl Unit {
             Self::PerWeek => "per_week",
             Self::PerMinute => "per_min",
             Self::Ratio => "ratio",
+            Self::Percent => "%",
         }
     }
 }
@@ -143,6 +147,9 @@ pub struct Card {
     pub text: Text,
     /// What would end it.
     pub clears: Text,
+    /// What it says of each cause, where the rule names one; those of the built-in card where there is none.
+    #[serde(default, rename = "cause", skip_serializing_if = "BTreeMap::is_empty")]
+    pub causes: BTreeMap<Cause, Text>,
     /// Its numbers.
     #[serde(default, rename = "parameter", alias = "parameters")]
     pub parameters: Vec<Parameter>,
@@ -194,7 +201,13 @@ impl Card {
         for p in &self.parameters {
             self.check_parameter(rule, p)?;
         }
-        for (field, t) in [("title", &self.title), ("text", &self.text), ("clears", &self.clears)] {
+        let wanted = if rule == Rule::Adh1 { Cause::ALL.len() } else { 0 };
+        if !self.causes.is_empty() && self.causes.len() != wanted {
+            let what = format!("{} has words for {} causes, not for {wanted}", self.id, self.causes.len());
+            return Err(Fault::new("cause", "[cause.", what, "Give every cause of config/rules/adh-1.toml, or none"));
+        }
+        let said = [("title", &self.title), ("text", &self.text), ("clears", &self.clears)];
+        for (field, t) in said.into_iter().chain(self.causes.values().map(|t| ("cause", t))) {
             for words in [&t.zh_cn, &t.en] {
                 if let Some(name) = unknown_placeholder(words, &self.parameters) {
                     let what = format!("the text names {{{name}}}, which is no parameter of this card");

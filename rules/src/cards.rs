@@ -152,7 +152,7 @@ impl Cards {
                 continue;
             }
             let (rule, card) = Card::parse(&shown, &text)?;
-            set.cards.insert(rule, (card, Origin::Platform));
+            set.put(rule, card);
             read.insert(rule, (shown, text));
         }
         in_order(&set.cards, &read)?;
@@ -209,7 +209,7 @@ impl Cards {
 
     /// Replaces a card; it is the platform's from here on.
     pub(crate) fn put(&mut self, rule: Rule, card: Card) {
-        Arc::make_mut(&mut self.0).cards.insert(rule, (card, Origin::Platform));
+        Arc::make_mut(&mut self.0).put(rule, card);
     }
 
     /// Gives a scope values of its own, in the place of those that it had.
@@ -260,6 +260,16 @@ impl Cards {
         let own = self.0.own.get(&rule).map_or(&[][..], Vec::as_slice);
         let layers = self.0.layers.get(&rule).map_or(&[][..], Vec::as_slice);
         Some(Numbers { card, origin: *origin, own, layers, patient })
+    }
+}
+
+impl Set {
+    fn put(&mut self, rule: Rule, mut card: Card) {
+        // A card that was written before it had words for causes.
+        if let Some((before, _)) = self.cards.get(&rule).filter(|_| card.causes.is_empty()) {
+            card.causes.clone_from(&before.causes);
+        }
+        self.cards.insert(rule, (card, Origin::Platform));
     }
 }
 

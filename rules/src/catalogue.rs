@@ -189,7 +189,7 @@ impl Rule {
 
     /// The numbers that the program needs from its card, with their units.
     pub(crate) const fn parameters(self) -> &'static [(&'static str, Unit)] {
-        use Unit::{Count, Days, Hours, Minutes, MmHg, MmolPerL, PerWeek, Ratio, Years};
+        use Unit::{Count, Days, Hours, Minutes, MmHg, MmolPerL, PerWeek, Percent, Ratio, Years};
         match self {
             Self::BpC1 => &[
                 ("systolic", MmHg),
@@ -220,7 +220,14 @@ impl Rule {
                 ("margin", MmHg),
                 ("hold", Days),
             ],
-            Self::Adh1 => &[("remind", Hours), ("call", Hours), ("inform", Hours), ("perWeek", PerWeek)],
+            Self::Adh1 => &[
+                ("remind", Hours),
+                ("call", Hours),
+                ("inform", Hours),
+                ("perWeek", PerWeek),
+                ("battery", Percent),
+                ("outage", Ratio),
+            ],
             Self::Dq1 => &[],
             Self::Dq2 => &[("gap", Minutes)],
             _ => self.parameters_of_days(),

@@ -1,6 +1,6 @@
 //! From a step that holds to a finding that can be written: evidence, lateness, identity.
 
-use crate::{Rule, cards::Numbers};
+use crate::{Cause, Rule, cards::Numbers};
 use serde_json::{Value as Json, json};
 use std::time::Duration;
 use vitals::{
@@ -33,6 +33,8 @@ pub(crate) struct Conclusion {
     pub since: Timestamp,
     /// Only written down, whenever it is concluded.
     pub note: bool,
+    /// What most likely lies behind it, where that is asked.
+    pub cause: Option<Cause>,
 }
 
 /// What the evaluator remembers of a finding that stands.
@@ -141,14 +143,21 @@ impl Conclusion {
             .collect();
         let computed: serde_json::Map<String, Json> =
             self.numbers.iter().map(|(n, v)| ((*n).to_owned(), json!((v * 100.0).round() / 100.0))).collect();
-        json!({
+        let words = |cause| card.causes.get(&cause);
+        let because = self.cause.and_then(words).map(|t| (numbers.fill(&t.zh_cn), format!(" {}", numbers.fill(&t.en))));
+        let (because_zh, because) = because.unwrap_or_default();
+        let mut evidence = json!({
             "card": card.id, "version": numbers.version(), "step": self.step, "severity": self.severity,
             "title": card.title.en, "titleZh": card.title.zh_cn,
-            "text": numbers.fill(&card.text.en), "textZh": numbers.fill(&card.text.zh_cn),
+            "text": numbers.fill(&card.text.en) + &because, "textZh": numbers.fill(&card.text.zh_cn) + &because_zh,
             "parameters": parameters, "readings": self.readings, "excluded": self.excluded,
             "numbers": computed, "limit": self.limit, "over": self.over.as_ref().unwrap_or(&self.readings), "since": self.since.to_rfc3339(zone),
             "guideline": card.guideline,
             "clears": numbers.fill(&card.clears.en), "clearsZh": numbers.fill(&card.clears.zh_cn),
-        })
+        });
+        if let Some(cause) = self.cause {
+            evidence["cause"] = json!(cause.as_str());
+        }
+        evidence
     }
 }

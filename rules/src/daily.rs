@@ -306,6 +306,7 @@ impl Person {
             joined: Vec::new(),
             since: slot,
             note: found.note,
+            cause: None,
         })
     }
 

@@ -461,7 +461,7 @@ impl<W: World> Engine<W> {
         if person.due().is_some_and(|due| due <= now) {
             let mut scene = Scene { world, cards, seasons, now, decided: now, quiet: false, batch };
             person.expire(&mut scene)?;
-            person.look_at_silence(&mut scene);
+            person.look_at_silence(&mut scene)?;
         }
         self.enqueue(id);
         Ok(())

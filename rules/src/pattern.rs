@@ -132,6 +132,7 @@ pub(crate) fn judge(
             joined: Vec::new(),
             since: within[0].at,
             note: false,
+            cause: None,
         });
     }
     out

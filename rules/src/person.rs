@@ -4,7 +4,7 @@
 //! The state is a cache: everything in it can be read back from the store.
 
 use crate::{
-    Cards, Error, Point, Rule,
+    Cards, Error, Link, Point, Rule,
     acute::Limits,
     adherence,
     conclusion::{Concluded, Conclusion},
@@ -20,7 +20,7 @@ use crate::{
 };
 use std::{borrow::Cow, cell::Cell, sync::Arc, time::Duration};
 use store::{DeviceCommand, FindingBatch};
-use vitals::{Finding, FindingId, Kind, Patient, PatientId, Reading, ReadingId, Severity, Timestamp, Verdict, Zone};
+use vitals::{DeviceKey, Finding, FindingId, Kind, Patient, PatientId, Reading, ReadingId, Severity, Timestamp, Verdict, Zone};
 
 /// What the evaluator asks of the outside. The service answers from its store, a test from its memory.
 pub trait World {
@@ -44,6 +44,13 @@ pub trait World {
     /// When the store cannot answer.
     fn contacts(&self, _id: PatientId, _from: Timestamp) -> Result<Vec<Timestamp>, Error> {
         Ok(Vec::new())
+    }
+    /// What is known of the way from the patient's meter to here; `device` sent the last reading, where there is one.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    fn link(&self, _id: PatientId, _device: Option<DeviceKey>) -> Result<Link, Error> {
+        Ok(Link::default())
     }
 }
 

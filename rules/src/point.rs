@@ -40,6 +40,8 @@ pub struct Point {
     pub irregular: bool,
     /// The patient said that a dose was missed.
     pub missed_dose: bool,
+    /// The meter said that its battery is low.
+    pub low_battery: bool,
     /// Beats a minute; 0 where the meter told none.
     pub pulse: u16,
 }
@@ -80,6 +82,7 @@ impl Point {
             fainted: said("faint") || said("syncope"),
             irregular: reading.statuses.contains(Status::IrregularPulse),
             missed_dose: reading.context.medication_taken == Some(false),
+            low_battery: reading.statuses.contains(Status::LowBattery),
             pulse: match &reading.values {
                 Values::Pressure { pulse: Some(beats), .. } => beats.value().clamp(0.0, 999.0).round() as u16,
                 _ => 0,

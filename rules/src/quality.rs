@@ -24,6 +24,7 @@ fn base(rule: Rule, step: &'static str, at: vitals::Timestamp, excluded: Exclude
         joined: Vec::new(),
         since: at,
         note: false,
+        cause: None,
     }
 }
 

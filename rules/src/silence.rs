@@ -1,7 +1,7 @@
 //! ADH-1 among readings: the silence that a reading ends, and the one that begins with it.
 
 use crate::{
-    Error, Point, Rule, adherence,
+    Error, Point, Rule, adherence, cause,
     conclusion::{Concluded, Conclusion},
     late::Stretch,
     person::{Person, Scene, World},
@@ -38,8 +38,7 @@ impl Person {
             return Ok(());
         }
         self.remember(scene, since)?;
-        self.settle_silences(scene, before, &[(p.at, p.id)], None);
-        Ok(())
+        self.settle_silences(scene, before, &[(p.at, p.id)], None)
     }
 
     /// The silences around and among valid readings that came late.
@@ -60,8 +59,7 @@ impl Person {
         let newest = self.last_valid.map_or(last.0, |(at, _)| at);
         let next = self.valid_after(scene.world, last.0, newest)?;
         self.remember(scene, previous.map_or(self.floor(), |(at, _)| at))?;
-        self.settle_silences(scene, previous, &valid, next);
-        Ok(())
+        self.settle_silences(scene, previous, &valid, next)
     }
 
     /// The newest valid reading before `at` that matters: none before silence is counted from.
@@ -100,7 +98,7 @@ impl Person {
         previous: Option<Mark>,
         valid: &[Mark],
         next: Option<Mark>,
-    ) {
+    ) -> Result<(), Error> {
         let (floor, steps, shortest) = (self.floor(), self.steps, self.steps.0[0]);
         let range = (previous.map_or(Timestamp::MIN, |(at, _)| just_after(at)), next.map_or(Timestamp::MAX, |n| n.0));
         let begin = self.concluded.partition_point(|c| c.effective_at < range.0);
@@ -131,6 +129,7 @@ impl Person {
                 expected.extend(adherence::judge(&steps, after, Some(id), scene.now));
             }
         }
+        self.explain(scene, &mut expected)?;
         let within = |from: Timestamp, to: Timestamp| {
             let place = valid.partition_point(|v| v.0 <= from);
             valid.get(place).is_some_and(|v| v.0 < to)
@@ -142,17 +141,32 @@ impl Person {
             let ended = told.iter().filter(|t| t.1 <= c.effective_at).max_by_key(|t| t.1);
             ended.is_none_or(|(since, _)| within(*since, c.effective_at))
         });
+        Ok(())
+    }
+
+    /// Names the cause of what is newly said of silences.
+    fn explain<W: World>(&self, scene: &Scene<'_, W>, said: &mut [Conclusion]) -> Result<(), Error> {
+        let Some(numbers) = scene.cards.numbers(Rule::Adh1, &self.patient) else { return Ok(()) };
+        for c in said.iter_mut().filter(|c| !c.closes && self.standing(c).is_none()) {
+            let around = self.points(scene.world, c.since, c.since)?;
+            let last = around.iter().find(|p| c.readings.contains(&p.id));
+            let link = scene.world.link(self.id(), last.map(|p| p.device))?;
+            cause::explain(c, &link, last, &self.steps, &numbers, scene.now);
+        }
+        Ok(())
     }
 
     /// What the silence has come to at `now`.
-    pub(crate) fn look_at_silence<W: World>(&mut self, scene: &mut Scene<'_, W>) {
+    pub(crate) fn look_at_silence<W: World>(&mut self, scene: &mut Scene<'_, W>) -> Result<(), Error> {
         self.silence_done = scene.now;
         if self.bound.is_none() {
-            return;
+            return Ok(());
         }
         let (since, last) = self.silent_since();
         let steps = self.steps;
-        let expected: Vec<Conclusion> = adherence::judge(&steps, since, last, scene.now).collect();
+        let mut expected: Vec<Conclusion> = adherence::judge(&steps, since, last, scene.now).collect();
+        self.explain(scene, &mut expected)?;
         self.settle(scene, Rule::Adh1, (since, scene.now), &expected, |_| false);
+        Ok(())
     }
 }

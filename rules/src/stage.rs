@@ -3,11 +3,10 @@
 //! A missed wake-up loses nothing: every cycle asks the store. A crash anywhere loses nothing: findings, commands, timers
 //! and position are one transaction, and judging an entry again concludes the same.
 
-use crate::{Cards, Engine, Error, Force, Pace, World};
+use crate::{Cards, Engine, Error, Force, Pace, live::Live};
 use runtime::{BoxFuture, Drain, Paced, crash};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::HashMap,
     path::PathBuf,
     sync::{
         Arc,
@@ -15,7 +14,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use store::{Handover, ReadingQuery, Store, StoreError};
+use store::{Handover, Store, StoreError};
 use tokio::sync::{
     broadcast::{
         self,
@@ -23,7 +22,7 @@ use tokio::sync::{
     },
     mpsc, oneshot, watch,
 };
-use vitals::{Finding, Patient, PatientId, Reading, ReadingId, Timestamp};
+use vitals::Timestamp;
 
 /// Journal entries judged before a commit. More gain nothing: a commit is one fsync, wanted within a second.
 const PULL: usize = 2000;
@@ -40,8 +39,10 @@ const RETRY: Duration = Duration::from_secs(1);
 const STOP_WITHIN: Duration = Duration::from_secs(2);
 /// Waiting requests to settle. Full: the test clock waits.
 const SETTLES: usize = 16;
-/// Readings asked of the store at once.
-const PAGE: usize = 4096;
+/// From one sign of life in the store to the next.
+const BEAT_EVERY: Duration = Duration::from_secs(60);
+/// As [`BEAT_EVERY`], on a clock that somebody moves.
+const BEAT_EVERY_MOVED: Duration = Duration::from_secs(3600);
 
 /// The section `[rules]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -200,7 +201,7 @@ async fn run(
             _ = edits.changed() => {}
             () = store.clock().sleep_until_some(worker.next_due()), if pause != Some(RETRY) => {}
             Some(answer) = inbox.recv() => settling.push(answer),
-            () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
+            () = tokio::time::sleep(pause.unwrap_or(BEAT_EVERY)) => {}
             () = drain.stopping() => {}
         }
         while let Ok(answer) = inbox.try_recv() {
@@ -243,6 +244,8 @@ struct Worker {
     /// The journal has more than was pulled.
     more: bool,
     broken: bool,
+    /// The last sign of life that was written; none while none could be.
+    beaten: Option<Timestamp>,
 }
 
 impl Worker {
@@ -255,7 +258,10 @@ impl Worker {
         let now = store.clock().now();
         let mut directory = store.directory().changes();
         directory.mark_unchanged();
-        let live = Live { store: store.clone(), bound: HashMap::new() };
+        // Whatever was not taken since the last beat was not the patients' doing.
+        let beaten = store.beat_blocking(true).is_ok().then_some(now);
+        let mut live = Live::new(store.clone());
+        live.learn_outages()?;
         let cards = force.at(now);
         store.put_cards_blocking(cards.records())?;
         let mut engine = Engine::new(live, cards, store.zone().clone(), now);
@@ -281,6 +287,7 @@ impl Worker {
             findings,
             more: false,
             broken: false,
+            beaten,
         })
     }
 
@@ -326,7 +333,23 @@ impl Worker {
         self.engine.clean(now, if haste == Haste::Settle { Pace::All } else { Pace::Fair })?;
         did |= self.engine.run_due(now)?;
         self.commit(haste != Haste::Usual)?;
+        self.beat(now, haste)?;
         Ok(did)
+    }
+
+    /// Says that the service lives, and learns of the stretch in which it did not.
+    fn beat(&mut self, now: Timestamp, haste: Haste) -> Result<(), Error> {
+        let every = if haste == Haste::Settle { BEAT_EVERY_MOVED } else { BEAT_EVERY };
+        if haste != Haste::Stop && self.beaten.is_some_and(|last| now.since(last) < every) {
+            return Ok(());
+        }
+        let again = self.beaten.is_none();
+        match self.store.beat_blocking(again) {
+            Ok(()) => self.beaten = Some(now),
+            Err(fatal @ StoreError::Fatal(_)) => return Err(fatal.into()),
+            Err(_) => self.beaten = None, // a full disk: until it has room again, this is an outage
+        }
+        if again { self.engine.world_mut().learn_outages() } else { Ok(()) }
     }
 
     fn follow_directory(&mut self) -> Result<(), Error> {
@@ -409,59 +432,5 @@ impl Worker {
     /// Whether the written position is behind.
     const fn behind(&self) -> bool {
         self.written < self.position
-    }
-}
-
-/// The store as the engine sees it.
-#[derive(Debug)]
-struct Live {
-    store: Store,
-    /// When each patient's present binding was recorded.
-    bound: HashMap<PatientId, Timestamp>,
-}
-
-impl Live {
-    fn rebind(&mut self, now: Timestamp) {
-        let directory = self.store.directory();
-        self.bound.clear();
-        for device in directory.devices() {
-            for binding in directory.bindings(device.key).iter().filter(|b| b.to.is_none_or(|to| now < to)) {
-                let recorded = self.bound.entry(binding.patient).or_insert(binding.recorded_at);
-                *recorded = binding.recorded_at.max(*recorded);
-            }
-        }
-    }
-}
-
-impl World for Live {
-    fn patient(&self, id: PatientId) -> Option<Arc<Patient>> {
-        self.store.directory().patient(id)
-    }
-
-    fn bound(&self, id: PatientId) -> Option<Timestamp> {
-        self.bound.get(&id).copied()
-    }
-
-    fn readings(&self, id: PatientId, from: Timestamp, to: Timestamp) -> Result<Vec<Arc<Reading>>, Error> {
-        let mut all = Vec::new();
-        let mut after = None;
-        loop {
-            let query = ReadingQuery { patient: id, kind: None, from, to, after, limit: PAGE };
-            let page = self.store.readings().range_blocking(query)?;
-            after = page.last().map(|r| (r.measured_at, r.id));
-            let full = page.len() == PAGE;
-            all.extend(page);
-            if !full {
-                return Ok(all);
-            }
-        }
-    }
-
-    fn concluded(&self, id: PatientId, from: Timestamp) -> Result<Vec<(Finding, Vec<ReadingId>)>, Error> {
-        Ok(self.store.concluded_blocking(id, from)?)
-    }
-
-    fn contacts(&self, id: PatientId, from: Timestamp) -> Result<Vec<Timestamp>, Error> {
-        Ok(self.store.contacts_blocking(id, from)?)
     }
 }

@@ -93,6 +93,7 @@ pub(crate) fn judge(
         joined: Vec::new(),
         since: slot,
         note: false,
+        cause: None,
     };
     if at_or_over(&first, (0.0, 0.0)) && at_or_over(&second, (0.0, 0.0)) {
         let far = at_or_over(&second, (number("urgentSystolic"), number("urgentDiastolic")));

@@ -207,7 +207,7 @@ impl<'a> Carrier<'a> {
         let (tree, id, route) = topic::parse_any_up(std::str::from_utf8(topic).ok()?)?;
         let device = self.shared.gate.store.directory().device(id.as_str())?;
         let may = !device.revoked && subscriptions::tree(&device.kind) == Some(tree);
-        may.then(|| Uplink { device, tree, route, payload: Bytes::new(), wants_receipt: true })
+        may.then(|| Uplink { device, tree, route, payload: Bytes::new(), wants_receipt: true, will: false })
     }
 
     fn committed(&mut self, result: Result<Accepted, Unavailable>) -> Result<(), Lost> {

@@ -102,6 +102,7 @@ async fn a_will_is_said_once_for_who_falls_silent_while_keep_alive_0_stays() {
         Client::login(&w, &with_will).await.0.ask(GOODBYE).await;
         patient.ping().await;
         committed(&w, &["gone"]).await;
+        assert_eq!(w.sink.wills.load(std::sync::atomic::Ordering::SeqCst), 1, "and it is known for a will");
     }
 }
 

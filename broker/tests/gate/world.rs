@@ -6,7 +6,7 @@ use runtime::{BoxFuture, Clock, Drain, DrainHandle};
 use sha2::{Digest, Sha256};
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 use store::Store;
 use tokio::sync::oneshot;
@@ -18,6 +18,8 @@ pub(crate) const PASSWORD: &str = "correct horse";
 #[derive(Default)]
 pub(crate) struct TestSink {
     pub(crate) taken: Mutex<Vec<(String, String, Bytes)>>,
+    /// How many of them were wills.
+    pub(crate) wills: AtomicUsize,
     pub(crate) failing: AtomicBool,
     pub(crate) holding: AtomicBool,
     held: Mutex<Vec<oneshot::Sender<()>>>,
@@ -43,6 +45,7 @@ impl Sink for TestSink {
         if self.failing.load(Ordering::SeqCst) {
             return Box::pin(async { Err(Unavailable) });
         }
+        self.wills.fetch_add(usize::from(up.will), Ordering::SeqCst);
         let receipt = Bytes::from([b"receipt for ", &up.payload[..]].concat());
         self.taken.lock().unwrap().push((up.device.id.to_string(), up.route.tail(), up.payload));
         let wait = self.holding.load(Ordering::SeqCst).then(|| {

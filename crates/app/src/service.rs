@@ -12,6 +12,7 @@ use runtime::{Clock, Drain, DrainHandle, Fatal, Paced};
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use store::{Store, questdb};
 use vitals::Zone;
+use wire::topic::Up;
 
 /// From the signal to the last byte; the contract promises an end within 10 s.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
@@ -33,6 +34,12 @@ struct ToIngest(ingest::Handle, Zone);
 
 impl broker::Sink for ToIngest {
     fn commit(&self, up: broker::Uplink) -> BoxFuture<'static, Result<broker::Accepted, broker::Unavailable>> {
+        if up.will && up.route == Up::Status {
+            let noted = self.0.lost(&up.device, &up.payload);
+            return Box::pin(async move {
+                noted.await.map(|()| broker::Accepted::default()).map_err(|_| broker::Unavailable)
+            });
+        }
         let zone = up.wants_receipt.then(|| self.1.clone());
         let done = self.0.submit(up.device, up.tree, up.route, up.payload);
         Box::pin(async move {

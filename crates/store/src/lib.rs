@@ -38,6 +38,7 @@ pub use registry::findings::{FindingBatch, FindingChange, FindingEvent, RulesSta
 pub use registry::keeping::{BackupRecord, record_backup, site_zone};
 pub use registry::mqtt_sessions::MqttSession;
 pub use registry::order::{Among, Home};
+pub use registry::outages::Outage;
 pub use registry::outbox::{DeadAddress, NewMessage, Outcome, Outgoing};
 pub use registry::people::{Contact, Member, Organisation, OrganisationKind, Role, Team, User};
 pub use registry::presence::Presence;

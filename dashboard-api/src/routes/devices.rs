@@ -163,6 +163,8 @@ pub(super) struct DeviceDetail {
     device: DeviceView,
     last_hello_at: Option<String>,
     last_status_at: Option<String>,
+    /// When its connection broke off, where it was not heard since.
+    lost_at: Option<String>,
     /// As the device says.
     reported_model: Option<String>,
     firmware: Option<String>,
@@ -182,6 +184,7 @@ pub(super) async fn read(State(api): State<Api>, caller: Caller, Id(id): Id<Stri
         device: DeviceView::new(&device),
         last_hello_at: said.hello_at.map(|at| api.time(at)),
         last_status_at: said.status_at.map(|at| api.time(at)),
+        lost_at: said.lost_at.map(|at| api.time(at)),
         reported_model: said.model,
         firmware: said.firmware,
         battery: said.battery,

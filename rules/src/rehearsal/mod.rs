@@ -95,6 +95,7 @@ struct Shared {
     bindings: HashMap<PatientId, Vec<Binding>>,
     held: HashMap<PatientId, Vec<JournalEntry>>,
     seasons: Vec<store::Season>,
+    outages: Arc<[store::Outage]>,
 }
 
 impl Shared {
@@ -114,7 +115,8 @@ impl Shared {
                 held.entry(patient).or_default().push(entry);
             }
         }
-        Ok(Self { bindings, held, seasons: store.rules_state_blocking()?.seasons })
+        let outages = store.outages_blocking()?.into();
+        Ok(Self { bindings, held, seasons: store.rules_state_blocking()?.seasons, outages })
     }
 }
 
@@ -132,7 +134,8 @@ fn one(store: &Store, asked: &Rehearsal, shared: &Shared, patient: Arc<Patient>)
     let bindings = shared.bindings.get(&id).cloned().unwrap_or_default();
     let zone: Zone = store.zone().clone();
     let contacts = store.contacts_blocking(id, Timestamp::MIN)?;
-    let history = History { patient, bindings, entries, findings, contacts, seasons };
+    let outages = shared.outages.clone();
+    let history = History { patient, bindings, entries, findings, contacts, seasons, outages };
     let would = Past::run(history, &asked.cards, &zone, (asked.from, asked.to), kiosk)?;
     Ok(Outcome { patient: id, did, would })
 }

@@ -3,9 +3,9 @@
 //! Goes in: a [`History`]. Comes out: the findings of a stretch of time. The evaluator is the live one; what stands in for
 //! the store is a list in memory, with what was concluded before the stretch began.
 
-use crate::{Cards, Engine, Error, Pace, World};
+use crate::{Cards, Engine, Error, Link, Pace, World};
 use std::{collections::BTreeMap, sync::Arc};
-use store::{FindingBatch, Handover, JournalEntry, Season};
+use store::{FindingBatch, Handover, JournalEntry, Outage, Season};
 use vitals::{Binding, DeviceKey, Entry, Finding, FindingId, Patient, PatientId, Reading, ReadingId, Timestamp, Zone};
 
 /// Everything that is stored of one patient.
@@ -20,6 +20,8 @@ pub(super) struct History {
     pub(super) contacts: Vec<Timestamp>,
     /// What was published of the patient's station.
     pub(super) seasons: Vec<Season>,
+    /// When this service could take nothing.
+    pub(super) outages: Arc<[Outage]>,
 }
 
 /// The patient's world as it was at `now`.
@@ -31,6 +33,7 @@ pub(super) struct Past {
     /// Ascending by (measured, id).
     known: Vec<Arc<Reading>>,
     contacts: Vec<Timestamp>,
+    outages: Arc<[Outage]>,
     ledger: BTreeMap<FindingId, (Finding, Vec<ReadingId>)>,
 }
 
@@ -58,6 +61,11 @@ impl World for Past {
     fn contacts(&self, _: PatientId, from: Timestamp) -> Result<Vec<Timestamp>, Error> {
         Ok(self.contacts.iter().copied().filter(|at| *at >= from && *at <= self.now).collect())
     }
+
+    /// Presence is not kept: of the past only our own outages are known.
+    fn link(&self, _: PatientId, _: Option<DeviceKey>) -> Result<Link, Error> {
+        Ok(Link { outages: self.outages.clone(), meter: None })
+    }
 }
 
 /// What happens at one moment, in the order in which it is done.
@@ -79,7 +87,7 @@ impl Past {
         (from, to): (Timestamp, Timestamp),
         kiosk: impl Fn(DeviceKey) -> bool,
     ) -> Result<Vec<Finding>, Error> {
-        let History { patient, bindings, entries, findings, contacts, seasons } = history;
+        let History { patient, bindings, entries, findings, contacts, seasons, outages } = history;
         // What is due at the very beginning belongs to the stretch.
         let start = Timestamp::from_micros(from.max(patient.enrolled_at).as_micros().saturating_sub(1));
         let mut moments: BTreeMap<Timestamp, Moment> = BTreeMap::new();
@@ -114,7 +122,7 @@ impl Past {
         known.sort_unstable_by_key(|r| (r.measured_at, r.id));
         let ledger = findings.into_iter().filter_map(|(f, joined)| Some((f.id, (before(f, start)?, joined)))).collect();
         let id = patient.id;
-        let past = Self { now: start, patient: patient.clone(), bindings, known, contacts, ledger };
+        let past = Self { now: start, patient: patient.clone(), bindings, known, contacts, outages, ledger };
         let mut engine = Engine::new(past, cards.clone(), site.clone(), start);
         engine.refresh(patient.clone(), start)?;
         engine.publish(&seasons);

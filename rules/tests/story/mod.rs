@@ -3,7 +3,7 @@
 
 pub(crate) mod service;
 
-use rules::{Cards, Engine, Error, Pace, World};
+use rules::{Cards, Engine, Error, Link, Pace, World};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use store::DeviceCommand;
 use vitals::{
@@ -31,6 +31,8 @@ pub(crate) struct Memory {
     pub timers: BTreeMap<PatientId, Timestamp>,
     /// When somebody logged a contact.
     pub contacts: Vec<Timestamp>,
+    /// The way from the meter to here.
+    pub link: Link,
 }
 
 impl World for Memory {
@@ -52,6 +54,9 @@ impl World for Memory {
     }
     fn contacts(&self, _: PatientId, from: Timestamp) -> Result<Vec<Timestamp>, Error> {
         Ok(self.contacts.iter().copied().filter(|at| *at >= from).collect())
+    }
+    fn link(&self, _: PatientId, _: Option<DeviceKey>) -> Result<Link, Error> {
+        Ok(self.link.clone())
     }
 }
 

@@ -100,6 +100,12 @@ impl Edge {
         self.0.read().gateways.get(&gateway).cloned().unwrap_or_default()
     }
 
+    /// Which gateways may speak for a device.
+    pub fn gateways_of(&self, device: DeviceKey) -> Vec<DeviceKey> {
+        let inner = self.0.read();
+        inner.gateways.iter().filter(|(_, list)| list.contains(&device)).map(|(gateway, _)| *gateway).collect()
+    }
+
     /// Forgets that this patient was ever at a kiosk.
     pub(super) fn forget(&self, patient: PatientId) {
         self.0.write().sessions.retain(|_, s| s.patient != patient);
@@ -260,6 +266,7 @@ mod tests {
         store.set_gateway_devices(gateway, [one, two].into()).await.unwrap();
         store.set_gateway_devices(gateway, [two].into()).await.unwrap();
         assert_eq!(*store.edge().allowed(gateway), [two].into());
+        assert_eq!((store.edge().gateways_of(two), store.edge().gateways_of(one)), (vec![gateway], vec![]));
         let again = Store::open(folder.path(), Clock::manual(Timestamp::from_seconds(1)), &drain).unwrap();
         assert_eq!(*again.edge().allowed(gateway), [two].into());
     }

@@ -17,6 +17,7 @@ pub(crate) mod findings;
 pub(crate) mod keeping;
 pub(crate) mod mqtt_sessions;
 pub(crate) mod order;
+pub(crate) mod outages;
 pub(crate) mod outbox;
 pub(crate) mod people;
 pub(crate) mod presence;

@@ -4,12 +4,13 @@
 //! Must never: believe a device's word for who it is.
 
 use crate::{Store, StoreError};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use vitals::{DeviceKey, Timestamp};
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS device_presence(device INTEGER PRIMARY KEY REFERENCES device(key), hello_at INTEGER,
     status_at INTEGER, model TEXT, firmware TEXT, battery INTEGER, last_seq INTEGER);
+CREATE TABLE IF NOT EXISTS device_lost(device INTEGER PRIMARY KEY REFERENCES device(key), at INTEGER NOT NULL);
 ";
 
 /// What a device said of itself.
@@ -19,6 +20,8 @@ pub struct Presence {
     pub hello_at: Option<Timestamp>,
     /// When its last `status` came; the will is one.
     pub status_at: Option<Timestamp>,
+    /// When its connection broke off (its will was said), where it was not heard since.
+    pub lost_at: Option<Timestamp>,
     /// As it says.
     pub model: Option<String>,
     /// As it says.
@@ -30,7 +33,7 @@ pub struct Presence {
 }
 
 impl Store {
-    /// Keeps a device's hello in the place of the one before. `hello_at` and `status_at` of the argument are not looked at.
+    /// Keeps a device's hello in the place of the one before. The moments of the argument are not looked at.
     ///
     /// # Errors
     /// As every write.
@@ -52,24 +55,31 @@ impl Store {
                     said.battery,
                     said.last_seq
                 ])?;
-                Ok(())
+                found(c, device)
             })
             .await
     }
 
-    /// Notes that a device sent a status.
+    /// Notes that a device sent a status, and the battery that it spoke of, in percent. `lost`: it was its will, so the
+    /// connection broke off.
     ///
     /// # Errors
     /// As every write.
-    pub async fn note_status(&self, device: DeviceKey) -> Result<(), StoreError> {
+    pub async fn note_status(&self, device: DeviceKey, battery: Option<u8>, lost: bool) -> Result<(), StoreError> {
         let now = self.clock().now();
         self.registry
             .write(move |c| {
                 c.prepare_cached(
-                    "INSERT INTO device_presence(device, status_at) VALUES(?1, ?2)
-                     ON CONFLICT(device) DO UPDATE SET status_at = excluded.status_at",
+                    "INSERT INTO device_presence(device, status_at, battery) VALUES(?1, ?2, ?3)
+                     ON CONFLICT(device) DO UPDATE SET status_at = excluded.status_at,
+                     battery = coalesce(excluded.battery, battery)",
                 )?
-                .execute(params![device.as_i64(), now.as_micros()])?;
+                .execute(params![device.as_i64(), now.as_micros(), battery])?;
+                if !lost {
+                    return found(c, device);
+                }
+                c.prepare_cached("INSERT OR REPLACE INTO device_lost(device, at) VALUES(?1, ?2)")?
+                    .execute(params![device.as_i64(), now.as_micros()])?;
                 Ok(())
             })
             .await
@@ -80,27 +90,41 @@ impl Store {
     /// # Errors
     /// When the registry cannot be read.
     pub async fn presence(&self, device: DeviceKey) -> Result<Presence, StoreError> {
-        self.registry
-            .read(move |c| {
-                let found = c
-                    .prepare_cached(
-                        "SELECT hello_at, status_at, model, firmware, battery, last_seq
-                         FROM device_presence WHERE device = ?1",
-                    )?
-                    .query_row([device.as_i64()], |r| {
-                        let moment = |i: usize| r.get::<_, Option<i64>>(i).map(|at| at.map(Timestamp::from_micros));
-                        Ok(Presence {
-                            hello_at: moment(0)?,
-                            status_at: moment(1)?,
-                            model: r.get(2)?,
-                            firmware: r.get(3)?,
-                            battery: r.get(4)?,
-                            last_seq: r.get(5)?,
-                        })
-                    })
-                    .optional()?;
-                Ok(found.unwrap_or_default())
-            })
-            .await
+        self.registry.read(move |c| presence(c, device)).await
     }
+
+    /// As [`Store::presence`], for threads.
+    ///
+    /// # Errors
+    /// When the registry cannot be read.
+    pub fn presence_blocking(&self, device: DeviceKey) -> Result<Presence, StoreError> {
+        self.registry.read_blocking(|c| presence(c, device))
+    }
+}
+
+/// A device that was lost speaks again.
+fn found(c: &Connection, device: DeviceKey) -> Result<(), StoreError> {
+    c.prepare_cached("DELETE FROM device_lost WHERE device = ?1")?.execute([device.as_i64()])?;
+    Ok(())
+}
+
+fn presence(c: &Connection, device: DeviceKey) -> Result<Presence, StoreError> {
+    let sql = "SELECT hello_at, status_at, model, firmware, battery, last_seq, l.at
+        FROM device_presence p LEFT JOIN device_lost l ON l.device = p.device WHERE p.device = ?1";
+    let found = c
+        .prepare_cached(sql)?
+        .query_row([device.as_i64()], |r| {
+            let moment = |i: usize| r.get::<_, Option<i64>>(i).map(|at| at.map(Timestamp::from_micros));
+            Ok(Presence {
+                hello_at: moment(0)?,
+                status_at: moment(1)?,
+                lost_at: moment(6)?,
+                model: r.get(2)?,
+                firmware: r.get(3)?,
+                battery: r.get(4)?,
+                last_seq: r.get(5)?,
+            })
+        })
+        .optional()?;
+    Ok(found.unwrap_or_default())
 }

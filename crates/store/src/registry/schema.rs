@@ -16,13 +16,14 @@ const MODULES: &[&str] = &[
     super::roster::SCHEMA,
     super::edge::SCHEMA,
     super::presence::SCHEMA,
+    super::outages::SCHEMA,
     super::mqtt_sessions::SCHEMA,
     super::keeping::SCHEMA,
     super::rule_edits::SCHEMA,
 ];
 
 /// Raised when a table is added or a released one changes; for the latter a step is added below.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     refuse_newer(connection, path)?;

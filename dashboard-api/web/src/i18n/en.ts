@@ -108,9 +108,9 @@ export const en: Messages = {
     systolic: "systolic", diastolic: "diastolic", pulse: "pulse", glucose: "glucose", n: "readings", mean: "mean", hours: "time without a reading", planned: "planned", sessions: "sessions", days: "days", sd: "SD", week: "week", weeks: "weeks",
     week1Systolic: "first week, systolic", week1Diastolic: "first week, diastolic", week1Sessions: "first week, sessions", week2Systolic: "second week, systolic", week2Diastolic: "second week, diastolic", week2Sessions: "second week, sessions", limit: "limit", window: "window", hold: "silent for", normals: "normal repeats needed", worse: "worse by", critical: "critical limit", age: "age",
     recovered: "recovered at", gap: "longest gap in a session", share: "share of the plan", margin: "margin to clear", homeSystolic: "target at home, systolic", homeDiastolic: "target at home, diastolic", urgentSystolic: "urgent: systolic over target", urgentDiastolic: "urgent: diastolic over target", dizzy: "systolic limit when dizzy",
-    remind: "remind the patient", call: "to the health manager", inform: "inform the GP", perWeek: "planned a week",
+    remind: "remind the patient", call: "to the health manager", inform: "inform the GP", perWeek: "planned a week", battery: "battery counts as low at", batteryPercent: "battery", outage: "our own outage counts from", outageHours: "our own outage",
   },
-  units: { min: "min", h: "h", d: "d", count: "", years: "y", ratio: "", per_week: "a week" },
+  units: { min: "min", h: "h", d: "d", count: "", years: "y", ratio: "", per_week: "a week", "%": "%" },
   rules: rulesEn,
   password: {
     must: "You are using a one-time password.", change: "Change password", current: "Current password", next: "New password", done: "The password is changed.", short: "The new password needs at least 8 characters.",

@@ -121,9 +121,9 @@ export const zh = {
     systolic: "收缩压", diastolic: "舒张压", pulse: "脉搏", glucose: "血糖", n: "读数", mean: "平均", hours: "无读数时长", planned: "计划次数", sessions: "测量次数", days: "天数", sd: "标准差", week: "周", weeks: "周数",
     week1Systolic: "前一周收缩压", week1Diastolic: "前一周舒张压", week1Sessions: "前一周测量次数", week2Systolic: "后一周收缩压", week2Diastolic: "后一周舒张压", week2Sessions: "后一周测量次数", limit: "界值", window: "时间窗", hold: "静默期", normals: "需几次正常复测", worse: "加重幅度", critical: "危急界值", age: "年龄",
     recovered: "恢复界值", gap: "测量间隔上限", share: "计划完成比例", margin: "解除余量", homeSystolic: "家庭收缩压目标", homeDiastolic: "家庭舒张压目标", urgentSystolic: "紧急：收缩压超出目标", urgentDiastolic: "紧急：舒张压超出目标", dizzy: "伴头晕的收缩压界值",
-    remind: "提醒患者", call: "交健康管理师", inform: "告知医生", perWeek: "每周计划",
+    remind: "提醒患者", call: "交健康管理师", inform: "告知医生", perWeek: "每周计划", battery: "低电量界值", batteryPercent: "电量", outage: "本服务中断计入比例", outageHours: "本服务中断时长",
   } as Words,
-  units: { min: "分钟", h: "小时", d: "天", count: "次", years: "岁", ratio: "", per_week: "次/周" } as Words,
+  units: { min: "分钟", h: "小时", d: "天", count: "次", years: "岁", ratio: "", per_week: "次/周", "%": "%" } as Words,
   rules: rulesZh,
   password: {
     must: "您正在使用一次性密码。", change: "修改密码", current: "当前密码", next: "新密码", done: "密码已修改。", short: "新密码至少 8 个字符。",

@@ -1,0 +1,152 @@
+//! ADH-1 names what most likely lies behind a silence, and does not blame the patient for ours.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may break a test")]
+
+mod story;
+
+use rules::{Link, Meter};
+use std::time::Duration;
+use story::{Story, at, bp, minutes, patient, service::Service};
+use vitals::{Finding, Plan, Recipient, Status, Timestamp, Verdict};
+
+const START: &str = "2026-03-02T08:00:00+08:00";
+
+fn hours(n: u64) -> Duration {
+    minutes(n * 60)
+}
+
+fn daily() -> Plan {
+    let mut plan = Plan::default();
+    plan.measuring.blood_pressure_per_week = Some(14.0);
+    plan
+}
+
+fn evidence(f: &Finding) -> serde_json::Value {
+    serde_json::from_str(&f.draft.evidence).unwrap()
+}
+
+/// One reading, then nothing for nine days; what is known of the way here is `link`.
+fn silent(link: Link, low_battery: bool) -> Story {
+    let mut story = Story::new(patient(daily(), at(START)), at(START));
+    let mut reading = bp(1, story.now, 128, 80);
+    if low_battery {
+        reading.statuses.insert(Status::LowBattery);
+    }
+    story.message(vec![reading]);
+    story.engine.world_mut().link = link;
+    story.goto(at(START).plus(hours(9 * 24)));
+    story
+}
+
+fn causes(story: &Story) -> Vec<String> {
+    story.of("ADH-1").iter().map(|f| evidence(f)["cause"].as_str().unwrap().to_owned()).collect()
+}
+
+fn meter(meter: Meter) -> Link {
+    Link { meter: Some(meter), ..Link::default() }
+}
+
+#[test]
+fn nothing_points_anywhere_so_nothing_was_measured() {
+    let story = silent(meter(Meter { battery: Some(80), ..Meter::default() }), false);
+    assert_eq!(causes(&story), ["lapse", "lapse"]);
+    let told = story.of("ADH-1");
+    assert_eq!(told[0].draft.recipients, [Recipient::Patient]);
+    assert_eq!(
+        (told[1].draft.verdict, &told[1].draft.recipients[..]),
+        (Verdict::Page, &[Recipient::HealthManager][..])
+    );
+    let said = evidence(told[1]);
+    assert!(said["text"].as_str().unwrap().ends_with("most likely nothing was measured."), "{said}");
+    assert!(said["textZh"].as_str().unwrap().ends_with("很可能没有测量。"), "{said}");
+}
+
+#[test]
+fn a_low_battery_is_named_whether_the_meter_says_it_in_percent_or_with_its_last_reading() {
+    let story = silent(meter(Meter { battery: Some(15), ..Meter::default() }), false);
+    assert_eq!(causes(&story), ["battery", "battery"]);
+    assert_eq!(evidence(story.of("ADH-1")[1])["numbers"]["batteryPercent"], 15.0);
+    assert_eq!(causes(&silent(Link::default(), true)), ["battery", "battery"]);
+    assert_eq!(causes(&silent(meter(Meter { battery: Some(16), ..Meter::default() }), false)), ["lapse", "lapse"]);
+}
+
+#[test]
+fn a_connection_that_broke_off_is_the_networks_or_the_gateways() {
+    let lost = |after: Duration, gateway| meter(Meter { battery: None, gateway, lost: Some(at(START).plus(after)) });
+    assert_eq!(causes(&silent(lost(hours(5), false), false)), ["carrier", "carrier"]);
+    assert_eq!(causes(&silent(lost(hours(5), true), false)), ["gateway", "gateway"]);
+    assert_eq!(causes(&silent(lost(minutes(2), false), false)), ["lapse", "lapse"], "it switched itself off");
+}
+
+#[test]
+fn our_own_outage_reminds_nobody_and_the_manager_reads_that_it_was_ours() {
+    let down = |from: u64, to: u64| (at(START).plus(hours(from)), at(START).plus(hours(to)));
+    let ours = Link { outages: vec![down(10, 40), down(80, 130)].into(), meter: None };
+    let story = silent(ours.clone(), true);
+    assert_eq!(causes(&story), ["outage", "outage"]);
+    let told = story.of("ADH-1");
+    assert_eq!(told[0].draft.verdict, Verdict::Note, "the patient hears nothing of it");
+    assert_eq!(told[1].draft.recipients, [Recipient::HealthManager]);
+    assert!(evidence(told[1])["textZh"].as_str().unwrap().contains("不是患者的责任"));
+    assert_eq!(evidence(told[1])["numbers"]["outageHours"], 50.0);
+    let short = Link { outages: vec![down(10, 20)].into(), meter: None };
+    let story = silent(short, false);
+    assert_eq!(causes(&story), ["lapse", "lapse"], "ten hours do not explain three days");
+    assert_eq!(evidence(story.of("ADH-1")[0])["numbers"]["outageHours"], 10.0, "and are said all the same");
+}
+
+#[test]
+fn the_cause_is_that_of_the_time_not_of_the_day_on_which_late_readings_come() {
+    let mut story = Story::new(patient(daily(), at(START)), at(START));
+    story.engine.world_mut().link = meter(Meter { battery: Some(5), ..Meter::default() });
+    story.goto(at(START).plus(hours(24)));
+    // A buffer of two readings ten days apart arrives with the second.
+    story.goto(at(START).plus(hours(20 * 24)));
+    let ago = |days: u64| at(START).plus(hours(24 * days));
+    story.message(vec![bp(1, ago(1), 128, 80), bp(2, ago(11), 128, 80)]);
+    let between: Vec<_> = story.of("ADH-1").into_iter().filter(|f| f.draft.effective_at < ago(11)).collect();
+    let named: Vec<_> = between.iter().filter_map(|f| evidence(f)["cause"].as_str().map(str::to_owned)).collect();
+    assert!(!named.is_empty() && named.iter().all(|c| c == "lapse"), "{named:?}");
+}
+
+async fn cause_in_service(service: &Service, person: vitals::PatientId) -> Vec<String> {
+    let all = service.store.findings_of(person, Some("ADH-1".into()), None, None, None, 10).await.unwrap();
+    all.iter().filter_map(|f| evidence(f)["cause"].as_str().map(str::to_owned)).collect()
+}
+
+fn day(n: u64) -> Timestamp {
+    at(story::service::START).plus(hours(24 * n))
+}
+
+#[tokio::test]
+async fn a_service_that_was_down_for_days_says_so_and_one_that_ran_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::open(folder.path(), day(0)).await;
+    let (person, meter) = service.person().await;
+    service.message((person, meter), vec![bp(1, day(0), 128, 80)]).await;
+    service.goto(day(1)).await;
+    service.close().await;
+    let service = Service::open(folder.path(), day(4)).await;
+    service.goto(day(4).plus(minutes(1))).await;
+    assert_eq!(cause_in_service(&service, person).await, ["outage"]);
+    service.goto(day(7)).await;
+    assert_eq!(cause_in_service(&service, person).await, ["outage", "lapse"], "down for 24 of the next 96 hours");
+    service.close().await;
+}
+
+#[tokio::test]
+async fn the_will_of_a_gateway_is_the_cause_until_it_speaks_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::open(folder.path(), day(0)).await;
+    let (person, meter) = service.person().await;
+    let (_, gateway) = service.stranger().await;
+    service.store.set_gateway_devices(gateway, [meter].into()).await.unwrap();
+    service.message((person, meter), vec![bp(1, day(0), 128, 80)]).await;
+    service.goto(day(1)).await;
+    service.store.note_status(gateway, None, true).await.unwrap();
+    service.goto(day(4)).await;
+    assert_eq!(cause_in_service(&service, person).await, ["gateway"]);
+    service.store.note_status(gateway, Some(100), false).await.unwrap();
+    service.goto(day(8)).await;
+    assert_eq!(cause_in_service(&service, person).await, ["gateway", "lapse"]);
+    service.close().await;
+}
