@@ -28,7 +28,7 @@ mod trail;
 pub use import::{ImportReport, Rejected, import_csv};
 pub use links::{
     Ask, Certificate, CertifyError, Check, CheckedRule, Links, RehearsalOrder, Replayed, ReplayedReading, RuleContent,
-    RuleFault, RuleLinks, StageFigures, TestClockError,
+    RuleFault, RuleLinks, RuleReturn, StageFigures, TestClockError,
 };
 pub use openapi::openapi_json;
 pub use server::{Handle, Listener, router, start};

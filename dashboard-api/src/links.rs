@@ -9,7 +9,7 @@ use store::{
     StoreError, Team,
 };
 use tokio::sync::watch;
-use vitals::{DeviceId, Patient, Plan, ReadingId, TeamId, Timestamp, Zone};
+use vitals::{DeviceId, Patient, ReadingId, TeamId, Timestamp, Zone};
 
 /// A question that takes a value and is answered later.
 pub type Ask<In, Out> = Arc<dyn Fn(In) -> BoxFuture<'static, Out> + Send + Sync>;
@@ -80,8 +80,10 @@ pub struct RuleLinks {
     pub cards: Ask<(), Result<Vec<CardRecord>, StoreError>>,
     /// Whether an edit may be written, and what to write.
     pub check: Ask<RuleContent, Result<CheckedRule, RuleFault>>,
-    /// Whether a patient may have the rule parameters of this plan.
-    pub check_plan: Ask<Plan, Result<(), RuleFault>>,
+    /// Whether a rollback may bring this back; the installed card's version.
+    pub check_return: Ask<RuleReturn, Result<u32, RuleFault>>,
+    /// Whether a patient may have the rule parameters of their plan.
+    pub check_plan: Ask<Arc<Patient>, Result<(), RuleFault>>,
     /// Lives a stretch of the past again, without any effect: a JSON object's text. Dropped, it ends.
     pub rehearse: Ask<RehearsalOrder, Result<String, RuleFault>>,
 }
@@ -101,6 +103,17 @@ pub struct RuleContent {
     pub scope: RuleScope,
     /// `{"card": …}` or `{"parameters": {…}}`, a JSON object's text.
     pub content: String,
+}
+
+/// What a rollback would bring back.
+#[derive(Clone, Debug)]
+pub struct RuleReturn {
+    /// Of which rule.
+    pub rule: String,
+    /// For whom.
+    pub scope: RuleScope,
+    /// As it was stored; none for what stood before any edit.
+    pub body: Option<String>,
 }
 
 /// An edit that may be written.

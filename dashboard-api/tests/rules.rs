@@ -92,6 +92,19 @@ async fn two_persons_change_the_platforms_rule_and_one_of_them_answers_for_all()
 }
 
 #[tokio::test]
+async fn a_rollback_that_would_turn_severities_around_is_refused_and_nothing_changes() {
+    let clinic = Clinic::new().await;
+    for limit in [219, 175] {
+        clinic.put("specialist", json!({"parameters": {"systolic": limit}})).await.must(200);
+        clinic.post("admin", "approve", json!({})).await.must(200);
+    }
+    let said = clinic.post("specialist", "rollback", json!({})).await.problem(422);
+    assert_eq!(said["field"], "parameters.systolic");
+    let shown = clinic.world.get(RULE, &clinic.tokens["specialist"]).await.must(200).json();
+    assert_eq!(shown["history"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn a_station_has_its_own_numbers_and_its_own_people_for_them() {
     let clinic = Clinic::new().await;
     let here = clinic.here();

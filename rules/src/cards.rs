@@ -5,12 +5,15 @@ use crate::{
     card::{Owner, fill, line_at},
     catalogue::CardNumber,
     force,
-    numbers::{self, Owned},
 };
 use serde::Serialize;
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 use store::{CardRecord, RuleScope};
-use vitals::Patient;
+use vitals::{OrganisationId, Patient};
 
 const BUILT_IN: [(&str, &str); 24] = [
     ("bp-c1.toml", include_str!("../../config/rules/bp-c1.toml")),
@@ -83,18 +86,21 @@ impl Layer {
         (self.scope.tag.is_some(), self.scope.organisation.is_some(), std::cmp::Reverse(&self.scope.tag))
     }
 
-    /// Whether it holds for everybody in that scope.
-    fn covers(&self, scope: &RuleScope) -> bool {
-        let of = &self.scope;
-        (of.organisation.is_none() || of.organisation == scope.organisation)
-            && (of.tag.is_none() || of.tag == scope.tag)
+    fn is_of(&self, organisation: Option<OrganisationId>, carries: impl FnOnce(&String) -> bool) -> bool {
+        self.scope.organisation.is_none_or(|o| organisation == Some(o)) && self.scope.tag.as_ref().is_none_or(carries)
     }
 
     fn holds_for(&self, patient: &Patient) -> bool {
-        let here = self.scope.organisation.is_none_or(|o| patient.organisation == Some(o));
         let carries = |tag: &String| patient.tags.contains(tag) || patient.conditions.contains(tag);
-        here && self.scope.tag.as_ref().is_none_or(carries)
+        self.is_of(patient.organisation, carries)
     }
+}
+
+/// Patients who have the same numbers, plans apart: of an organisation, with some tags.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kin {
+    organisation: Option<OrganisationId>,
+    tags: Vec<String>,
 }
 
 /// Every card in force, and what stations and groups have of their own. Cheap to clone.
@@ -104,8 +110,7 @@ pub struct Cards(Arc<Set>);
 #[derive(Clone, Debug)]
 struct Set {
     cards: BTreeMap<Rule, (Card, Origin)>,
-    own: Owned,
-    /// The weakest first; stronger than what the file says.
+    /// The weakest first.
     layers: BTreeMap<Rule, Vec<Layer>>,
 }
 
@@ -121,11 +126,10 @@ impl Cards {
             all.insert(rule, (card, Origin::Card));
         }
         in_order(&all, &Read::new())?;
-        Ok(Self(Arc::new(Set { cards: all, own: Owned::new(), layers: BTreeMap::new() })))
+        Ok(Self(Arc::new(Set { cards: all, layers: BTreeMap::new() })))
     }
 
-    /// The built-in cards, each replaced by the `.toml` file in `folder` that has its id, with the numbers of stations and
-    /// groups from `numbers.toml` there.
+    /// The built-in cards, each replaced by the `.toml` file in `folder` that has its id.
     ///
     /// # Errors
     /// [`Error::Folder`] and [`Error::Card`]; nothing is replaced then.
@@ -143,22 +147,24 @@ impl Cards {
             .filter(|path| path.extension().is_some_and(|e| e == "toml"))
             .collect();
         files.sort();
-        let (mut own, mut read) = (None, Read::new());
+        let mut read = Read::new();
         for path in files {
             let text = std::fs::read_to_string(&path).map_err(unreadable)?;
             let shown = path.display().to_string();
-            if path.file_name().is_some_and(|name| name == numbers::FILE) {
-                own = Some((shown, text));
-                continue;
+            if path.file_name().is_some_and(|name| name == "numbers.toml") {
+                return Err(Error::Card {
+                    file: shown,
+                    line: 1,
+                    what: "numbers of stations and groups have no file".into(),
+                    remedy: "Take it out and send them as edits: PUT /api/v1/rules/{id} with a scope, signed by a second \
+                             person",
+                });
             }
             let (rule, card) = Card::parse(&shown, &text)?;
             set.put(rule, card);
             read.insert(rule, (shown, text));
         }
         in_order(&set.cards, &read)?;
-        if let Some((file, text)) = own {
-            set.own = numbers::parse(&file, &text, |rule| set.cards.get(&rule).map(|(card, _)| card.clone()))?;
-        }
         Ok(Self(Arc::new(set)))
     }
 
@@ -184,12 +190,12 @@ impl Cards {
         Ok(files(path)?.into_iter().map(|(rule, card, _)| (rule, card)).collect())
     }
 
-    /// Whether a patient may have the rule parameters of this plan.
+    /// Whether a patient may have the rule parameters of their plan.
     ///
     /// # Errors
     /// [`Error::Edit`], naming the member and the remedy.
-    pub fn check_plan(&self, plan: &vitals::Plan) -> Result<(), Error> {
-        for (id, values) in &plan.parameters {
+    pub fn check_plan(&self, patient: &Patient) -> Result<(), Error> {
+        for (id, values) in &patient.plan.parameters {
             let card = Rule::parse(id).and_then(|rule| self.get(rule)).ok_or_else(|| Error::Edit {
                 field: format!("parameters.{id}"),
                 what: "there is no such rule".into(),
@@ -203,6 +209,17 @@ impl Cards {
                     e => e,
                 })?;
             }
+        }
+        let number = |(rule, name)| self.numbers(rule, patient).map(|n| n.get(name));
+        for [near, far] in Rule::crossed(|n| number(n).map(|(value, _)| value)) {
+            let planned =
+                |(rule, name): CardNumber| number((rule, name)).is_some_and(|(_, from)| from == Origin::Patient);
+            let Some((rule, name)) = [near.0, far.0].into_iter().find(|n| planned(*n)) else { continue };
+            return Err(Error::Edit {
+                field: format!("parameters.{}.{name}", rule.id()),
+                what: overlap([near, far]),
+                remedy: "Move one of the two numbers, or the target",
+            });
         }
         Ok(())
     }
@@ -220,15 +237,34 @@ impl Cards {
         layers.sort_by(|a, b| a.rank().cmp(&b.rank()));
     }
 
-    /// The scopes that have numbers of their own, beside everybody.
-    pub(crate) fn scopes(&self) -> impl Iterator<Item = &RuleScope> {
-        self.0.layers.values().flatten().map(|layer| &layer.scope)
+    /// Everybody within a scope whose numbers may differ: of each organisation that has numbers of its own, with none,
+    /// one or two of the tags that have.
+    pub(crate) fn kin_of(&self, scope: &RuleScope) -> Vec<Kin> {
+        let scopes = || self.0.layers.values().flatten().map(|layer| &layer.scope);
+        let organisations: BTreeSet<_> = match scope.organisation {
+            Some(one) => [Some(one)].into(),
+            None => scopes().map(|s| s.organisation).chain([None]).collect(),
+        };
+        let tags: BTreeSet<&String> = scopes().filter_map(|s| s.tag.as_ref()).collect();
+        let mut sets: BTreeSet<Vec<String>> = BTreeSet::new();
+        for (first, second) in tags.iter().flat_map(|a| tags.iter().map(move |b| (*a, *b))) {
+            for some in [vec![], vec![first], vec![first, second]] {
+                let mut all: Vec<String> = some.into_iter().chain(scope.tag.as_ref()).cloned().collect();
+                all.sort();
+                all.dedup();
+                sets.insert(all);
+            }
+        }
+        sets.insert(scope.tag.iter().cloned().collect());
+        let with = |organisation| sets.iter().map(move |tags| Kin { organisation, tags: tags.clone() });
+        organisations.into_iter().flat_map(with).collect()
     }
 
-    /// The pairs of numbers that are the wrong way round for the patients of a scope, plans apart.
-    pub(crate) fn crossed(&self, scope: &RuleScope) -> impl Iterator<Item = [(CardNumber, f64); 2]> {
+    /// The pairs of numbers that are the wrong way round for some patients, plans apart.
+    pub(crate) fn crossed(&self, kin: &Kin) -> impl Iterator<Item = [(CardNumber, f64); 2]> {
         Rule::crossed(|(rule, name)| {
-            let mut layers = self.0.layers.get(&rule).into_iter().flatten().rev().filter(|l| l.covers(scope));
+            let mine = |l: &&Layer| l.is_of(kin.organisation, |tag| kin.tags.contains(tag));
+            let mut layers = self.0.layers.get(&rule).into_iter().flatten().rev().filter(mine);
             let own = layers.find_map(|layer| layer.values.get(name).copied());
             own.or_else(|| Some(self.get(rule)?.parameter(name)?.default))
         })
@@ -257,9 +293,8 @@ impl Cards {
     /// The numbers of one rule for one patient.
     pub fn numbers<'a>(&'a self, rule: Rule, patient: &'a Patient) -> Option<Numbers<'a>> {
         let (card, origin) = self.0.cards.get(&rule)?;
-        let own = self.0.own.get(&rule).map_or(&[][..], Vec::as_slice);
         let layers = self.0.layers.get(&rule).map_or(&[][..], Vec::as_slice);
-        Some(Numbers { card, origin: *origin, own, layers, patient })
+        Some(Numbers { card, origin: *origin, layers, patient })
     }
 }
 
@@ -328,7 +363,6 @@ fn files(path: &Path) -> Result<Vec<(Rule, Card, Source)>, Error> {
         let all = std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(unreadable)?;
         files = all.into_iter().map(|entry| entry.path()).collect();
         files.retain(|path| path.extension().is_some_and(|e| e == "toml"));
-        files.retain(|path| path.file_name().is_none_or(|name| name != numbers::FILE));
         files.sort();
     }
     let card = |path: std::path::PathBuf| {
@@ -366,7 +400,6 @@ pub struct Numbers<'a> {
     /// The card.
     pub card: &'a Card,
     origin: Origin,
-    own: &'a [numbers::Own],
     layers: &'a [Layer],
     patient: &'a Patient,
 }
@@ -397,15 +430,16 @@ impl Numbers<'_> {
             let origin = if layer.scope.tag.is_some() { Origin::Group } else { Origin::Station };
             return (value.clamp(p.min, p.max), origin);
         }
-        numbers::find(self.own, name, self.patient).map_or((p.default, self.origin), |(value, from, _)| (value, from))
+        (p.default, self.origin)
     }
 
-    /// Where a number is written: the plan, the file of stations and groups, or the card's source.
+    /// Where a number is written: the plan, the edit that two persons signed, or the card's source.
     pub(crate) fn source(&self, p: &'_ crate::Parameter) -> String {
+        let signed = || self.mine().find(|layer| layer.values.contains_key(&p.name));
         match self.get(&p.name).1 {
             Origin::Patient => "plan".to_owned(),
             Origin::Station | Origin::Group => {
-                numbers::find(self.own, &p.name, self.patient).map_or_else(|| p.source.clone(), |(.., s)| s.to_owned())
+                signed().map_or_else(|| p.source.clone(), |layer| format!("version {}", layer.version))
             }
             Origin::Card | Origin::Platform => p.source.clone(),
         }

@@ -57,20 +57,52 @@ impl Force {
         Self { installed, edits: by_rule }
     }
 
-    /// The cards in force at `at`. An edit that this program cannot run (it was signed under another version of it) is
-    /// left out and said in the log: what was installed holds.
+    /// The cards in force at `at`. An edit that this program cannot run (it was signed under another version of it), or
+    /// that stands against other cards than it was signed beside, is left out and said in the log: what was installed
+    /// holds.
     pub fn at(&self, at: Timestamp) -> Cards {
-        let mut cards = self.installed.clone();
+        let mut held: Vec<&RuleEdit> = Vec::new();
         for edits in self.edits.values() {
             let scopes: BTreeSet<&RuleScope> = edits.iter().map(|e| &e.scope).collect();
             // The platform's first: a layer is checked against the card that it lies over.
-            for edit in scopes.into_iter().filter_map(|scope| rule_edit_in_force(edits, scope, at)) {
-                if let Err(e) = self.apply(&mut cards, edit) {
-                    tracing::error!(rule = edit.rule, version = edit.version, error = %e, "a signed edit cannot be run");
-                }
-            }
+            held.extend(scopes.into_iter().filter_map(|scope| rule_edit_in_force(edits, scope, at)));
         }
-        cards
+        loop {
+            let mut cards = self.installed.clone();
+            held.retain(|edit| match self.apply(&mut cards, edit) {
+                Ok(()) => true,
+                Err(e) => leave_out(edit, &e),
+            });
+            let against = |e: &RuleEdit| in_order(&cards, &e.rule, &e.scope).err().map(|fault| (e.id, fault));
+            // What was signed last gives way.
+            let Some((last, fault)) = held.iter().filter_map(|e| against(e)).max_by_key(|(id, _)| *id) else {
+                return cards;
+            };
+            held.retain(|edit| edit.id != last || leave_out(edit, &fault));
+        }
+    }
+
+    /// Checks what a rollback would bring back, `None` for what stood before any edit, beside what holds at `at` and beside
+    /// whatever is signed for later; the installed card's version.
+    ///
+    /// # Errors
+    /// [`Error::Edit`], naming field and remedy.
+    pub fn check_return(&self, at: Timestamp, id: &str, scope: &RuleScope, body: Option<&str>) -> Result<u32, Error> {
+        let base = self.card(&self.installed, id)?.2.version;
+        let mut next = Some(at);
+        while let Some(moment) = next {
+            let mut others = self.clone();
+            if let Some(edits) = others.edits.get_mut(id) {
+                edits.retain(|e| e.scope != *scope || !e.has_begun(at));
+            }
+            let cards = others.at(moment);
+            match body {
+                Some(body) => drop(self.with(&cards, id, scope, Content::parse(body)?)?),
+                None => in_order(&cards, id, scope)?,
+            }
+            next = self.next_after(moment);
+        }
+        Ok(base)
     }
 
     /// The next moment after `at` at which other cards are in force.
@@ -143,6 +175,12 @@ impl Force {
     }
 }
 
+/// False, and said in the log.
+fn leave_out(edit: &RuleEdit, why: &Error) -> bool {
+    tracing::error!(rule = edit.rule, version = edit.version, error = %why, "a signed edit is left out");
+    false
+}
+
 /// An edit that may be written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checked {
@@ -193,12 +231,8 @@ fn whole(present: &Card, installed: &Card, content: Content) -> Result<Card, Err
 /// Whether the numbers of a rule lie as they must beside each other and beside other rules', for everybody in the scope:
 /// for all of them, if it is the platform's.
 fn in_order(cards: &Cards, id: &str, scope: &RuleScope) -> Result<(), Error> {
-    let inside = |other: &&RuleScope| {
-        (scope.organisation.is_none() || scope.organisation == other.organisation)
-            && (scope.tag.is_none() || scope.tag == other.tag)
-    };
-    for scope in std::iter::once(scope).chain(cards.scopes().filter(inside)) {
-        let mut about = cards.crossed(scope).filter(|[near, far]| near.0.0.id() == id || far.0.0.id() == id);
+    for kin in cards.kin_of(scope) {
+        let mut about = cards.crossed(&kin).filter(|[near, far]| near.0.0.id() == id || far.0.0.id() == id);
         if let Some([near, far]) = about.next() {
             let name = if far.0.0.id() == id { far.0.1 } else { near.0.1 };
             let what = overlap([near, far]);

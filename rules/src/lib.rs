@@ -27,7 +27,6 @@ mod judge;
 mod late;
 mod levels;
 mod live;
-mod numbers;
 mod pattern;
 mod person;
 mod point;

@@ -1,35 +1,11 @@
 // The pages of rules in a real browser: a doctor reads what a rule says, tries another number on the past, drafts it; the
 // medical lead signs it and takes it back. Run: HEARTHBEAT=target/release/hearthbeat node tests/browser/rules.mjs
 // SCREENSHOTS=FOLDER keeps pictures. Prints "N passed, N failed" at the end; exit 1 on a failure.
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
 import { chromium } from "playwright-core";
+import { check, finish, need, shot } from "./checks.mjs";
 import { bp, PASSWORD, Service } from "./service.mjs";
 
 const BINARY = process.env.HEARTHBEAT ?? "target/release/hearthbeat";
-const SHOTS = process.env.SCREENSHOTS;
-let [passed, failed] = [0, 0];
-
-async function check(name, work) {
-  try {
-    await work();
-    passed += 1;
-    console.log(`ok    ${name}`);
-  } catch (error) {
-    failed += 1;
-    console.log(`FAIL  ${name}\n      ${String(error.message ?? error).split("\n").slice(0, 12).join("\n      ")}`);
-  }
-}
-
-function need(ok, text) {
-  if (!ok) throw new Error(text);
-}
-
-async function shot(page, name) {
-  if (!SHOTS) return;
-  mkdirSync(SHOTS, { recursive: true });
-  await page.screenshot({ path: join(SHOTS, `${name}.png`), fullPage: true });
-}
 
 async function logged(browser, s, who, options = {}) {
   const context = await browser.newContext({ locale: "zh-CN", timezoneId: "Europe/London", viewport: { width: 1280, height: 900 }, ...options });
@@ -146,5 +122,4 @@ try {
   await browser?.close();
   await s.stop();
 }
-console.log(`${passed} passed, ${failed} failed`);
-process.exit(failed > 0 ? 1 : 0);
+finish();

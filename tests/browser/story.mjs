@@ -1,43 +1,17 @@
 // The pages in a real browser, against a real service: a crisis reaches the doctor's screen, is acknowledged, the contact
 // logged, the matter closed. Run: HEARTHBEAT=target/release/hearthbeat node tests/browser/story.mjs
 // SCREENSHOTS=FOLDER keeps pictures. Prints "N passed, N failed" at the end; exit 1 on a failure.
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
 import { chromium } from "playwright-core";
+import { anyFailed, check, fail, finish, need, pictureOnFailure, shot } from "./checks.mjs";
 import { bg, bp, hello, message, PASSWORD, Service } from "./service.mjs";
 
 const BINARY = process.env.HEARTHBEAT ?? "target/release/hearthbeat";
-const SHOTS = process.env.SCREENSHOTS;
 const MORNING = "2026-03-02T08:00:00+08:00";
 const WAIT = 10_000;
 
-let passed = 0;
-let failed = 0;
-
-async function check(name, work) {
-  try {
-    await work();
-    passed += 1;
-    console.log(`ok    ${name}`);
-  } catch (error) {
-    failed += 1;
-    console.log(`FAIL  ${name}\n      ${String(error.message ?? error).split("\n").slice(0, 12).join("\n      ")}`);
-    if (story.page) await shot(story.page, `failed-${failed}`).catch(() => undefined);
-  }
-}
-
-function need(ok, text) {
-  if (!ok) throw new Error(text);
-}
-
-async function shot(page, name) {
-  if (!SHOTS) return;
-  mkdirSync(SHOTS, { recursive: true });
-  await page.screenshot({ path: join(SHOTS, `${name}.png`), fullPage: true });
-}
-
 /** What every step shares. */
 const story = { service: null, browser: null, page: null, foreign: [], errors: [] };
+pictureOnFailure(() => story.page);
 
 async function open(options = {}) {
   const context = await story.browser.newContext({ locale: "zh-CN", timezoneId: "Europe/London", viewport: { width: 1280, height: 860 }, ...options });
@@ -356,15 +330,13 @@ async function main() {
     });
     for (const part of [acknowledging, looking, english, onThePhone, publishing, operating]) await part(world);
   } catch (error) {
-    failed += 1;
-    console.log(`FAIL  the story could not be told: ${error.stack ?? error}`);
+    fail("the story could not be told", error.stack ?? error);
   } finally {
     await story.browser?.close();
-    if (failed > 0 && story.service) console.log(story.service.log());
+    if (anyFailed() && story.service) console.log(story.service.log());
     await story.service?.stop();
   }
-  console.log(`${passed} passed, ${failed} failed`);
-  process.exitCode = failed > 0 ? 1 : 0;
+  finish();
 }
 
 await main();

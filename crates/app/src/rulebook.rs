@@ -1,7 +1,7 @@
 //! What the API asks of the rules, answered: the cards in force, whether an edit may be, and rehearsals one at a time on
 //! a thread that gives way to everybody else.
 
-use dashboard_api::{Ask, CheckedRule, RehearsalOrder, RuleContent, RuleFault, RuleLinks};
+use dashboard_api::{Ask, CheckedRule, RehearsalOrder, RuleContent, RuleFault, RuleLinks, RuleReturn};
 use rules::{Bounds, Cards, Content, Error, Force, Rehearsal, Rule};
 use runtime::Drain;
 use std::{
@@ -13,7 +13,7 @@ use std::{
 };
 use store::Store;
 use tokio::sync::{Semaphore, oneshot};
-use vitals::Timestamp;
+use vitals::{Patient, Timestamp};
 
 /// How much a rehearsal gives way: it is about the past, and can wait.
 const NICENESS: i32 = 15;
@@ -21,7 +21,8 @@ const NICENESS: i32 = 15;
 /// Fills in the API's questions.
 pub(crate) fn links(store: &Store, rules: &rules::Handle, drain: &Drain) -> RuleLinks {
     let book = Book { store: store.clone(), rules: rules.clone() };
-    let (cards, check, plan, past) = (book.clone(), book.clone(), book.clone(), book);
+    let (cards, check, back) = (book.clone(), book.clone(), book.clone());
+    let (plan, past) = (book.clone(), book);
     let (one, drain) = (Arc::new(Semaphore::new(1)), drain.clone());
     RuleLinks {
         cards: Arc::new(move |()| {
@@ -38,9 +39,13 @@ pub(crate) fn links(store: &Store, rules: &rules::Handle, drain: &Drain) -> Rule
             let book = check.clone();
             async move { book.ask(move |force, now| checked(force, now, content)).await }
         }),
-        check_plan: ask(move |parameters| {
+        check_return: ask(move |RuleReturn { rule, scope, body }| {
+            let book = back.clone();
+            async move { book.ask(move |force, now| force.check_return(now, &rule, &scope, body.as_deref())).await }
+        }),
+        check_plan: ask(move |patient: Arc<Patient>| {
             let book = plan.clone();
-            async move { book.ask(move |force, now| force.at(now).check_plan(&parameters)).await }
+            async move { book.ask(move |force, now| force.at(now).check_plan(&patient)).await }
         }),
         rehearse: ask(move |order| {
             let (book, one, drain) = (past.clone(), one.clone(), drain.clone());

@@ -12,6 +12,7 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
+use std::sync::Arc;
 use vitals::{Patient, PatientId, Plan};
 
 fn shown(plan: &Plan, version: i64) -> Response {
@@ -38,8 +39,8 @@ pub(super) async fn replace(
     let (found, version) = caller.scope.patient(id)?;
     extract::if_match(&headers, version, true)?;
     check(&plan)?;
-    (api.links.rules.check_plan)(plan.clone()).await?;
     let changed = Patient { plan: plan.clone(), ..Patient::clone(&found) };
+    (api.links.rules.check_plan)(Arc::new(changed.clone())).await?;
     let version = api.store.update_patient(changed, Some(version)).await.map_err(super::organisations::stale)?;
     Ok(shown(&plan, version))
 }

@@ -121,9 +121,17 @@ fn rules() -> RuleLinks {
                 }
             })
         }),
-        check_plan: Arc::new(|plan| {
+        check_return: Arc::new(|back| {
             Box::pin(async move {
-                match plan.parameters.get("BP-C1").and_then(|p| p.get("systolic")) {
+                if back.body.is_some_and(|body| body.contains("219")) {
+                    return Err(RuleFault::Refused { field: "parameters.systolic".into(), remedy: "overlap".into() });
+                }
+                Ok(1)
+            })
+        }),
+        check_plan: Arc::new(|patient| {
+            Box::pin(async move {
+                match patient.plan.parameters.get("BP-C1").and_then(|p| p.get("systolic")) {
                     Some(limit) if *limit > 220.0 => Err(RuleFault::Refused {
                         field: "parameters.BP-C1.systolic".into(),
                         remedy: "outside the bounds".into(),

@@ -232,8 +232,7 @@ impl Store {
         self.edit(move |c| {
             fresh(c, &rule, known)?;
             let edits = of_rule(c, &rule)?;
-            let back = before(&edits, &scope, now)
-                .ok_or_else(|| StoreError::Conflict("there is no earlier version to go back to".into()))?;
+            let back = before(&edits, &scope, now).ok_or_else(nothing_before)?;
             let rollback = RuleEdit {
                 id: 0,
                 rule: rule.clone(),
@@ -253,6 +252,25 @@ impl Store {
             insert(c, &rollback)
         })
         .await
+    }
+
+    /// What a rollback of a scope would bring back; none for what stood before any edit.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when there is nothing to go back to; as every read.
+    pub async fn rule_before(
+        &self,
+        rule: String,
+        scope: RuleScope,
+        now: Timestamp,
+    ) -> Result<Option<String>, StoreError> {
+        self.registry
+            .read(move |c| {
+                let edits = of_rule(c, &rule)?;
+                let back = before(&edits, &scope, now).ok_or_else(nothing_before)?;
+                Ok(back.and_then(|e| e.body.clone()))
+            })
+            .await
     }
 
     /// Takes back the draft of a scope, or what is signed and has no effect yet.
@@ -313,6 +331,10 @@ fn before<'a>(edits: &'a [RuleEdit], scope: &RuleScope, now: Timestamp) -> Optio
     let present = resolve(line.last()?)?;
     let place = line.iter().position(|e| e.id == present.id)?;
     Some(line[..place].last().and_then(|e| resolve(e)))
+}
+
+fn nothing_before() -> StoreError {
+    StoreError::Conflict("there is no earlier version to go back to".into())
 }
 
 fn next_version(edits: &[RuleEdit], base: u32) -> u32 {

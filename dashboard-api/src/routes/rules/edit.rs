@@ -3,7 +3,7 @@
 use super::{ScopeBody, card, content, rights, shown};
 use crate::{
     extract::{self, Body, Id, MaybeBody, Moment},
-    links::RuleContent,
+    links::{RuleContent, RuleReturn},
     problem::{Answer, Problem},
     scope::Caller,
     state::{Api, Inner},
@@ -105,10 +105,7 @@ pub(crate) async fn approve(
     headers: HeaderMap,
     MaybeBody(body): MaybeBody<Approval>,
 ) -> Answer<Response> {
-    card(&api, &id).await?;
-    let scope = body.scope.read(&caller)?;
-    rights::lead(&caller, &scope)?;
-    let known = seen(&api, &id, &headers).await?;
+    let (scope, known) = led(&api, &caller, &id, body.scope, &headers).await?;
     let draft = find(&api, &id, &scope, |e| e.state == EditState::Draft).await?;
     rights::sign(&api, &caller, &draft)?;
     let from = body.effective_from.map(|Moment(at)| at);
@@ -124,7 +121,7 @@ pub(crate) async fn approve(
 
 /// Brings back, at once, what held before the version in force: one step, one person, who may sign.
 #[utoipa::path(post, path = "/api/v1/rules/{id}/rollback", tag = "rules", request_body = Undo,
-    responses((status = 200, body = super::RuleView), (status = 403), (status = 409), (status = 412)))]
+    responses((status = 200, body = super::RuleView), (status = 403), (status = 409), (status = 412), (status = 422)))]
 pub(crate) async fn roll_back(
     State(api): State<Api>,
     caller: Caller,
@@ -132,12 +129,11 @@ pub(crate) async fn roll_back(
     headers: HeaderMap,
     MaybeBody(body): MaybeBody<Undo>,
 ) -> Answer<Response> {
-    card(&api, &id).await?;
-    let scope = body.scope.read(&caller)?;
-    rights::lead(&caller, &scope)?;
-    let known = seen(&api, &id, &headers).await?;
-    let asked = RuleContent { rule: id.clone(), scope: RuleScope::default(), content: NOTHING.to_owned() };
-    let base = (api.links.rules.check)(asked).await?.base;
+    let (scope, known) = led(&api, &caller, &id, body.scope, &headers).await?;
+    // What comes back was signed beside other numbers than those of today.
+    let back = api.store.rule_before(id.clone(), scope.clone(), api.now()).await.map_err(refused)?;
+    let asked = RuleReturn { rule: id.clone(), scope: scope.clone(), body: back };
+    let base = (api.links.rules.check_return)(asked).await?;
     let by = (caller.user.id, body.note.chars().take(2000).collect());
     api.store.roll_back_rule(id.clone(), scope, by, base, Some(known), api.now()).await.map_err(refused)?;
     shown(&api, &caller, &id, StatusCode::OK).await
@@ -164,8 +160,19 @@ pub(crate) async fn withdraw(
     shown(&api, &caller, &id, StatusCode::OK).await
 }
 
-/// A content that changes nothing.
-const NOTHING: &str = r#"{"parameters":{}}"#;
+/// For whom a lead of that scope acts, and on which revision of the rule.
+async fn led(
+    api: &Inner,
+    caller: &Caller,
+    id: &str,
+    scope: ScopeBody,
+    headers: &HeaderMap,
+) -> Answer<(RuleScope, i64)> {
+    card(api, id).await?;
+    let scope = scope.read(caller)?;
+    rights::lead(caller, &scope)?;
+    Ok((scope, seen(api, id, headers).await?))
+}
 
 /// The revision that this request is about: the present one, which `If-Match` must name where it is sent.
 async fn seen(api: &Inner, id: &str, headers: &HeaderMap) -> Answer<i64> {

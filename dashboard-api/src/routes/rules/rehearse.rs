@@ -175,10 +175,11 @@ async fn own_numbers(
             }
         }
     }
+    let tried: Vec<Arc<Patient>> = tried.into_iter().map(Arc::new).collect();
     for patient in &tried {
-        (api.links.rules.check_plan)(patient.plan.clone()).await?;
+        (api.links.rules.check_plan)(patient.clone()).await?;
     }
-    Ok((tried.into_iter().map(Arc::new).collect(), edits))
+    Ok((tried, edits))
 }
 
 type Running = BoxFuture<'static, Result<String, RuleFault>>;
