@@ -87,6 +87,7 @@ mod tests {
             phone: None,
             time_zone: None,
             enrolled_at: Timestamp::from_seconds(0),
+            visited_on: None,
             plan: Plan::default(),
         }
     }

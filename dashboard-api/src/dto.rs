@@ -112,6 +112,8 @@ pub(crate) struct PatientView {
     phone: Option<String>,
     time_zone: Option<String>,
     enrolled_at: String,
+    /// The day of the last visit that was recorded.
+    visited_on: Option<String>,
 }
 
 impl PatientView {
@@ -128,6 +130,7 @@ impl PatientView {
             phone: p.phone.clone(),
             time_zone: p.time_zone.clone(),
             enrolled_at: api.time(p.enrolled_at),
+            visited_on: p.visited_on.map(|d| d.to_string()),
         }
     }
 }

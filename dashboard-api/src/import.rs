@@ -204,6 +204,7 @@ fn row<'a>(
         phone: get("phone").map(Into::into),
         time_zone: None,
         enrolled_at: now,
+        visited_on: None,
         plan: Plan::default(),
     };
     let key = get("patient_key").map_or_else(|| format!("line {line}"), ToOwned::to_owned);

@@ -85,6 +85,7 @@ fn patient() -> vitals::Patient {
         phone: None,
         time_zone: None,
         enrolled_at: Timestamp::MIN,
+        visited_on: None,
         plan: vitals::Plan::default(),
     }
 }

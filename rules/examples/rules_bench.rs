@@ -82,6 +82,7 @@ fn person(id: u64, per_week: f64) -> Arc<Patient> {
         phone: None,
         time_zone: None,
         enrolled_at: start(),
+        visited_on: None,
         plan,
     })
 }

@@ -3,7 +3,8 @@
 use crate::{
     Point, Rule,
     daily::{Found, Look},
-    days, schedule,
+    days::{self, FaultDay},
+    schedule,
     statistics::count,
 };
 use vitals::{Recipient, Severity};
@@ -24,7 +25,8 @@ pub(crate) fn missed(look: &Look<'_>) -> Option<Found> {
     })
 }
 
-/// DQ-3: many failed measurements in a week, or a meter that always shows the same.
+/// DQ-3: many failed measurements in a week, a meter that always shows the same, a clock that is wrong, a low battery, or
+/// somebody else who measures too.
 pub(crate) fn quality(look: &Look<'_>) -> Option<Found> {
     let day = |n: i64| look.zone.start_of(schedule::days_after(look.date, -n));
     let (today, yesterday, week) = (day(0), day(1), day(7));
@@ -32,15 +34,31 @@ pub(crate) fn quality(look: &Look<'_>) -> Option<Found> {
     let within = look.concluded.iter().rev().filter(|c| of_quality(c) && c.effective_at < today);
     let failed: Vec<_> = within.take_while(|c| c.effective_at >= week).collect();
     let fresh = failed.first().is_some_and(|c| c.effective_at >= yesterday);
+    let new_pressure = !look.pressures(1, 0).is_empty();
     let same = days::constant(look.pressures(14, 0));
-    let constant = same >= look.number("constant") && !look.pressures(1, 0).is_empty();
-    let often = fresh && count(failed.len()) >= look.number("times");
-    (often || constant).then(|| {
-        let uses: fn(&Point) -> bool = if often { |p| p.badly_measured } else { |p| p.pressure().is_some() };
-        let mut found = Found::new("quality", Severity::Routine, look.ago(if often { 7 } else { 14 }), uses);
-        found.recipients = &[Recipient::HealthManager];
-        found.numbers = vec![("failed", count(failed.len())), ("equalPressures", same)];
-        found.limit = format!("{} in 7 days, or {} equal", look.number("times"), look.number("constant"));
-        found
-    })
+    let faults = look.days.faults(look.ago(7), look.date);
+    let sum = |of: fn(&FaultDay) -> u8| faults.iter().map(|d| f64::from(of(d))).sum::<f64>();
+    let (clock, battery) = (sum(|d| d.clock), sum(|d| d.battery));
+    let new_fault = faults.last().is_some_and(|d| d.date >= look.ago(1));
+    let buttons = look.pressures(7, 0).iter().fold(0, |all, d| all | d.buttons).count_ones();
+    let at_least = |n: f64, name| n >= look.number(name);
+    let (step, from, uses): (_, _, fn(&Point) -> bool) = match () {
+        () if fresh && at_least(count(failed.len()), "times") => ("quality", 7, |p| p.badly_measured),
+        () if new_pressure && at_least(same, "constant") => ("constant", 14, |p| p.pressure().is_some()),
+        () if new_fault && at_least(clock, "clock") => ("clock", 7, |p| p.clock_off > 0),
+        () if new_fault && at_least(battery, "battery") => ("battery", 7, |p| p.low_battery),
+        () if new_pressure && at_least(f64::from(buttons), "users") => ("second_user", 7, |p| p.button.is_some()),
+        () => return None,
+    };
+    let mut found = Found::new(step, Severity::Routine, look.ago(from), uses);
+    found.recipients = &[Recipient::HealthManager];
+    found.numbers = vec![
+        ("failed", count(failed.len())),
+        ("equalPressures", same),
+        ("clockWrong", clock),
+        ("batteryLow", battery),
+        ("userButtons", f64::from(buttons)),
+    ];
+    found.limit = format!("{} in 7 days, or {} equal", look.number("times"), look.number("constant"));
+    Some(found)
 }

@@ -214,6 +214,7 @@ impl Rule {
                 ("homeDiastolic", MmHg),
                 ("share", Ratio),
                 ("days", Days),
+                ("seldom", PerWeek),
                 ("gap", Minutes),
                 ("urgentSystolic", MmHg),
                 ("urgentDiastolic", MmHg),
@@ -239,7 +240,9 @@ impl Rule {
     /// As [`Rule::parameters`], for the rules that look at days.
     #[allow(clippy::too_many_lines, reason = "a table")]
     pub(crate) const fn parameters_of_days(self) -> &'static [(&'static str, Unit)] {
-        use Unit::{Count, Days, Hours, Minutes, MmHg, MmHgSquared, MmolPerL, PerMinute, PerWeek, Ratio, Years};
+        use Unit::{
+            Count, Days, Hours, Minutes, MmHg, MmHgSquared, MmolPerL, PerMinute, PerWeek, Percent, Ratio, Years,
+        };
         match self {
             Self::BpT1 => &[
                 ("gate", MmHg),
@@ -260,6 +263,10 @@ impl Rule {
                 ("priorDays", Count),
                 ("priorVariance", MmHgSquared),
                 ("settle", Days),
+                ("stages", Count),
+                ("screen", Ratio),
+                ("weekDays", Days),
+                ("confirm", MmHg),
                 ("hold", Days),
             ],
             Self::BpT2 => &[
@@ -320,9 +327,24 @@ impl Rule {
                 ("settle", Days),
                 ("hold", Days),
             ],
-            Self::GluV1 => &[("limit", Ratio), ("urgent", Ratio), ("values", Count), ("hold", Days)],
+            Self::GluV1 => &[
+                ("limit", Ratio),
+                ("urgent", Ratio),
+                ("values", Count),
+                ("variation", Percent),
+                ("coverage", Percent),
+                ("hold", Days),
+            ],
             Self::Adh2 => &[("missed", Count), ("hold", Days)],
-            Self::Dq3 => &[("times", Count), ("constant", Count), ("hold", Days)],
+            Self::Dq3 => &[
+                ("times", Count),
+                ("constant", Count),
+                ("skew", Minutes),
+                ("clock", Count),
+                ("battery", Count),
+                ("users", Count),
+                ("hold", Days),
+            ],
             Self::Preg1 => &[
                 ("systolic", MmHg),
                 ("diastolic", MmHg),
@@ -333,7 +355,7 @@ impl Rule {
                 ("normals", Count),
                 ("hold", Hours),
             ],
-            Self::Fu1 => &[("due", Days), ("overdue", Days), ("hold", Days)],
+            Self::Fu1 => &[("due", Days), ("overdue", Days), ("quarter", Days), ("hold", Days)],
             _ => &[],
         }
     }

@@ -60,6 +60,8 @@ pub(crate) struct Look<'a> {
     pub contacts: &'a [Timestamp],
     /// The rule's newest conclusion was no all-clear.
     pub open: bool,
+    /// The day on which the rule last asked the patient for something, while that silences it.
+    pub asked: Option<Date>,
 }
 
 /// What a single reading must reach to be over the limit of a mean.
@@ -89,6 +91,34 @@ pub(crate) struct Evidence {
     pub readings: Vec<ReadingId>,
     pub excluded: Vec<Excluded>,
     pub over: Option<Vec<ReadingId>>,
+}
+
+/// What a rule said, before it says more.
+struct Before {
+    at: Timestamp,
+    severity: Severity,
+    said: Said,
+}
+
+/// Which kind of conclusion.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Told,
+    /// Of a visit: another matter than a critical finding, under the same rule.
+    Visit,
+    Asked,
+    Cleared,
+}
+
+impl Said {
+    fn of(step: &str) -> Self {
+        match step {
+            "asked" => Self::Asked,
+            "visit_due" | "visit_overdue" => Self::Visit,
+            "cleared" | "recorded" => Self::Cleared,
+            _ => Self::Told,
+        }
+    }
 }
 
 /// What holds of one rule on one morning.
@@ -176,7 +206,7 @@ fn look_at(rule: Rule, look: &Look<'_>) -> Option<Found> {
         Rule::GluS1 => levels::fasting(look),
         Rule::GluS2 => levels::after_meals(look),
         Rule::GluT1 => trend::glucose_rising(look),
-        Rule::GluV1 => levels::low_index(look),
+        Rule::GluV1 => levels::risk(look),
         Rule::Adh2 => care::missed(look),
         Rule::Dq3 => care::quality(look),
         Rule::Fu1 => follow_up::due(look),
@@ -209,7 +239,7 @@ impl Person {
         } else {
             let yesterday = self.zone.start_of(schedule::days_after(slot.day(&self.zone), -1));
             let spoke = |c: &&Concluded| c.effective_at >= yesterday && matches!(c.rule, Rule::Dq1 | Rule::Dq2);
-            let measured = self.last_valid.is_some_and(|(at, _)| at >= yesterday);
+            let measured = self.newest.iter().any(|at| *at >= yesterday);
             if !measured && !self.awaits_follow_up(slot) && !self.concluded.iter().rev().any(|c| spoke(&c)) {
                 return Ok(());
             }
@@ -240,8 +270,8 @@ impl Person {
             let Some(numbers) = scene.cards.numbers(rule, &patient) else { continue };
             let hold = Duration::try_from_secs_f64(numbers.value("hold") * 86_400.0).unwrap_or_default();
             let mine = self.concluded.iter().filter(|c| c.rule == rule && c.effective_at < first);
-            let mut before: Vec<(Timestamp, Severity, bool)> =
-                mine.map(|c| (c.effective_at, c.severity, &*c.step == "cleared")).collect();
+            let mut before: Vec<Before> =
+                mine.map(|c| Before { at: c.effective_at, severity: c.severity, said: Said::of(&c.step) }).collect();
             let mut expected = Vec::new();
             let mut slot = first;
             while slot <= last {
@@ -259,12 +289,22 @@ impl Person {
                     rising: raised.contains(&slot),
                     concluded: &self.concluded,
                     contacts: &contacts,
-                    open: before.last().is_some_and(|b| !b.2 && b.1 > Severity::Info),
+                    open: before
+                        .last()
+                        .is_some_and(|b| matches!(b.said, Said::Told | Said::Visit) && b.severity > Severity::Info),
+                    asked: before
+                        .last()
+                        .filter(|b| b.said == Said::Asked && slot < b.at.plus(hold))
+                        .map(|b| b.at.day(&zone)),
                 };
                 if let Some(mut found) = look_at(rule, &look) {
-                    let newest = before.iter().rev().find(|b| !b.2 && b.1 >= found.severity);
-                    if found.closes || newest.is_none_or(|(at, ..)| slot >= at.plus(hold)) {
-                        before.push((slot, found.severity, found.closes));
+                    let visit = Said::of(found.step) == Said::Visit;
+                    let silences = |b: &&Before| {
+                        b.said != Said::Cleared && (b.said == Said::Visit) == visit && b.severity >= found.severity
+                    };
+                    let newest = before.iter().rev().find(silences);
+                    if found.closes || newest.is_none_or(|b| slot >= b.at.plus(hold)) {
+                        before.push(Before { at: slot, severity: found.severity, said: Said::of(found.step) });
                         if matches!(rule, Rule::BpT1 | Rule::GluT1) && found.severity > Severity::Info {
                             raised.push(slot);
                         }
@@ -277,6 +317,9 @@ impl Person {
                 slot = schedule::following(slot, &zone);
             }
             self.settle(scene, rule, (first, last), &expected, |_| true);
+            if let Some(asks) = expected.last().filter(|c| c.step == "asked") {
+                self.ask_for_a_week(scene, asks);
+            }
         }
         Ok(())
     }

@@ -1,12 +1,12 @@
 //! What each of a patient's days comes to: the sums that the rules on weeks and months look at.
 //!
-//! Goes in: readings in order of measurement. Comes out: one [`PressureDay`] and one [`GlucoseDay`] for each day that has
-//! any valid reading of that kind. A cache of the store: a late reading has its own day summed again, and no other.
+//! Goes in: readings in order of measurement. Comes out: one [`PressureDay`], [`GlucoseDay`], [`SensorDay`] for each day that
+//! has any valid reading of that kind, made by `sums`. A cache of the store: a late reading has its own day summed again, and no other.
 
-use crate::{Error, Point, cards::Cards, catalogue::Rule, schedule, statistics};
+use crate::{Error, Point, cards::Cards, catalogue::Rule, schedule, sums::Sums};
 use jiff::civil::Date;
 use std::time::Duration;
-use vitals::{Meal, Patient, Timestamp, Zone};
+use vitals::{Patient, Timestamp, Zone};
 
 /// The farthest look back: four weeks against the eight before.
 pub(crate) const REACH: i64 = 84;
@@ -28,24 +28,26 @@ pub(crate) struct PressureDay {
     /// Mean of the pulses, per minute.
     pub pulse: f32,
     /// Tenths of mmHg of the day's last reading.
-    last: (u16, u16),
+    pub last: (u16, u16),
     /// Readings up to the last that show the same.
-    same: u16,
+    pub same: u16,
     /// At most 30 minutes apart; a session ends with its day.
     pub sessions: u8,
     /// Readings that say that a dose was missed.
     pub missed: u8,
-    flags: u8,
+    /// Which of the meter's user buttons were pressed, a bit for each.
+    pub buttons: u8,
+    pub flags: u8,
 }
 
 /// All of the day's readings show the same.
-const CONSTANT: u8 = 1;
+pub(crate) const CONSTANT: u8 = 1;
 /// Enough irregular pulses in one session.
-const IRREGULAR: u8 = 2;
+pub(crate) const IRREGULAR: u8 = 2;
 /// Symptoms with an irregular, fast or slow pulse.
-const SYMPTOMS: u8 = 4;
+pub(crate) const SYMPTOMS: u8 = 4;
 /// The first session goes on from the day before.
-const CONTINUES: u8 = 8;
+pub(crate) const CONTINUES: u8 = 8;
 
 impl PressureDay {
     /// Enough irregular pulses in one session.
@@ -64,7 +66,7 @@ impl PressureDay {
     }
 }
 
-/// One day of glucose. Not a number where nothing of the kind was measured.
+/// One day of glucose, single measurements only. Not a number where nothing of the kind was measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct GlucoseDay {
     pub date: Date,
@@ -88,6 +90,29 @@ pub(crate) struct GlucoseDay {
     pub missed: u8,
 }
 
+/// One day of a sensor's glucose: never averaged with single measurements.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct SensorDay {
+    pub date: Date,
+    /// Values, LO and HI not counted.
+    pub values: u16,
+    /// Minutes that they stand for.
+    pub minutes: u16,
+    /// mmol/L.
+    pub sum: f64,
+    pub squares: f64,
+}
+
+/// One day on which meters had something wrong that spoils no single reading. Most days have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FaultDay {
+    pub date: Date,
+    /// Readings whose clock was wrong.
+    pub clock: u8,
+    /// Readings with a low battery.
+    pub battery: u8,
+}
+
 /// The numbers of cards and plans on which sums rest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Terms {
@@ -95,20 +120,23 @@ pub(crate) struct Terms {
     pub gap: Duration,
     /// As `gap`, for DQ-2.
     pub cuff_gap: Duration,
-    irregular: f64,
-    fast: f64,
-    slow: f64,
-    post_meal_high: f64,
+    pub irregular: f64,
+    pub fast: f64,
+    pub slow: f64,
+    pub post_meal_high: f64,
+    /// A clock that was wrong by more minutes than this is a fault.
+    pub clock: f64,
 }
 
 impl Terms {
     /// As they hold for one patient.
     pub(crate) fn of(cards: &Cards, patient: &Patient) -> Self {
         let number = |rule, name| cards.numbers(rule, patient).map_or(f64::NAN, |n| n.value(name));
-        let minutes = |rule| Duration::try_from_secs_f64(number(rule, "gap") * 60.0).unwrap_or_default();
+        let minutes = |rule, name| Duration::try_from_secs_f64(number(rule, name) * 60.0).unwrap_or_default();
         Self {
-            gap: minutes(Rule::BpS1),
-            cuff_gap: minutes(Rule::Dq2),
+            gap: minutes(Rule::BpS1, "gap"),
+            cuff_gap: minutes(Rule::Dq2, "gap"),
+            clock: number(Rule::Dq3, "skew"),
             irregular: number(Rule::Pul1, "readings"),
             fast: number(Rule::Pul1, "fast"),
             slow: number(Rule::Pul1, "slow"),
@@ -120,8 +148,7 @@ impl Terms {
 /// Days that are known, complete from one midnight to another.
 #[derive(Debug)]
 pub(crate) struct Days {
-    pressures: Vec<PressureDay>,
-    glucoses: Vec<GlucoseDay>,
+    sums: Sums,
     from: Timestamp,
     to: Timestamp,
     /// To be summed again.
@@ -130,8 +157,7 @@ pub(crate) struct Days {
 
 impl Default for Days {
     fn default() -> Self {
-        let (pressures, glucoses) = (Vec::new(), Vec::new());
-        Self { pressures, glucoses, from: Timestamp::MAX, to: Timestamp::MIN, touched: Vec::new() }
+        Self { sums: Sums::default(), from: Timestamp::MAX, to: Timestamp::MIN, touched: Vec::new() }
     }
 }
 
@@ -172,22 +198,14 @@ impl Days {
         for days in std::mem::take(&mut self.touched).chunk_by(|a, b| schedule::days_after(*a, 1) == *b) {
             let (Some(first), Some(last)) = (days.first(), days.last()) else { continue };
             let (begin, end) = (zone.start_of(*first), zone.start_of(schedule::days_after(*last, 1)));
-            let fresh = sums(begin.max(self.from), end.min(self.to))?;
-            replace(&mut self.pressures, (*first, *last), fresh.pressures, |d| d.date);
-            replace(&mut self.glucoses, (*first, *last), fresh.glucoses, |d| d.date);
+            self.sums.replace((*first, *last), sums(begin.max(self.from), end.min(self.to))?);
         }
         if from < self.from {
-            let older = sums(from, self.from)?;
-            self.pressures.splice(0..0, older.pressures);
-            self.glucoses.splice(0..0, older.glucoses);
+            self.sums.put_before(sums(from, self.from)?);
             self.from = from;
         }
         if to > self.to {
-            let newer = sums(self.to, to)?;
-            self.pressures.reserve_exact(newer.pressures.len());
-            self.glucoses.reserve_exact(newer.glucoses.len());
-            self.pressures.extend(newer.pressures);
-            self.glucoses.extend(newer.glucoses);
+            self.sums.put_after(sums(self.to, to)?);
             self.to = to;
         }
         Ok(())
@@ -195,24 +213,28 @@ impl Days {
 
     /// The days `from..to` that have blood pressures.
     pub(crate) fn pressures(&self, from: Date, to: Date) -> &[PressureDay] {
-        between(&self.pressures, (from, to), |d| d.date)
+        between(&self.sums.pressures, (from, to), |d| d.date)
     }
 
     /// The days `from..to` that have glucose values.
     pub(crate) fn glucoses(&self, from: Date, to: Date) -> &[GlucoseDay] {
-        between(&self.glucoses, (from, to), |d| d.date)
+        between(&self.sums.glucoses, (from, to), |d| d.date)
+    }
+
+    /// The days `from..to` on which a sensor measured.
+    pub(crate) fn sensors(&self, from: Date, to: Date) -> &[SensorDay] {
+        between(&self.sums.sensors, (from, to), |d| d.date)
+    }
+
+    /// The days `from..to` on which meters had something wrong.
+    pub(crate) fn faults(&self, from: Date, to: Date) -> &[FaultDay] {
+        between(&self.sums.faults, (from, to), |d| d.date)
     }
 
     /// Forgets what no rule can reach from `today`.
     pub(crate) fn trim(&mut self, today: Date, zone: &Zone) {
         let from = schedule::days_after(today, -REACH);
-        let old_pressures = self.pressures.partition_point(|d| d.date < from);
-        let old_glucoses = self.glucoses.partition_point(|d| d.date < from);
-        if old_pressures.max(old_glucoses) > SLACK {
-            self.pressures.drain(..old_pressures);
-            self.glucoses.drain(..old_glucoses);
-            self.pressures.shrink_to(self.pressures.len() + SLACK + 1);
-            self.glucoses.shrink_to(self.glucoses.len() + SLACK + 1);
+        if self.sums.forget(from, SLACK) {
             self.from = self.from.max(zone.start_of(from));
         }
     }
@@ -228,13 +250,6 @@ fn between<D>(days: &[D], (from, to): (Date, Date), date: impl Fn(&D) -> Date) -
     &days[begin..end.max(begin)]
 }
 
-/// Puts `fresh` in the place of the days `first..=last`.
-fn replace<D>(days: &mut Vec<D>, (first, last): (Date, Date), fresh: Vec<D>, date: impl Fn(&D) -> Date) {
-    let begin = days.partition_point(|d| date(d) < first);
-    let end = days.partition_point(|d| date(d) <= last);
-    days.splice(begin..end.max(begin), fresh);
-}
-
 /// How many readings up to the last show the same, over some days in order; at most as many as they hold.
 pub(crate) fn constant(days: &[PressureDay]) -> f64 {
     let mut same = 0.0;
@@ -246,184 +261,4 @@ pub(crate) fn constant(days: &[PressureDay]) -> f64 {
         }
     }
     same
-}
-
-#[derive(Default)]
-struct Mean {
-    sum: f64,
-    n: u16,
-}
-
-impl Mean {
-    fn add(&mut self, value: f64) {
-        self.sum += value;
-        self.n = self.n.saturating_add(1);
-    }
-
-    fn value(&self) -> f64 {
-        self.sum / f64::from(self.n)
-    }
-
-    #[allow(clippy::cast_possible_truncation, reason = "a mean of vital signs needs no more")]
-    fn get(&self) -> f32 {
-        self.value() as f32
-    }
-}
-
-/// Days that are being summed.
-#[derive(Default)]
-struct Sums {
-    pressures: Vec<PressureDay>,
-    glucoses: Vec<GlucoseDay>,
-}
-
-impl Sums {
-    /// Takes in whole days from `from` on; `points` may begin a little earlier, so that a session that goes on is seen.
-    fn take(&mut self, points: &[Point], from: Timestamp, terms: &Terms, zone: &Zone) {
-        let begin = points.partition_point(|p| p.at < from);
-        let pressure = |p: &&Point| p.valid && p.pressure().is_some();
-        let mut before = points[..begin].iter().rev().find(pressure).map(|p| p.at);
-        let mut rest = &points[begin..];
-        while let Some(first) = rest.first() {
-            let date = first.at.day(zone);
-            let end = zone.start_of(schedule::days_after(date, 1));
-            let (mine, later) = rest.split_at(rest.partition_point(|p| p.at < end).max(1));
-            let pressures = || mine.iter().filter(pressure);
-            if pressures().next().is_some() {
-                self.pressures.push(pressure_day(date, pressures(), before, terms, zone));
-                before = pressures().next_back().map(|p| p.at);
-            }
-            if mine.iter().any(|p| p.valid && p.pressure().is_none()) {
-                self.glucoses.push(glucose_day(date, mine, terms));
-            }
-            rest = later;
-        }
-    }
-}
-
-/// A session that is being read.
-#[derive(Default)]
-struct Session {
-    systolic: Mean,
-    diastolic: Mean,
-    irregular: u16,
-}
-
-/// One day's valid pressures, in order.
-fn pressure_day<'p>(
-    date: Date,
-    points: impl Iterator<Item = &'p Point>,
-    before: Option<Timestamp>,
-    terms: &Terms,
-    zone: &Zone,
-) -> PressureDay {
-    let noon = zone.start_of(date).plus(Duration::from_secs(12 * 3600));
-    let four = noon.plus(Duration::from_secs(4 * 3600));
-    let (mut systolic, mut diastolic, mut pulse) = (Mean::default(), Mean::default(), Mean::default());
-    let (mut morning, mut evening) = (Mean::default(), Mean::default());
-    let (mut last, mut same, mut missed, mut flags) = ((0, 0), 0_u16, 0_u8, CONSTANT);
-    let mut session = (Timestamp::MIN, Session::default());
-    let mut newest = None;
-    let mut close = |(begun, s): &(Timestamp, Session), flags: &mut u8| {
-        if s.systolic.n == 0 {
-            return;
-        }
-        systolic.add(s.systolic.value());
-        diastolic.add(s.diastolic.value());
-        match *begun {
-            at if at < noon => morning.add(s.systolic.value()),
-            at if at >= four => evening.add(s.systolic.value()),
-            _ => {}
-        }
-        if f64::from(s.irregular) >= terms.irregular {
-            *flags |= IRREGULAR;
-        }
-    };
-    for p in points {
-        let Some((s, d)) = p.pressure() else { continue };
-        if newest.is_none_or(|l| p.at.since(l) > terms.gap) {
-            close(&session, &mut flags);
-            session = (p.at, Session::default());
-        }
-        if newest.is_none() && before.is_some_and(|b| p.at.since(b) <= terms.gap) {
-            flags |= CONTINUES;
-        }
-        session.1.systolic.add(s);
-        session.1.diastolic.add(d);
-        session.1.irregular += u16::from(p.irregular);
-        let shown = (tenths(s), tenths(d));
-        if newest.is_some() && shown != last {
-            (same, flags) = (0, flags & !CONSTANT);
-        }
-        (last, same) = (shown, same.saturating_add(1));
-        missed = missed.saturating_add(u8::from(p.missed_dose));
-        let beats = f64::from(p.pulse);
-        if p.pulse > 0 {
-            pulse.add(beats);
-        }
-        if p.symptoms && (p.irregular || (p.pulse > 0 && !(terms.slow..=terms.fast).contains(&beats))) {
-            flags |= SYMPTOMS;
-        }
-        newest = Some(p.at);
-    }
-    close(&session, &mut flags);
-    PressureDay {
-        date,
-        systolic: systolic.get(),
-        diastolic: diastolic.get(),
-        morning: morning.get(),
-        evening: evening.get(),
-        pulse: pulse.get(),
-        last,
-        same,
-        sessions: u8::try_from(systolic.n).unwrap_or(u8::MAX),
-        missed,
-        flags,
-    }
-}
-
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a pressure within 0..=300")]
-fn tenths(mmhg: f64) -> u16 {
-    (mmhg * 10.0).round().clamp(0.0, 6500.0) as u16
-}
-
-/// One day's glucose values among its readings.
-#[allow(clippy::cast_possible_truncation, reason = "sums of vital signs need no more")]
-fn glucose_day(date: Date, points: &[Point], terms: &Terms) -> GlucoseDay {
-    let mut fasting = Mean::default();
-    let (mut after_sum, mut low_risk) = (0.0, 0.0);
-    let mut day = GlucoseDay {
-        date,
-        fasting: f32::NAN,
-        after_sum: 0.0,
-        low_risk: 0.0,
-        values: 0,
-        fastings: 0,
-        after: 0,
-        after_finite: 0,
-        after_over: 0,
-        missed: 0,
-    };
-    for p in points.iter().filter(|p| p.valid) {
-        let Some(value) = p.glucose() else { continue };
-        let one = u16::from(value.is_finite());
-        day.missed = day.missed.saturating_add(u8::from(p.missed_dose));
-        if p.meal == Some(Meal::AfterMeal) {
-            day.after = day.after.saturating_add(1);
-            day.after_finite = day.after_finite.saturating_add(one);
-            day.after_over = day.after_over.saturating_add(u16::from(value > terms.post_meal_high));
-            after_sum += if value.is_finite() { value } else { 0.0 };
-        }
-        if !value.is_finite() {
-            continue;
-        }
-        day.values = day.values.saturating_add(1);
-        low_risk += statistics::low_risk(value);
-        if p.meal == Some(Meal::Fasting) {
-            fasting.add(value);
-        }
-    }
-    (day.fastings, day.fasting) = (fasting.n, fasting.get());
-    (day.after_sum, day.low_risk) = (after_sum as f32, low_risk as f32);
-    day
 }

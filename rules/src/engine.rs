@@ -76,6 +76,8 @@ pub struct Engine<W> {
     seasons: Seasons,
     /// Patients who wait for something to be judged again, each once.
     waiting: VecDeque<PatientId>,
+    /// Patients whose days are not known since the start.
+    cold: Vec<PatientId>,
     /// Readings and mornings looked at since the start.
     looked: u64,
     /// Readings of the message that is being taken in, each with its commit time.
@@ -96,6 +98,7 @@ impl<W: World> Engine<W> {
             slots: Vec::new(),
             seasons: Seasons::default(),
             waiting: VecDeque::new(),
+            cold: Vec::new(),
             looked: 0,
             touched: Vec::new(),
             batch: FindingBatch::default(),
@@ -174,6 +177,7 @@ impl<W: World> Engine<W> {
             }
             self.enqueue(*id);
         }
+        self.cold = self.people.keys().copied().collect();
         let Self { world, cards, seasons, people, batch, .. } = self;
         for person in people.values_mut().filter(|p| !p.concluded.is_empty()) {
             let mut scene = Scene { world, cards, seasons, now, decided: now, quiet: true, batch };
@@ -197,7 +201,7 @@ impl<W: World> Engine<W> {
     pub fn hand_over(&mut self, moved: &[Handover], now: Timestamp) -> Result<(), Error> {
         let mut sides: BTreeMap<PatientId, [Vec<Point>; 2]> = BTreeMap::new();
         for one in moved {
-            let point = Point::of(&one.reading);
+            let point = Point::of(&one.reading, &self.site);
             if one.before.is_some() && one.before == one.reading.patient {
                 self.amend(&one.reading, point, now)?;
                 continue;
@@ -294,8 +298,8 @@ impl<W: World> Engine<W> {
         if !self.know(id, now)? {
             return Ok(());
         }
-        let point = Point::of(reading);
         if let Some(person) = self.people.get_mut(&id) {
+            let point = Point::of(reading, &person.zone);
             person.window.insert(point);
             person.days.touch(point.at, person.terms.gap, &person.zone);
             self.touched.push((id, point, reading.received_at));
@@ -400,6 +404,25 @@ impl<W: World> Engine<W> {
             self.enqueue(id);
         }
         Ok(())
+    }
+
+    /// Sums the last months' days of at most `limit` patients whom the first morning after a start will ask about, so that
+    /// it need not read them all at once. Whether any are left.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    pub fn warm(&mut self, limit: usize) -> Result<bool, Error> {
+        let Self { world, people, slots, cold, .. } = self;
+        for id in cold.split_off(cold.len().saturating_sub(limit)) {
+            let Some(person) = people.get_mut(&id) else { continue };
+            let Some((_, slot)) = slots.iter().find(|(zone, _)| *zone == person.zone) else { continue };
+            // As far as days are complete; the morning adds the last one.
+            let last = schedule::last_slot(Timestamp::from_micros(slot.as_micros() - 1), &person.zone);
+            if person.last_valid.is_some_and(|(newest, _)| newest >= last.minus(LATELY)) {
+                person.know_days(world, last, last)?;
+            }
+        }
+        Ok(!cold.is_empty())
     }
 
     /// The earliest moment at which there is something to do without a new reading.

@@ -175,7 +175,7 @@ impl Person {
         }
         // A finding whose readings no longer reach the limit was concluded under another plan: it stands; unless one of
         // them does not count any more.
-        let mut over: Vec<_> = all.iter().filter(|p| !p.valid || limits.over(rule, p)).map(|p| p.id).collect();
+        let mut over: Vec<_> = all.iter().filter(|p| !p.valid || limits.supports(rule, p)).map(|p| p.id).collect();
         over.sort_unstable();
         let still = |c: &Concluded| c.is_info() || c.readings.iter().all(|id| over.binary_search(id).is_ok());
         self.settle(scene, rule, (start, end), &expected, still);

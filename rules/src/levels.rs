@@ -3,7 +3,7 @@
 use crate::{
     Point,
     daily::{Found, Look, Over},
-    days::{GlucoseDay, PressureDay},
+    days::{GlucoseDay, PressureDay, SensorDay},
     statistics::{self, count},
 };
 use vitals::{Kind, Meal, MedicationClass, Recipient, Severity};
@@ -178,8 +178,12 @@ pub(crate) fn after_meals(look: &Look<'_>) -> Option<Found> {
     })
 }
 
-/// GLU-V1: the low blood glucose index of finger-sticks. (The variation coefficient is for continuous meters only.)
-pub(crate) fn low_index(look: &Look<'_>) -> Option<Found> {
+/// GLU-V1: the low blood glucose index of single measurements, or how much a sensor's glucose varies.
+pub(crate) fn risk(look: &Look<'_>) -> Option<Found> {
+    low_index(look).or_else(|| sensor_varies(look))
+}
+
+fn low_index(look: &Look<'_>) -> Option<Found> {
     look.glucoses(1, 0).first().filter(|d| d.values > 0)?;
     let month = look.glucoses(30, 0);
     let n: f64 = month.iter().map(|d| f64::from(d.values)).sum();
@@ -188,10 +192,33 @@ pub(crate) fn low_index(look: &Look<'_>) -> Option<Found> {
     (n + ROUNDING >= look.number("values") && index > limit).then(|| {
         let urgent = index > look.number("urgent");
         let severity = if urgent { Severity::Urgent } else { Severity::Routine };
-        let mut found = Found::new("low_index", severity, look.ago(30), is_glucose);
+        let mut found = Found::new("low_index", severity, look.ago(30), |p| is_glucose(p) && !p.of_sensor);
         found.recipients = if urgent { &[Recipient::Gp, Recipient::Specialist] } else { &[Recipient::Gp] };
         found.numbers = vec![("lbgi", index), ("values", n)];
         found.limit = format!("> {limit}");
+        found
+    })
+}
+
+/// A sensor's fortnight, where it was worn for most of it.
+const FORTNIGHT: f64 = 14.0 * 24.0 * 60.0;
+
+fn sensor_varies(look: &Look<'_>) -> Option<Found> {
+    look.days.sensors(look.ago(1), look.date).first()?;
+    let days = look.days.sensors(look.ago(14), look.date);
+    let sum = |of: fn(&SensorDay) -> f64| days.iter().map(of).sum::<f64>();
+    let coverage = 100.0 * sum(|d| f64::from(d.minutes)) / FORTNIGHT;
+    let (n, mean) = (sum(|d| f64::from(d.values)), sum(|d| d.sum) / sum(|d| f64::from(d.values)));
+    let variance = (sum(|d| d.squares) - n * mean * mean) / (n - 1.0);
+    let variation = 100.0 * variance.max(0.0).sqrt() / mean;
+    let limit = look.number("variation");
+    let worn = coverage + ROUNDING >= look.number("coverage");
+    (worn && variation > limit + ROUNDING).then(|| {
+        let mut found = Found::new("variation", Severity::Routine, look.ago(14), |p| p.of_sensor);
+        found.recipients = &[Recipient::Gp];
+        found.readings = Some(Vec::new()); // thousands; their numbers say it all
+        found.numbers = vec![("variation", variation), ("mean", mean), ("values", n), ("coverage", coverage)];
+        found.limit = format!("> {limit} %");
         found
     })
 }

@@ -38,6 +38,7 @@ mod season;
 mod silence;
 mod stage;
 pub mod statistics;
+mod sums;
 mod sustained;
 mod track;
 mod trend;

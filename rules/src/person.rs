@@ -20,7 +20,9 @@ use crate::{
 };
 use std::{borrow::Cow, cell::Cell, sync::Arc, time::Duration};
 use store::{DeviceCommand, FindingBatch};
-use vitals::{DeviceKey, Finding, FindingId, Kind, Patient, PatientId, Reading, ReadingId, Severity, Timestamp, Verdict, Zone};
+use vitals::{
+    DeviceKey, Finding, FindingId, Kind, Patient, PatientId, Reading, ReadingId, Severity, Timestamp, Verdict, Zone,
+};
 
 /// What the evaluator asks of the outside. The service answers from its store, a test from its memory.
 pub trait World {
@@ -58,6 +60,8 @@ pub trait World {
 pub(crate) const HOLD: Duration = Duration::from_secs(120 * 24 * 3600);
 /// Farther than this the whole history is read at once.
 const LONGEST: Duration = Duration::from_secs(3 * 366 * 24 * 3600);
+/// How long a week of measuring may wait to be begun.
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 /// No question stays open longer (the bound of the cards).
 const QUESTION: Duration = Duration::from_secs(2 * 3600);
 /// As [`Person::newest`] counts them.
@@ -145,8 +149,8 @@ impl Person {
         now: Timestamp,
     ) -> Result<Self, Error> {
         let id = patient.id;
-        let Recent { window, last_valid, newest } = recent(world, id, now)?;
         let zone = patient.time_zone.as_deref().and_then(|z| Zone::named(z).ok()).unwrap_or_else(|| site.clone());
+        let Recent { window, last_valid, newest } = recent(world, (id, &zone), now)?;
         let remembered_from = now.minus(MEMORY);
         let mut concluded: Vec<Concluded> = world
             .concluded(id, remembered_from)?
@@ -223,7 +227,7 @@ impl Person {
 
     /// Reads the recent readings anew; the next of each kind looks back.
     pub(crate) fn reread<W: World>(&mut self, world: &W, cards: &Cards, now: Timestamp) -> Result<(), Error> {
-        let Recent { window, last_valid, newest } = recent(world, self.id(), now)?;
+        let Recent { window, last_valid, newest } = recent(world, (self.id(), &self.zone), now)?;
         (self.window, self.last_valid) = (window, last_valid);
         self.newest = [0, 1].map(|kind| self.newest[kind].max(newest[kind]));
         self.settled = [0, 1].map(|kind| self.settled[kind].max(after_question(newest[kind], now)));
@@ -281,7 +285,8 @@ impl Person {
             return Ok(Cow::Borrowed(points));
         }
         let after = Timestamp::from_micros(to.as_micros() + 1);
-        let mut points: Vec<Point> = world.readings(self.id(), from, after)?.iter().map(|r| Point::of(r)).collect();
+        let mut points: Vec<Point> =
+            world.readings(self.id(), from, after)?.iter().map(|r| Point::of(r, &self.zone)).collect();
         points.sort_unstable_by(Point::before);
         self.look(points.len());
         Ok(Cow::Owned(points))
@@ -406,12 +411,7 @@ impl Person {
         (times, after_seconds): (u32, u32),
         until: Timestamp,
     ) {
-        let fresh = scene.batch.new.iter().rev().take(4).any(|(draft, _)| {
-            *draft.rule == *conclusion.rule.id()
-                && draft.effective_at == conclusion.effective_at
-                && draft.readings == conclusion.readings
-        });
-        if !fresh || until <= scene.now {
+        if !is_fresh(scene, conclusion) || until <= scene.now {
             return;
         }
         let id = format!("remeasure-{}-{}", conclusion.rule.id(), point.id);
@@ -426,6 +426,22 @@ impl Person {
         scene.batch.commands.push(DeviceCommand { id, device: point.device, body, expires_at: until });
     }
 
+    /// Asks for a week of measuring on the meter that measured last, once for each finding.
+    pub(crate) fn ask_for_a_week<W>(&self, scene: &mut Scene<'_, W>, asks: &Conclusion) {
+        let until = asks.effective_at.plus(WEEK);
+        let Some(device) = self.window.newest().map(|p| p.device) else { return };
+        if !is_fresh(scene, asks) || until <= scene.now {
+            return;
+        }
+        let id = format!("reminder-{}-{}-{}", asks.rule.id(), self.id(), asks.effective_at.as_micros());
+        let body = serde_json::json!({
+            "v": 1, "id": id, "type": "reminder", "kind": "blood_pressure", "perDay": 2, "days": 7,
+            "text": "请连续 7 天早晚各测一次血压。 Please measure your blood pressure morning and evening for 7 days.",
+            "expiresAt": until.to_rfc3339(&self.zone),
+        });
+        scene.batch.commands.push(DeviceCommand { id, device, body: body.to_string(), expires_at: until });
+    }
+
     /// Whether something of `rule` stands that is effective in `from..=to`.
     pub(crate) fn stands(&self, rule: Rule, from: Timestamp, to: Timestamp) -> bool {
         let begin = self.concluded.partition_point(|c| c.effective_at < from);
@@ -437,6 +453,15 @@ impl Person {
         let before = self.concluded.partition_point(|c| c.effective_at < at);
         self.concluded[..before].iter().rev().find(|c| c.rule == rule && !c.is_info())
     }
+}
+
+/// Whether a conclusion is new, and not only what stood before.
+fn is_fresh<W>(scene: &Scene<'_, W>, conclusion: &Conclusion) -> bool {
+    scene.batch.new.iter().rev().take(4).any(|(draft, _)| {
+        *draft.rule == *conclusion.rule.id()
+            && draft.effective_at == conclusion.effective_at
+            && draft.readings == conclusion.readings
+    })
 }
 
 /// After a start at `now`: what was asked at the newest reading may have been ended by time since, up to now.
@@ -453,9 +478,9 @@ struct Recent {
     newest: [Timestamp; 2],
 }
 
-fn recent<W: World>(world: &W, id: PatientId, now: Timestamp) -> Result<Recent, Error> {
+fn recent<W: World>(world: &W, (id, zone): (PatientId, &Zone), now: Timestamp) -> Result<Recent, Error> {
     let read = |from, to| -> Result<Vec<Point>, Error> {
-        Ok(world.readings(id, from, to)?.iter().map(|r| Point::of(r)).collect())
+        Ok(world.readings(id, from, to)?.iter().map(|r| Point::of(r, zone)).collect())
     };
     let mut span = RETENTION;
     let mut from = now.minus(span);

@@ -1,6 +1,9 @@
 //! A reading as the rules see it: small, in mmHg and mmol/L, with what decides whether it counts.
 
-use vitals::{DeviceKey, Disposition, GlucoseLevel, Kind, Meal, Reading, ReadingId, Status, Timestamp, Values};
+use vitals::{
+    DeviceKey, Disposition, GlucoseLevel, Kind, Meal, Reading, ReadingId, Status, TimeQuality, Timestamp, Values, Zone,
+    summary::is_of_sensor,
+};
 
 /// What was measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,16 +45,42 @@ pub struct Point {
     pub missed_dose: bool,
     /// The meter said that its battery is low.
     pub low_battery: bool,
+    /// A continuous sensor measured it.
+    pub of_sensor: bool,
+    /// Which of the meter's user buttons was pressed.
+    pub button: Option<u8>,
+    /// By how many minutes the meter's clock was wrong, as far as that is known.
+    pub clock_off: u16,
     /// Beats a minute; 0 where the meter told none.
     pub pulse: u16,
+}
+
+/// By how many minutes the meter's clock was wrong; 0 where it was not, or nobody can tell. Whole hours are a matter of
+/// zones, which ingest marks by itself.
+fn clock_off(reading: &Reading, zone: &Zone) -> u16 {
+    if reading.flags.iter().any(|f| &**f == "zone_suspect") || reading.time_quality == TimeQuality::Received {
+        return 60;
+    }
+    if reading.time_quality != TimeQuality::Corrected {
+        return 0;
+    }
+    let Some(sent) = &reading.device_time else { return 0 };
+    let moment = match Zone::plain_wall(&sent.0) {
+        Some(wall) => Some(zone.moment(wall)),
+        None => Timestamp::parse_rfc3339(&sent.0).ok(),
+    };
+    let Some(told) = moment else { return 0 };
+    let off = reading.measured_at.since(told).max(told.since(reading.measured_at));
+    let beyond = (off.as_secs() / 60) % 60;
+    u16::try_from(beyond.min(60 - beyond)).unwrap_or(0)
 }
 
 const BADLY: [Status; 3] = [Status::BodyMovement, Status::CuffLoose, Status::ImproperPosition];
 
 impl Point {
-    /// Takes over what the rules need of a stored reading.
+    /// Takes over what the rules need of a stored reading. `zone`: in which the meter's wall clock is read.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a pulse within 0..=999")]
-    pub fn of(reading: &Reading) -> Self {
+    pub fn of(reading: &Reading, zone: &Zone) -> Self {
         let value = match reading.pressure() {
             Some((systolic, diastolic)) => Value::Pressure(systolic, diastolic),
             None => Value::Glucose(reading.glucose().unwrap_or(GlucoseLevel::Mmol(f64::NAN))),
@@ -83,6 +112,9 @@ impl Point {
             irregular: reading.statuses.contains(Status::IrregularPulse),
             missed_dose: reading.context.medication_taken == Some(false),
             low_battery: reading.statuses.contains(Status::LowBattery),
+            of_sensor: is_of_sensor(reading),
+            button: reading.user_slot,
+            clock_off: clock_off(reading, zone),
             pulse: match &reading.values {
                 Values::Pressure { pulse: Some(beats), .. } => beats.value().clamp(0.0, 999.0).round() as u16,
                 _ => 0,

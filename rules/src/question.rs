@@ -11,6 +11,8 @@ use crate::Point;
 pub(crate) struct Spec<'a> {
     /// Over (or below) the limit.
     pub over: &'a dyn Fn(&Point) -> bool,
+    /// Counts as over because of what was said with the first one.
+    pub over_after: &'a dyn Fn(&Point, &Point) -> bool,
     /// Decides without a second reading, and how urgent it is then. Only asked of readings that are over.
     pub alone: &'a dyn Fn(&Point) -> Option<Severity>,
     /// Another rule's matter: an open question ends without a word.
@@ -174,7 +176,7 @@ impl Run<'_> {
             self.asking = None;
             return;
         }
-        let over = (self.spec.over)(p);
+        let over = (self.spec.over)(p) || self.asking.as_ref().is_some_and(|a| (self.spec.over_after)(&a.first, p));
         let silenced = self.holding(p.at).filter(|(h, _)| h.severity >= self.spec.top);
         let counts = over && silenced.is_none_or(|(h, _)| is_worse(self.spec.worse, p, &h));
         if counts {

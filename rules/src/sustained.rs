@@ -1,6 +1,7 @@
 //! BP-S1: the weekly mean at or over the target in two consecutive weeks.
 //!
 //! A session is readings at most 30 minutes apart; its value is their mean; a week's mean is the mean of its sessions.
+//! Who is to measure about twice a week and missed too much of one of the two weeks is judged by two times four weeks.
 
 use crate::{
     Error, Point, Rule,
@@ -18,7 +19,7 @@ use vitals::{Recipient, Severity, Timestamp};
 /// Means are sums of few decimals kept with seven digits; a mean "exactly at the target" must not fall below it.
 const ROUNDING: f64 = 1e-4;
 
-/// One week's sessions.
+/// The sessions of one week, or of four.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Week {
     /// Sessions that began in it.
@@ -47,23 +48,45 @@ impl Week {
 /// What was concluded before, newest last: when, how urgent, and whether it was an all-clear.
 pub(crate) type Before = (Timestamp, Severity, bool);
 
-/// What holds at one Monday's evaluation.
-pub(crate) fn judge(
-    slot: Timestamp,
-    weeks: [Week; 2],
-    numbers: &Numbers<'_>,
+/// Two stretches one after the other, and how many sessions each should have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spans {
+    each: [Week; 2],
     planned: f64,
-    before: &[Before],
-) -> Option<Conclusion> {
+    /// Of one stretch.
+    weeks: f64,
+}
+
+impl Spans {
+    fn are_enough(&self, numbers: &Numbers<'_>) -> bool {
+        self.each.iter().all(|w| {
+            w.sessions + ROUNDING >= self.planned * numbers.value("share")
+                && w.sessions >= 1.0
+                && count(w.days) >= numbers.value("days")
+        })
+    }
+
+    /// Two weeks where they tell enough, else two times four weeks for who is to measure seldom. `week`: from so many
+    /// weeks ago until so many.
+    fn of(numbers: &Numbers<'_>, planned: f64, week: impl Fn(i64, i64) -> Week) -> Option<Self> {
+        let weeks = Self { each: [week(2, 1), week(1, 0)], planned, weeks: 1.0 };
+        if weeks.are_enough(numbers) {
+            return Some(weeks);
+        }
+        // Without anything new nothing new is said.
+        if planned > numbers.value("seldom") || weeks.each[1].days == 0 {
+            return None;
+        }
+        let months = Self { each: [week(8, 4), week(4, 0)], planned: planned * 4.0, weeks: 4.0 };
+        months.are_enough(numbers).then_some(months)
+    }
+}
+
+/// What holds at one Monday's evaluation.
+pub(crate) fn judge(slot: Timestamp, spans: &Spans, numbers: &Numbers<'_>, before: &[Before]) -> Option<Conclusion> {
     let number = |name: &str| numbers.value(name);
     let (systolic, diastolic) = (number("homeSystolic"), number("homeDiastolic"));
-    let enough = |w: &Week| {
-        w.sessions + ROUNDING >= planned * number("share") && w.sessions >= 1.0 && count(w.days) >= number("days")
-    };
-    if !weeks.iter().all(enough) {
-        return None;
-    }
-    let [first, second] = weeks;
+    let [first, second] = spans.each;
     let at_or_over = |w: &Week, by: (f64, f64)| {
         w.systolic + ROUNDING >= systolic + by.0 || w.diastolic + ROUNDING >= diastolic + by.1
     };
@@ -76,7 +99,8 @@ pub(crate) fn judge(
         ("week2Systolic", second.systolic),
         ("week2Diastolic", second.diastolic),
         ("week2Sessions", second.sessions),
-        ("planned", planned),
+        ("planned", spans.planned),
+        ("weeksEach", spans.weeks),
     ];
     let told = |step, severity, recipients, closes| Conclusion {
         rule: Rule::BpS1,
@@ -148,12 +172,17 @@ impl Person {
         let mut slot = first;
         while slot <= last {
             self.look(1);
-            let [a, b, c] = schedule::weeks(slot, &zone);
-            let week = |from: Timestamp, to: Timestamp| Week::of(self.days.pressures(from.day(&zone), to.day(&zone)));
-            if let Some(mut found) = judge(slot, [week(a, b), week(b, c)], &numbers, planned, &before) {
+            let end = slot.day(&zone);
+            let ago = |weeks: i64| schedule::days_after(end, -7 * weeks);
+            let week = |from, to| Week::of(self.days.pressures(ago(from), ago(to)));
+            let spans = Spans::of(&numbers, planned, week);
+            let told = spans.as_ref().and_then(|spans| judge(slot, spans, &numbers, &before).map(|c| (spans, c)));
+            if let Some((spans, mut found)) = told {
                 before.push((slot, found.severity, found.step == "cleared"));
                 let over = Over::Pressure(numbers.value("homeSystolic"), numbers.value("homeDiastolic"));
-                let evidence = self.evidence(scene.world, (a, c), is_pressure, Some(over))?;
+                let stretch = if spans.weeks > 1.0 { 8 } else { 2 };
+                let stretch = (zone.start_of(ago(stretch)), zone.start_of(end));
+                let evidence = self.evidence(scene.world, stretch, is_pressure, Some(over))?;
                 (found.readings, found.excluded, found.over) = (evidence.readings, evidence.excluded, evidence.over);
                 expected.push(found);
             }

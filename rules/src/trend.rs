@@ -15,6 +15,9 @@ use vitals::{Kind, MedicationClass, Recipient, Severity};
 const COUNTED: i64 = 56;
 const COUNTED_WEEKS: f64 = 8.0;
 
+/// Days in which a week of measuring that was asked for is waited for.
+const WAITS: i64 = 14;
+
 /// The windows that a density asks for: days of the recent one, of both together, and the card's words for its limits.
 struct Row {
     recent: i64,
@@ -131,15 +134,59 @@ fn pressure(look: &Look<'_>) -> Option<Measured> {
     })
 }
 
+/// Whether the recent mean is near the target or over it: far below it a rise is only information.
+fn is_near(look: &Look<'_>, m: &Measured) -> bool {
+    m.shift.recent >= look.number("homeSystolic") - look.number("near")
+}
+
 /// BP-T1.
 pub(crate) fn rising(look: &Look<'_>) -> Option<Found> {
     let m = pressure(look)?;
+    if look.number("stages") < 2.0 {
+        return shifted(look, &m);
+    }
+    let grave = shifted(look, &m).filter(|found| found.severity >= Severity::Urgent);
+    grave.or_else(|| in_two_stages(look, &m))
+}
+
+/// A suspicion asks for a week of measuring; the week confirms it, or it was none. Who does not measure is judged by the
+/// table after all.
+fn in_two_stages(look: &Look<'_>, m: &Measured) -> Option<Found> {
+    if look.sustained {
+        return None; // the same doctor was told already
+    }
+    let Some(asked) = look.asked else {
+        let suspicion = m.shift.z >= look.number("screen") && m.shift.difference > 0.0 && is_near(look, m);
+        return suspicion.then(|| {
+            let mut found = told("asked", Severity::Info, m, is_pressure);
+            found.recipients = &[Recipient::Patient];
+            found.limit = format!("z >= {}: a week of measuring", look.number("screen"));
+            found
+        });
+    };
+    let week: Vec<f64> = look.pressures(7, 0).iter().map(|d| f64::from(d.systolic)).collect();
+    let measured = statistics::count(week.len()) >= look.number("weekDays");
+    if !measured || asked > look.ago(7) {
+        // Not yet, or not at all.
+        return if asked > look.ago(WAITS) { None } else { shifted(look, m) };
+    }
+    let risen = statistics::mean(&week) - m.shift.reference - m.season;
+    (risen >= look.number("confirm")).then(|| {
+        let mut found = told("shift", Severity::Routine, m, is_pressure);
+        found.numbers.push(("weekDifference", risen));
+        found.limit = format!("z >= {}, then a week >= {} mmHg over", look.number("screen"), look.number("confirm"));
+        found
+    })
+}
+
+/// One stage: beyond chance by the table.
+fn shifted(look: &Look<'_>, m: &Measured) -> Option<Found> {
     let gate = look.number("gate");
     if m.shift.z < m.limit || m.shift.difference < gate {
         return None;
     }
     let urgent = m.shift.difference >= look.number("urgent");
-    let near = m.shift.recent >= look.number("homeSystolic") - look.number("near");
+    let near = is_near(look, m);
     let (step, severity) = match (near, urgent) {
         (false, _) => ("noted", Severity::Info),
         (true, true) => ("shift", Severity::Urgent),
@@ -149,7 +196,7 @@ pub(crate) fn rising(look: &Look<'_>) -> Option<Found> {
     if look.sustained && severity < Severity::Urgent {
         return None;
     }
-    let mut found = told(step, severity, &m, is_pressure);
+    let mut found = told(step, severity, m, is_pressure);
     found.limit = format!("z >= {} and >= {gate} mmHg", m.limit);
     Some(found)
 }

@@ -43,6 +43,11 @@ impl Window {
         }
     }
 
+    /// The newest reading, where it is not too old.
+    pub(crate) fn newest(&self) -> Option<&Point> {
+        self.points.last()
+    }
+
     /// Takes a known reading of which more is said; unknown ones change nothing.
     pub(crate) fn replace(&mut self, point: Point) {
         if let Some(known) = self.points.iter_mut().find(|p| p.id == point.id) {

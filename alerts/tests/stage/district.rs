@@ -201,6 +201,7 @@ pub(crate) async fn patient(store: &Store, team: TeamId, station: OrganisationId
         phone: Some("13900001234".into()),
         time_zone: None,
         enrolled_at: Timestamp::from_seconds(0),
+        visited_on: None,
         plan: Plan::default(),
     };
     store.create_patient(new).await.unwrap().id

@@ -105,6 +105,7 @@ async fn people(store: &Store, patients: u64) -> Vec<PatientId> {
                 phone: Some(format!("13{n:09}")),
                 time_zone: None,
                 enrolled_at: Timestamp::from_seconds(NOW),
+                visited_on: None,
                 plan: Plan::default(),
             };
             let store = store.clone();

@@ -29,6 +29,9 @@ pub struct Patient {
     pub time_zone: Option<String>,
     /// When the record was made.
     pub enrolled_at: Timestamp,
+    /// The day of the last visit face to face that somebody recorded.
+    #[serde(default)]
+    pub visited_on: Option<jiff::civil::Date>,
     /// Targets, measuring plan, medication, rule parameters.
     pub plan: Plan,
 }

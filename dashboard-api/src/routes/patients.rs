@@ -213,6 +213,10 @@ pub(super) struct PatientPatch {
     #[serde(default, deserialize_with = "extract::given")]
     #[schema(value_type = Option<String>)]
     time_zone: Option<Option<String>>,
+    /// The day of the last visit face to face, `2026-03-02`: from it the next is reckoned.
+    #[serde(default, deserialize_with = "extract::given")]
+    #[schema(value_type = Option<String>)]
+    visited_on: Option<Option<String>>,
 }
 
 fn shown(api: &Inner, status: StatusCode, patient: &Patient, version: i64) -> Response {
@@ -247,6 +251,12 @@ fn day<T: std::str::FromStr>(text: Option<String>) -> Answer<Option<T>> {
     text.map(|t| t.parse().map_err(|_| Problem::invalid("birthDate", "a date such as 1958-05-02"))).transpose()
 }
 
+fn visit(text: Option<String>, today: jiff::civil::Date) -> Answer<Option<jiff::civil::Date>> {
+    let wrong = || Problem::invalid("visitedOn", "a date such as 2026-03-02, not later than today");
+    let day = text.map(|t| t.parse::<jiff::civil::Date>().map_err(|_| wrong())).transpose()?;
+    if day.is_some_and(|d| d > today) { Err(wrong()) } else { Ok(day) }
+}
+
 fn give_to(api: &Inner, caller: &Caller, patient: &mut Patient, team: TeamId) -> Answer<()> {
     let team = api
         .directory()
@@ -274,6 +284,7 @@ pub(super) async fn create(State(api): State<Api>, caller: Caller, Body(new): Bo
         phone: new.phone,
         time_zone: new.time_zone,
         enrolled_at: api.now(),
+        visited_on: None,
         plan: Plan::default(),
     };
     match new.team_id {
@@ -315,6 +326,9 @@ pub(super) async fn update(
     patient.conditions = patch.conditions.unwrap_or(patient.conditions);
     patient.phone = patch.phone.unwrap_or(patient.phone);
     patient.time_zone = patch.time_zone.unwrap_or(patient.time_zone);
+    if let Some(visited_on) = patch.visited_on {
+        patient.visited_on = visit(visited_on, api.now().day(api.store.zone()))?;
+    }
     if let Some(team) = patch.team_id.filter(|t| Some(*t) != patient.team) {
         give_to(&api, &caller, &mut patient, team)?;
     }

@@ -77,6 +77,12 @@ pub(crate) const fn count(n: usize) -> f64 {
     n as f64
 }
 
+/// A small whole number.
+#[allow(clippy::cast_precision_loss, reason = "counts of days")]
+pub(crate) const fn whole(n: i64) -> f64 {
+    n as f64
+}
+
 /// Arithmetic mean; not a number of nothing.
 pub(crate) fn mean(x: &[f64]) -> f64 {
     x.iter().sum::<f64>() / count(x.len())

@@ -73,6 +73,7 @@ pub(crate) fn patient(plan: Plan, enrolled: Timestamp) -> Patient {
         phone: None,
         time_zone: None,
         enrolled_at: enrolled,
+        visited_on: None,
         plan,
     }
 }

@@ -154,6 +154,7 @@ fn patient(i: usize, plan: Plan, at: Timestamp) -> Patient {
         phone: None,
         time_zone: None,
         enrolled_at: at,
+        visited_on: None,
         plan,
     }
 }

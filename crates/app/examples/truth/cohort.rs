@@ -114,6 +114,7 @@ fn patient(home: &Home, i: usize) -> Result<Patient, serde_json::Error> {
         phone: None,
         time_zone: None,
         enrolled_at: home.begins(),
+        visited_on: None,
         plan,
     })
 }

@@ -290,6 +290,7 @@ mod tests {
             phone: Some(PHONE.into()),
             time_zone: None,
             enrolled_at: at(0),
+            visited_on: None,
             plan: vitals::Plan::default(),
         }
     }

@@ -25,6 +25,7 @@ fn patient(n: u64, team: Option<u64>) -> Patient {
         phone: None,
         time_zone: None,
         enrolled_at: Timestamp::from_seconds(1_770_000_000),
+        visited_on: None,
         plan: Plan::default(),
     }
 }

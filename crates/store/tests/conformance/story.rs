@@ -215,6 +215,7 @@ async fn hand_over(at: &mut Installation, device: DeviceKey, since: Timestamp) {
         phone: None,
         time_zone: None,
         enrolled_at: since,
+        visited_on: None,
         plan: Plan::default(),
     };
     let patient = at.store().create_patient(person).await.unwrap().id;
