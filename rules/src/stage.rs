@@ -39,6 +39,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const STOP_WITHIN: Duration = Duration::from_secs(2);
 /// Waiting requests to settle. Full: the test clock waits.
 const SETTLES: usize = 16;
+/// Patients whose days are summed in one idle cycle after a start: a few milliseconds.
+const WARM: usize = 20;
 /// From one sign of life in the store to the next.
 const BEAT_EVERY: Duration = Duration::from_secs(60);
 /// As [`BEAT_EVERY`], on a clock that somebody moves.
@@ -162,7 +164,7 @@ async fn run(
         };
         worker = returned;
         // Who waits for a turn waits for rounds.
-        let mut pause = match (worker.engine.is_dirty(), worker.behind()) {
+        let mut pause = match (worker.engine.is_dirty() || worker.cold, worker.behind()) {
             (true, _) => Some(LOOK_EVERY),
             (false, behind) => behind.then_some(POSITION_EVERY),
         };
@@ -244,6 +246,8 @@ struct Worker {
     /// The journal has more than was pulled.
     more: bool,
     broken: bool,
+    /// Days of some patients are not known since the start.
+    cold: bool,
     /// The last sign of life that was written; none while none could be.
     beaten: Option<Timestamp>,
 }
@@ -287,6 +291,7 @@ impl Worker {
             findings,
             more: false,
             broken: false,
+            cold: true,
             beaten,
         })
     }
@@ -334,6 +339,9 @@ impl Worker {
         did |= self.engine.run_due(now)?;
         self.commit(haste != Haste::Usual)?;
         self.beat(now, haste)?;
+        if haste == Haste::Usual && !did {
+            self.cold = self.engine.warm(WARM)?;
+        }
         Ok(did)
     }
 
