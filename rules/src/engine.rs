@@ -8,6 +8,7 @@ use crate::{
     quality, schedule,
     season::{Seasons, Shifts},
     trend,
+    turn::{Pace, Turn},
 };
 use std::{
     cmp::Reverse,
@@ -23,36 +24,6 @@ const LATELY: Duration = Duration::from_secs(28 * 24 * 3600);
 
 /// Readings and mornings looked at in one fair round; who did not get a turn is first in the next.
 const ROUND: u64 = 50_000;
-
-/// How much is judged again at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
-    /// Everything that waits.
-    All,
-    /// What is worth its cost now. Who sends much late pays for it with waiting, and nobody else does.
-    Fair,
-}
-
-/// A patient's turns to have something judged again.
-#[derive(Debug, Default)]
-pub(crate) struct Turn {
-    /// Waits for one.
-    waits: bool,
-    /// What the last one cost.
-    cost: u32,
-    /// Late readings since.
-    came: u32,
-    /// Rounds passed over since.
-    passed: u32,
-}
-
-impl Turn {
-    /// The cost of a turn is spread over the late readings that it judges and the rounds that it waited: what a patient
-    /// costs grows with what they send, never with its square.
-    const fn is_ripe(&self) -> bool {
-        self.came as u64 * 16 + self.passed as u64 * 64 >= self.cost as u64
-    }
-}
 
 /// A patient has something to be judged again because of `came` readings more.
 fn await_turn(waiting: &mut VecDeque<PatientId>, person: &mut Person, came: usize) {

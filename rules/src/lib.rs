@@ -10,6 +10,7 @@
 
 mod acute;
 mod adherence;
+mod asks;
 mod card;
 mod cards;
 mod care;
@@ -42,16 +43,18 @@ mod sums;
 mod sustained;
 mod track;
 mod trend;
+mod turn;
 mod window;
 
 pub use card::{Card, Owner, Parameter, Predicate, Subject, Text, Unit};
 pub use cards::{Cards, Numbers, Origin};
 pub use catalogue::Rule;
 pub use cause::{Cause, Link, Meter};
-pub use engine::{Engine, Pace};
+pub use engine::Engine;
 pub use error::Error;
 pub use force::{Checked, Content, Force};
 pub use person::World;
 pub use point::{Point, Value};
 pub use rehearsal::{Bounds, Counts, Example, Judged, Rehearsal, Report, RuleRow, WeekRow, rehearse};
 pub use stage::{Config, Handle, check, start};
+pub use turn::Pace;

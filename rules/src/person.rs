@@ -9,17 +9,17 @@ use crate::{
     adherence,
     conclusion::{Concluded, Conclusion},
     days::{Days, Terms},
-    engine::Turn,
     late::Late,
     pattern::Lows,
     quality::Cuff,
     schedule,
     season::Seasons,
     track::Track,
+    turn::Turn,
     window::{RETENTION, Window},
 };
 use std::{borrow::Cow, cell::Cell, sync::Arc, time::Duration};
-use store::{DeviceCommand, FindingBatch};
+use store::FindingBatch;
 use vitals::{
     DeviceKey, Finding, FindingId, Kind, Patient, PatientId, Reading, ReadingId, Severity, Timestamp, Verdict, Zone,
 };
@@ -60,8 +60,6 @@ pub trait World {
 pub(crate) const HOLD: Duration = Duration::from_secs(120 * 24 * 3600);
 /// Farther than this the whole history is read at once.
 const LONGEST: Duration = Duration::from_secs(3 * 366 * 24 * 3600);
-/// How long a week of measuring may wait to be begun.
-const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 /// No question stays open longer (the bound of the cards).
 const QUESTION: Duration = Duration::from_secs(2 * 3600);
 /// As [`Person::newest`] counts them.
@@ -402,46 +400,6 @@ impl Person {
         Some(id)
     }
 
-    /// Asks the meter that sent `point` for a repeat, once for each finding, while it can still be of use.
-    pub(crate) fn ask_again<W>(
-        &self,
-        scene: &mut Scene<'_, W>,
-        conclusion: &Conclusion,
-        point: &Point,
-        (times, after_seconds): (u32, u32),
-        until: Timestamp,
-    ) {
-        if !is_fresh(scene, conclusion) || until <= scene.now {
-            return;
-        }
-        let id = format!("remeasure-{}-{}", conclusion.rule.id(), point.id);
-        if scene.batch.commands.iter().any(|c| c.id == id) {
-            return;
-        }
-        let body = serde_json::json!({
-            "v": 1, "id": id, "type": "remeasure", "kind": point.kind().as_str(), "times": times,
-            "afterSeconds": after_seconds, "expiresAt": until.to_rfc3339(&self.zone),
-        });
-        let body = body.to_string();
-        scene.batch.commands.push(DeviceCommand { id, device: point.device, body, expires_at: until });
-    }
-
-    /// Asks for a week of measuring on the meter that measured last, once for each finding.
-    pub(crate) fn ask_for_a_week<W>(&self, scene: &mut Scene<'_, W>, asks: &Conclusion) {
-        let until = asks.effective_at.plus(WEEK);
-        let Some(device) = self.window.newest().map(|p| p.device) else { return };
-        if !is_fresh(scene, asks) || until <= scene.now {
-            return;
-        }
-        let id = format!("reminder-{}-{}-{}", asks.rule.id(), self.id(), asks.effective_at.as_micros());
-        let body = serde_json::json!({
-            "v": 1, "id": id, "type": "reminder", "kind": "blood_pressure", "perDay": 2, "days": 7,
-            "text": "请连续 7 天早晚各测一次血压。 Please measure your blood pressure morning and evening for 7 days.",
-            "expiresAt": until.to_rfc3339(&self.zone),
-        });
-        scene.batch.commands.push(DeviceCommand { id, device, body: body.to_string(), expires_at: until });
-    }
-
     /// Whether something of `rule` stands that is effective in `from..=to`.
     pub(crate) fn stands(&self, rule: Rule, from: Timestamp, to: Timestamp) -> bool {
         let begin = self.concluded.partition_point(|c| c.effective_at < from);
@@ -453,15 +411,6 @@ impl Person {
         let before = self.concluded.partition_point(|c| c.effective_at < at);
         self.concluded[..before].iter().rev().find(|c| c.rule == rule && !c.is_info())
     }
-}
-
-/// Whether a conclusion is new, and not only what stood before.
-fn is_fresh<W>(scene: &Scene<'_, W>, conclusion: &Conclusion) -> bool {
-    scene.batch.new.iter().rev().take(4).any(|(draft, _)| {
-        *draft.rule == *conclusion.rule.id()
-            && draft.effective_at == conclusion.effective_at
-            && draft.readings == conclusion.readings
-    })
 }
 
 /// After a start at `now`: what was asked at the newest reading may have been ended by time since, up to now.
