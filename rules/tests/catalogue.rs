@@ -98,7 +98,7 @@ fn sessions(week: u64, days: &[u64], systolic: i64) -> Vec<Reading> {
 fn who_measures_twice_a_week_and_misses_some_is_judged_by_two_times_four_weeks() {
     let weeks = |n: u64, systolic: i64| -> Vec<Reading> {
         // Three sessions in one week, one in the next: never two good weeks.
-        let of = |w: u64| sessions(w, if w % 2 == 0 { &[0, 2, 4] } else { &[3] }, systolic);
+        let of = |w: u64| sessions(w, if w.is_multiple_of(2) { &[0, 2, 4] } else { &[3] }, systolic);
         (0..n).flat_map(of).collect()
     };
     let story = live(plan(2.0), weeks(10, 142));
