@@ -65,8 +65,18 @@ pub(super) enum Poller {
     V5(Box<v5::EventLoop>),
 }
 
+/// What is left over there when the connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stay {
+    /// The session with its queue: the next connection goes on with it.
+    Session,
+    /// Nothing.
+    Passing,
+}
+
 /// Makes a link; the first poll connects. `waiting`: how many acknowledgements may wait in it.
-pub(super) fn link(config: &Upstream, target: &Target, waiting: usize) -> Result<(Sender, Poller), Lost> {
+pub(super) fn link(config: &Upstream, target: &Target, waiting: usize, stay: Stay) -> Result<(Sender, Poller), Lost> {
+    let passing = stay == Stay::Passing;
     let transport =
         if target.tls { v4::Transport::tls_with_config(tls::config(config)?) } else { v4::Transport::tcp() };
     let credentials = credentials(config)?;
@@ -76,7 +86,7 @@ pub(super) fn link(config: &Upstream, target: &Target, waiting: usize) -> Result
     let capacity = waiting + usize::from(OWN_IN_FLIGHT);
     if config.protocol == 4 {
         let mut options = v4::MqttOptions::new(&config.client_id, &target.host, target.port);
-        options.set_transport(transport).set_keep_alive(keep_alive).set_clean_session(false).set_manual_acks(true);
+        options.set_transport(transport).set_keep_alive(keep_alive).set_clean_session(passing).set_manual_acks(true);
         options.set_inflight(OWN_IN_FLIGHT).set_max_packet_size(LONGEST as usize, LONGEST as usize);
         if let Some((user, password)) = credentials {
             options.set_credentials(user, password);
@@ -86,8 +96,10 @@ pub(super) fn link(config: &Upstream, target: &Target, waiting: usize) -> Result
         return Ok((Sender::V4(client), Poller::V4(Box::new(events))));
     }
     let mut options = v5::MqttOptions::new(&config.client_id, &target.host, target.port);
-    options.set_transport(transport).set_keep_alive(keep_alive).set_clean_start(false).set_manual_acks(true);
-    options.set_session_expiry_interval(Some(config.session_expiry)).set_receive_maximum(Some(config.in_flight));
+    options.set_transport(transport).set_keep_alive(keep_alive).set_clean_start(passing).set_manual_acks(true);
+    options
+        .set_session_expiry_interval(Some(if passing { 0 } else { config.session_expiry }))
+        .set_receive_maximum(Some(config.in_flight));
     options.set_max_packet_size(Some(LONGEST)).set_outgoing_inflight_upper_limit(OWN_IN_FLIGHT);
     options.set_connection_timeout(CONNECT_WITHIN).set_network_options(network);
     if let Some((user, password)) = credentials {
