@@ -27,7 +27,7 @@ async fn device(station: &Station, id: &str, kind: DeviceKind) -> Arc<Device> {
 
 async fn arrives(station: &Station, through: &Arc<Device>, topic: &str, payload: impl Into<Bytes>) -> String {
     let receipt = station.ingest.hold_stranger(through.clone(), topic.to_owned(), payload.into()).await.unwrap();
-    let receipt: Value = serde_json::from_slice(&receipt).unwrap();
+    let receipt: Value = serde_json::from_slice(&receipt.unwrap().to_json(station.store.zone())).unwrap();
     receipt["results"][0]["result"].as_str().unwrap().to_owned()
 }
 
@@ -125,13 +125,9 @@ async fn every_form_waits_for_its_device_and_is_then_read_as_if_it_came_now() {
     assert_eq!(left, expected.map(|(route, reason)| (route.to_owned(), reason)));
     assert!(station.held().await.iter().all(|h| h.device == new.key));
     // The broker above brings the same once more, to the device itself now: nothing is stored twice.
-    let again = station.ingest.submit(
-        new.clone(),
-        wire::topic::Tree::Devices,
-        wire::topic::Up::Fhir,
-        bundle().to_string().into(),
-    );
-    let again: Value = serde_json::from_slice(&again.await.unwrap()).unwrap();
+    let (devices, fhir) = (wire::topic::Tree::Devices, wire::topic::Up::Fhir);
+    let again = station.ingest.submit(new.clone(), devices, fhir, bundle().to_string().into()).await.unwrap();
+    let again: Value = serde_json::from_slice(&again.unwrap().to_json(station.store.zone())).unwrap();
     assert!(again["results"].as_array().unwrap().iter().all(|r| r["result"] == "duplicate"), "{again}");
     let books = station.store.readings().books(jiff::civil::date(2026, 3, 2), Some(through.key)).await.unwrap();
     assert_eq!(

@@ -198,14 +198,3 @@ def test_who_cannot_be_trusted_gets_nothing_and_it_is_said_why(secure, protocol,
         said = doctor(house)
         assert said.startswith("BAD") and " tls: " in said and "ca_file" in said, said
         assert OURS not in house.said()
-
-
-def test_what_we_may_not_read_over_there_is_said(broker, tmp_path):
-    with open(os.path.join(tmp_path, "acl"), "w") as f:
-        f.write("pattern write hb/v1/devices/%u/#\n")
-    broker.kill()
-    broker.start()
-    with beside(broker, 5, tmp_path, "alarm_after = 1\n") as house:
-        eventually("the alarm", lambda: check(house)[0] is False, 20)
-        assert check(house)[1] in ("subscription_refused", "closed")
-        print(doctor(house))

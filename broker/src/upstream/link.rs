@@ -235,15 +235,22 @@ fn of_v5(event: v5::Event) -> Event {
     }
 }
 
+/// TLS 1.3 tells a client after its handshake that its certificate is missing, or not trusted.
+fn io(why: &'static str, e: &std::io::Error) -> Lost {
+    let of_tls = e.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+    Lost::new(if of_tls { "tls" } else { why }, e)
+}
+
 fn lost_v4(e: v4::ConnectionError) -> Lost {
     use v4::{ConnectionError as E, StateError as S};
     match e {
         E::ConnectionRefused(code) => Lost::new("refused", format!("{code:?}")),
-        E::Io(e) => Lost::new("unreachable", e),
+        E::Io(e) => io("unreachable", &e),
         E::Tls(e) => Lost::new("tls", e),
         E::NetworkTimeout | E::FlushTimeout => Lost::new("timeout", ""),
         E::MqttState(S::Deserialization(e)) => Lost::new("unreadable_packet", e),
-        E::MqttState(S::ConnectionAborted | S::Io(_)) => Lost::new("closed", ""),
+        E::MqttState(S::Io(e)) => io("closed", &e),
+        E::MqttState(S::ConnectionAborted) => Lost::new("closed", ""),
         E::MqttState(S::AwaitPingResp) => Lost::new("silent", ""),
         _ => Lost::new("protocol", ""),
     }
@@ -253,11 +260,12 @@ fn lost_v5(e: v5::ConnectionError) -> Lost {
     use v5::{ConnectionError as E, StateError as S};
     match e {
         E::ConnectionRefused(code) => Lost::new("refused", format!("{code:?}")),
-        E::Io(e) => Lost::new("unreachable", e),
+        E::Io(e) => io("unreachable", &e),
         E::Tls(e) => Lost::new("tls", e),
         E::Timeout(_) => Lost::new("timeout", ""),
         E::MqttState(S::Deserialization(e)) => Lost::new("unreadable_packet", e),
-        E::MqttState(S::ConnectionAborted | S::Io(_)) => Lost::new("closed", ""),
+        E::MqttState(S::Io(e)) => io("closed", &e),
+        E::MqttState(S::ConnectionAborted) => Lost::new("closed", ""),
         E::MqttState(S::AwaitPingResp) => Lost::new("silent", ""),
         E::MqttState(S::ServerDisconnect { reason_code, .. }) => Lost::new("sent_away", format!("{reason_code:?}")),
         _ => Lost::new("protocol", ""),

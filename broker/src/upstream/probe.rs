@@ -31,7 +31,10 @@ const fn remedy(why: &str) -> &'static str {
     match why.as_bytes() {
         b"unreachable" | b"timeout" => "Is the host right, does it listen there, does a firewall let us through?",
         b"refused" => "Check username, password_file, and that broker's rules for our client_id",
-        b"tls" => "ca_file must hold the authority of that broker's certificate, and the certificate our url's host",
+        b"tls" => {
+            "ca_file must hold the authority of that broker's certificate, the certificate our url's host; it may want \
+             one of ours (cert_file, key_file)"
+        }
         b"password_file" => "Give a readable file as [broker.upstream] password_file",
         b"subscription_refused" => "Let our user read hb/v1/devices/# and hb/v1/gateways/# over there",
         _ => "Its own log may say more",
