@@ -32,7 +32,7 @@ mod websocket;
 
 pub use config::{Config, ConfigError, Limits, Tls};
 pub use error::Error;
-pub use upstream::{THROUGH, Upstream, UpstreamHealth};
+pub use upstream::{THROUGH, Unreached, Upstream, UpstreamHealth, probe as probe_upstream};
 
 use bytes::Bytes;
 use gate::Gate;

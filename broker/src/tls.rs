@@ -1,15 +1,20 @@
 //! TLS of the secure listeners: the server's certificate, optional client certificates, reload without a restart.
 //!
 //! Goes in: PEM files. Comes out: a configuration for handshakes, and the names that a client's certificate stands for.
-//! Must never: let in a certificate that no configured authority signed, log a key.
+//! Must never: believe a certificate that no configured authority signed, turn away who shows one and has a password, log
+//! a key.
 
 use crate::{auth::CertificateNames, config, error::Error};
 use arc_swap::ArcSwap;
 use rustls::{
-    RootCertStore, ServerConfig,
+    DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::WebPkiClientVerifier,
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject},
+    server::{
+        WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
 };
 use std::{path::Path, sync::Arc};
 use tokio::net::TcpStream;
@@ -19,26 +24,85 @@ use x509_parser::{extensions::GeneralName, prelude::FromDer};
 /// The configuration in force. A handshake takes the one of its moment.
 pub(crate) struct Tls {
     files: config::Tls,
-    current: ArcSwap<ServerConfig>,
+    current: ArcSwap<Current>,
+}
+
+struct Current {
+    config: Arc<ServerConfig>,
+    /// Who vouches for clients; none where nobody does.
+    vouching: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl Tls {
     pub(crate) fn load(files: &config::Tls) -> Result<Self, Error> {
-        Ok(Self { files: files.clone(), current: ArcSwap::new(server_config(files)?) })
+        Ok(Self { files: files.clone(), current: ArcSwap::new(Arc::new(current(files)?)) })
     }
 
     /// Reads the files again. An error leaves the old configuration in force.
     pub(crate) fn reload(&self) -> Result<(), Error> {
-        self.current.store(server_config(&self.files)?);
+        self.current.store(Arc::new(current(&self.files)?));
         Ok(())
     }
 
     /// The handshake; the caller bounds its time.
     pub(crate) async fn accept(&self, stream: TcpStream) -> std::io::Result<(TlsStream<TcpStream>, CertificateNames)> {
-        let stream = TlsAcceptor::from(self.current.load_full()).accept(stream).await?;
-        let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let names = certificates.first().map(names).unwrap_or_default();
+        let current = self.current.load_full();
+        let stream = TlsAcceptor::from(current.config.clone()).accept(stream).await?;
+        let names = match (stream.get_ref().1.peer_certificates(), &current.vouching) {
+            (Some([own, others @ ..]), Some(by)) if by.verify_client_cert(own, others, UnixTime::now()).is_ok() => {
+                names(own)
+            }
+            _ => Vec::new(),
+        };
         Ok((stream, names.into()))
+    }
+}
+
+/// Asks every client for a certificate and wants none. One that nobody we know has signed, or that is over, is as none:
+/// its device may have a secret (contract: either will do), and hears a refusal in MQTT's words if it has not.
+#[derive(Debug)]
+struct Asking(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for Asking {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    /// A browser with a certificate of somebody else's offers none, and asks nobody.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    /// Not here: [`Tls::accept`] asks after the handshake whose it is.
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
     }
 }
 
@@ -60,7 +124,7 @@ pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> 
     PrivateKeyDer::from_pem_file(path).map_err(|e| fault(Some(path), e))
 }
 
-fn server_config(files: &config::Tls) -> Result<Arc<ServerConfig>, Error> {
+fn current(files: &config::Tls) -> Result<Current, Error> {
     let (Some(cert_file), Some(key_file)) = (&files.cert_file, &files.key_file) else {
         return Err(fault(None, "cert_file and key_file are needed"));
     };
@@ -76,19 +140,21 @@ fn server_config(files: &config::Tls) -> Result<Arc<ServerConfig>, Error> {
             roots.add(certificate).map_err(|e| fault(Some(path), e))?;
         }
     }
-    let builder = if roots.is_empty() {
-        builder.with_no_client_auth()
-    } else {
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-            .allow_unauthenticated()
-            .build()
-            .map_err(|e| fault(None, e))?;
-        builder.with_client_cert_verifier(verifier)
+    let vouching = match roots.is_empty() {
+        true => None,
+        false => {
+            let built = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            Some(built.map_err(|e| fault(None, e))?)
+        }
+    };
+    let builder = match &vouching {
+        None => builder.with_no_client_auth(),
+        Some(by) => builder.with_client_cert_verifier(Arc::new(Asking(by.clone()))),
     };
     let config = builder
         .with_single_cert(certificates(cert_file)?, private_key(key_file)?)
         .map_err(|e| fault(Some(cert_file), e))?;
-    Ok(Arc::new(config))
+    Ok(Current { config: Arc::new(config), vouching })
 }
 
 const URN: &str = "urn:hearthbeat:device:";

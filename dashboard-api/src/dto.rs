@@ -1,6 +1,6 @@
 //! Records as the API writes them.
 
-use crate::{access::ROLES, state::Inner};
+use crate::{access::ROLES, doubt::DoubtView, state::Inner};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use store::{Contact, Delivery, Episode, Organisation, Team, User};
@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use vitals::{
     AlertId, BindingId, Decimal, Device, DeviceKind, Finding, FindingId, GlucoseValue, OrganisationId, Patient,
     PatientId, Reading, ReadingId, TeamId, UserId, Values,
+    personal::{Doubt, PERSONAL_OUTLIER},
 };
 
 /// A number with the digits that were sent: `6.20` stays `6.20`.
@@ -44,7 +45,11 @@ pub(crate) struct ReadingView {
     meal: Option<&'static str>,
     meal_name: Option<&'static str>,
     status: Vec<&'static str>,
+    /// `zone_suspect`, and `personal_outlier` where there is a `doubt`.
     flags: Vec<String>,
+    /// Far from the person's own readings: somebody else may have measured. It changes nothing but what is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    doubt: Option<DoubtView>,
     /// `stored flagged excluded`.
     result: &'static str,
     historical: bool,
@@ -85,12 +90,20 @@ impl ReadingView {
             meal_name: r.context.meal_name.map(|m| m.as_str()),
             status: r.statuses.iter().map(|s| s.as_str()).collect(),
             flags: r.flags.iter().map(|f| f.to_string()).collect(),
+            doubt: None,
             result: r.disposition.as_str(),
             historical: r.historical,
             symptoms: r.context.symptoms.iter().map(|s| s.to_string()).collect(),
             medication_taken: r.context.medication_taken,
             note: r.context.note.as_ref().map(|n| n.to_string()),
         }
+    }
+
+    /// The same with what there is to doubt.
+    pub(crate) fn doubted(self, doubt: Option<&Doubt>) -> Self {
+        let Some(doubt) = doubt else { return self };
+        let flags = self.flags.into_iter().chain([PERSONAL_OUTLIER.to_owned()]).collect();
+        Self { flags, doubt: Some(DoubtView::from(doubt)), ..self }
     }
 }
 
@@ -166,9 +179,17 @@ pub(crate) struct AlertView {
     inhibited_by: Option<AlertId>,
     #[schema(value_type = Option<String>)]
     previous_id: Option<AlertId>,
+    /// Readings of the episode that are far from the person's own: ask who measured. In lists and in full.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    doubtful: Option<usize>,
 }
 
 impl AlertView {
+    /// The same with how many of its readings are doubted.
+    pub(crate) fn doubted(self, doubtful: usize) -> Self {
+        Self { doubtful: Some(doubtful), ..self }
+    }
+
     pub(crate) fn new(api: &Inner, e: &Episode) -> Self {
         Self {
             id: e.id,
@@ -191,6 +212,7 @@ impl AlertView {
             held_until: e.held_until.map(|t| api.time(t)),
             inhibited_by: e.inhibited_by,
             previous_id: e.previous,
+            doubtful: None,
         }
     }
 }

@@ -6,6 +6,7 @@
 mod access;
 pub mod admin;
 mod cursor;
+mod doubt;
 mod dto;
 mod extract;
 mod figures;

@@ -3,6 +3,7 @@
 //! Must never: leave the previous set half replaced; a profile that is in no file is not guessed at.
 
 use crate::Error;
+use bytes::Bytes;
 use parking_lot::RwLock;
 use std::{
     collections::BTreeMap,
@@ -37,6 +38,15 @@ impl Adapters {
 
     pub(crate) fn get(&self, profile: &str) -> Option<Arc<Adapter>> {
         self.0.read().get(profile).cloned()
+    }
+
+    /// Of what came on a topic with this tail: all of it, or what is left without the persons in it, where an adapter
+    /// knows them.
+    pub(crate) fn bytes_to_keep(&self, tail: &str, payload: Bytes) -> Bytes {
+        match tail.strip_prefix("vendor/").and_then(|profile| self.get(profile)) {
+            Some(adapter) => adapter.without_persons(&payload),
+            None => payload,
+        }
     }
 }
 

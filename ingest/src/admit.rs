@@ -6,7 +6,7 @@ use crate::{
     plausible,
     time::{Measured, TimeSense},
 };
-use store::{DeviceHistory, Known, fingerprint, number_without_counter};
+use store::{DeviceHistory, ERASED, Known, fingerprint, number_without_counter};
 use vitals::{Binding, DeviceKey, Disposition, PatientId, Reading, ReadingId, Reason, TimeQuality, Timestamp};
 use wire::reading_v1::{ClockPair, Item};
 
@@ -38,7 +38,12 @@ pub struct Past<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Admission {
     /// Stored already.
-    Duplicate(ReadingId),
+    Duplicate {
+        /// Under this id.
+        id: ReadingId,
+        /// It was stored and is taken out since: the number is known, the values must not come back.
+        erased: bool,
+    },
     /// To be kept; `id` is not yet given.
     Keep(Box<Reading>),
     /// To be held.
@@ -102,7 +107,8 @@ pub fn admit(
 ) -> Admission {
     let placed = place_of(item, &clocked, seq, past);
     if let Some(Place::Duplicate(id)) = placed {
-        return Admission::Duplicate(id);
+        let erased = past.known.iter().any(|k| k.id == id && k.fingerprint == ERASED);
+        return Admission::Duplicate { id, erased };
     }
     let mut reasons = item.faults.clone();
     if let Some((values, unit)) = &item.measured

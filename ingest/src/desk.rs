@@ -147,8 +147,11 @@ impl Arrival {
     ) -> Result<Outcome, StoreError> {
         let outcome = |verdict, id, reasons| Outcome { seq: item.seq, device: None, verdict, id, reasons };
         match admission {
-            Admission::Duplicate(id) => {
-                desk.duplicate(device.key);
+            Admission::Duplicate { id, erased } => {
+                desk.duplicate(device.key, id);
+                if erased {
+                    desk.brings_back();
+                }
                 Ok(outcome(Verdict::Duplicate, Some(id), Vec::new()))
             }
             Admission::Keep(reading) => {
@@ -178,8 +181,11 @@ impl Arrival {
         desk: &mut Desk<'_>,
     ) -> Result<(Verdict, Vec<Box<str>>), StoreError> {
         let reasons = hold.reasons.iter().map(|r| r.as_str().into()).collect();
-        if desk.held_before(device, &self.route, raw)?.is_some() {
-            desk.duplicate(device);
+        if let Some(id) = desk.held_before(device, &self.route, raw)? {
+            desk.duplicate(device, id);
+            if !desk.is_held(id)? {
+                desk.brings_back();
+            }
             return Ok((Verdict::Duplicate, reasons));
         }
         let held = Held {

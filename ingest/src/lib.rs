@@ -28,7 +28,7 @@ use wire::{
     fhir,
     reading_v1::{self, Message, Unreadable},
     receipt::{Outcome, Receipt, Verdict},
-    topic::{Tree, Up},
+    topic::{self, Tree, Up},
 };
 
 /// Settings. Default: the built-in ones.
@@ -160,7 +160,7 @@ impl Handle {
     }
 
     /// Keeps, under `through`, what came for no device that is let in; `topic` is the whole topic. It can be replayed
-    /// once its device is provisioned.
+    /// once its device is provisioned. What an adapter that is here calls personal is not kept of a stranger either.
     ///
     /// # Errors
     /// [`Unavailable`]: nothing was stored.
@@ -176,6 +176,10 @@ impl Handle {
             received_at: self.store.clock().now(),
             zone: self.zone.clone(),
             reset_days: self.reset_days.clone(),
+        };
+        let payload = match topic::parse_any_up(&arrival.route) {
+            Some((_, _, route)) => self.adapters.bytes_to_keep(&route.tail(), payload),
+            None => payload,
         };
         self.whole(arrival, payload, Reason::NotAllowed, None)
     }

@@ -3,13 +3,14 @@
 //!
 //! Goes in: what is held. Comes out: readings, and the entry is out of quarantine and counted as what it has become; or
 //! why it stays held, and nothing has changed.
-//! Must never: guess a time that only the envelope of the original message could tell.
+//! Must never: guess a time that only the envelope of the original message could tell. A reading that was held for its
+//! clock leaves only with a time of its own that lies between those of its neighbours.
 
 use crate::{
     Handle,
     adapters::Adapters,
     admit::{Admission, Clocked, Envelope},
-    desk::{Answer, Arrival},
+    desk::Arrival,
     time::Measured,
 };
 use bytes::Bytes;
@@ -70,10 +71,10 @@ impl Handle {
         };
         let day = held.received_at.day(&self.zone);
         let again = read_again(&held, &self.adapters);
+        let bytes = self.adapters.bytes_to_keep(&held.route, Bytes::copy_from_slice(&held.bytes));
         let work = move |desk: &mut Desk<'_>| {
             let replayed = arrival.replay(&held, again, desk)?;
             if replayed.released {
-                let bytes = Bytes::copy_from_slice(&held.bytes);
                 desk.keep_original(held.device, held.route.clone(), held.received_at, &bytes);
             }
             Ok(replayed)
@@ -104,29 +105,17 @@ impl Handle {
             reset_days: self.reset_days.clone(),
         };
         let (day, adapters) = (held.received_at.day(&self.zone), self.adapters.clone());
+        let bytes = adapters.bytes_to_keep(&arrival.route, Bytes::copy_from_slice(&held.bytes));
         let work = move |desk: &mut Desk<'_>| {
             if desk.is_settled(held.id) {
                 return Err(StoreError::NotFound("held reading"));
             }
             desk.release(&held);
-            let bytes = Bytes::copy_from_slice(&held.bytes);
-            let (results, _) = match route {
-                Up::Readings => match (reading_v1::decode(&bytes), tree) {
-                    (Ok(message), Tree::Devices) => arrival.take(&message, desk)?,
-                    (Ok(message), Tree::Gateways) => arrival.take_for_others(&message, desk)?,
-                    (Err(unreadable), _) => arrival.take_whole(&bytes, unreadable.reason, desk)?,
-                },
-                Up::Gatt(characteristic) => arrival.take_frame(characteristic, &bytes, desk)?,
-                // What a device said of itself then is of no use now.
-                Up::Hello | Up::Status => (Vec::new(), None),
-                Up::Fhir => arrival.take_decoded(&bytes, fhir::decode(&bytes), desk)?,
-                Up::Vendor(profile) => match adapters.get(&profile) {
-                    Some(adapter) => {
-                        arrival.take_decoded(&adapter.without_persons(&bytes), adapter.decode(&bytes), desk)?
-                    }
-                    None => arrival.take_whole(&bytes, Reason::KindUnknown, desk)?,
-                },
-            };
+            let (results, readable) = arrival.take_strangers(tree, route, &bytes, &adapters, desk)?;
+            // What cannot be read is held again, with its bytes.
+            if readable {
+                desk.keep_original(arrival.device.key, arrival.route.clone(), held.received_at, &bytes);
+            }
             Ok(Replayed { released: true, results })
         };
         self.store.readings().submit(day, MOST_READINGS, work).await
@@ -186,16 +175,30 @@ fn is_item(bytes: &Bytes) -> bool {
 }
 
 impl Arrival {
-    /// A payload in another format than our own, read by now.
-    fn take_decoded(
+    /// A stranger's message, as if its device, which is let in by now, sent it; and whether it could be read.
+    fn take_strangers(
         &self,
+        tree: Tree,
+        route: Up,
         bytes: &Bytes,
-        decoded: Result<Message, Unreadable>,
+        adapters: &Adapters,
         desk: &mut Desk<'_>,
-    ) -> Result<Answer, StoreError> {
+    ) -> Result<(Vec<Outcome>, bool), StoreError> {
+        let decoded = match route {
+            Up::Readings => reading_v1::decode(bytes),
+            Up::Gatt(characteristic) => return Ok((self.take_frame(characteristic, bytes, desk)?.0, true)),
+            // What a device said of itself then is of no use now.
+            Up::Hello | Up::Status => return Ok((Vec::new(), false)),
+            Up::Fhir => fhir::decode(bytes),
+            Up::Vendor(profile) => match adapters.get(&profile) {
+                Some(adapter) => adapter.decode(bytes),
+                None => return Ok((self.take_whole(bytes, Reason::KindUnknown, desk)?.0, false)),
+            },
+        };
         match decoded {
-            Ok(message) => self.take(&message, desk),
-            Err(unreadable) => self.take_whole(bytes, unreadable.reason, desk),
+            Ok(message) if tree == Tree::Gateways => Ok((self.take_for_others(&message, desk)?.0, true)),
+            Ok(message) => Ok((self.take(&message, desk)?.0, true)),
+            Err(unreadable) => Ok((self.take_whole(bytes, unreadable.reason, desk)?.0, false)),
         }
     }
 
@@ -221,29 +224,41 @@ impl Arrival {
         } else {
             self.device.clone()
         };
-        let clocked = self.clock_of(held, item, &device);
+        let clocked = self.clock_of(held, item, &device, desk)?;
         let envelope = Envelope { device: device.key, pair: None, historical: true, newest: false };
         let admission = self.judge(&device, item, envelope, clocked, desk)?;
         if let Admission::Hold(hold) = admission {
             return Ok(stays(item.seq, hold.reasons.iter().map(|r| r.as_str().into()).collect()));
+        }
+        // What bounds its time lies in the life of the counter in which it came, and in no other.
+        if held.measured_at.is_none() && matches!(&admission, Admission::Keep(r) if r.seq >= 0 && r.epoch != held.epoch)
+        {
+            return Ok(stays(item.seq, vec![Reason::Clock.as_str().into()]));
         }
         desk.release(held);
         let outcome = self.settle(&device, item, clocked, admission, desk)?;
         Ok(Replayed { released: true, results: vec![Outcome { device: named, ..outcome }] })
     }
 
-    /// The time as it was concluded when the whole message was there; without it only the number could be right.
-    fn clock_of(&self, held: &Held, item: &Item, device: &Device) -> Clocked {
-        let clocked = Clocked::of(item, None, &self.sense(device));
-        let measured = held.measured_at.map(|at| match clocked.measured {
-            Some(same) if same.at == at => same,
-            _ => {
+    /// The time as it was concluded when the whole message was there; without it only the number could be right. Where
+    /// nothing was concluded, its own clock is believed as far as the neighbours of its number confirm it.
+    fn clock_of(&self, held: &Held, item: &Item, device: &Device, desk: &Desk<'_>) -> Result<Clocked, StoreError> {
+        let sense = self.sense(device);
+        let clocked = Clocked::of(item, None, &sense);
+        let measured = match (held.measured_at, clocked.measured) {
+            (None, Some(told)) if held.reasons.contains(&Reason::Clock) => match item.seq {
+                Some(seq) => told.within(desk.between(held.device, held.epoch, seq)?),
+                None => None,
+            },
+            (None, _) => None,
+            (Some(at), Some(same)) if same.at == at => Some(same),
+            (Some(at), _) => {
                 let shift = clocked.told.map_or(Duration::MAX, |told| told.since(at).max(at.since(told)));
                 let quality = if shift > SMALL_SHIFT { TimeQuality::Corrected } else { TimeQuality::Exact };
-                Measured { at, quality, zone_suspect: false }
+                Some(Measured { at, quality, zone_suspect: false })
             }
-        });
-        Clocked { measured, orders: clocked.orders && measured.is_some(), ..clocked }
+        };
+        Ok(Clocked { measured, orders: clocked.orders && measured.is_some(), ..clocked })
     }
 
     /// A message or a frame that can be read now: its readings are taken as if it came again.

@@ -2,6 +2,7 @@
 
 use jiff::civil::Date;
 use std::time::Duration;
+use store::Between;
 use vitals::{TimeQuality, Timestamp, Zone};
 use wire::reading_v1::{ClockPair, Item, SentTime};
 
@@ -26,6 +27,15 @@ pub struct Measured {
     pub quality: TimeQuality,
     /// Off by whole hours: stored as sent, flagged, never shifted.
     pub zone_suspect: bool,
+}
+
+impl Measured {
+    /// The same, if it lies where the neighbours of its number leave room; none where they do not bound it on both
+    /// sides, or where it is not sure of its hour.
+    pub fn within(self, between: Between) -> Option<Self> {
+        let confirmed = between.after? <= self.at && self.at <= between.before?;
+        (confirmed && !self.zone_suspect).then_some(self)
+    }
 }
 
 /// What a reading's time is judged by.

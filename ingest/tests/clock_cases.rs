@@ -158,6 +158,57 @@ async fn c8_only_what_is_live_and_newest_is_now() {
 }
 
 #[tokio::test]
+async fn c8_what_is_held_is_bounded_by_its_neighbours_and_a_replay_keeps_within_them() {
+    let folder = tempfile::tempdir().unwrap();
+    // Somebody wrote today as the day at which this model's clock begins after a reset.
+    let wrong = [("BP-100".to_owned(), jiff::civil::date(2026, 3, 2))].into();
+    let station = Station::with(folder.path(), Config { reset_days: wrong, ..Config::default() }).await;
+    assert_eq!(station.message(&[bp(10, "2026-03-01T21:00:00", 130)]).await, ["stored"]);
+    let buffer = [
+        bp(11, "2026-03-02T06:30:00", 131),
+        bp(12, "1970-01-01T00:01:00", 132),
+        bp(13, "2026-03-02T04:00:00", 133),
+        bp(14, "2026-03-02T07:59:00", 134),
+    ];
+    assert_eq!(station.message(&buffer).await, ["clock", "clock", "clock", "stored"]);
+    let last = json!({"v": 1, "historical": true, "readings": [bp(15, "2026-03-02T07:59:30", 135)]});
+    assert_eq!(words(&station.send(Up::Readings, &last).await), ["clock"]);
+    drop(station);
+
+    let station = Station::again(folder.path(), Config::default()).await;
+    let moment = |text: &str| Some(Timestamp::parse_rfc3339(&format!("2026-03-{text}:00+08:00")).unwrap());
+    let between = async |seq| {
+        let found = station.store.readings().between(station.device.key, 0, seq).await.unwrap();
+        (found.after, found.before)
+    };
+    let replay = async |seq| {
+        let held = station.held().await.into_iter().find(|h| h.seq == Some(seq)).unwrap();
+        let done = station.ingest.replay(held.id).await.unwrap();
+        (done.released, done.results[0].reasons.join(","))
+    };
+    for seq in [11, 12, 13] {
+        assert_eq!(between(seq).await, (moment("01T21:00"), moment("02T08:00")), "{seq}");
+    }
+    assert_eq!(between(15).await, (moment("02T08:00"), None), "above the last there is nothing");
+    let stays = (false, "clock".to_owned());
+    assert_eq!(replay(11).await, (true, String::new()), "its own time lies between those of its neighbours");
+    assert_eq!(between(12).await, (moment("02T06:30"), moment("02T08:00")), "and bounds the next more closely");
+    assert_eq!(replay(12).await, stays, "two bounds are no time");
+    assert_eq!(replay(13).await, stays, "before what came before it: one of the two is wrong");
+    assert_eq!(replay(15).await, stays, "nothing says that it was not later");
+    let shown: Vec<_> = station.stored().await.iter().map(|r| (r.seq, r.epoch, when(r))).collect();
+    assert_eq!(
+        shown,
+        [
+            (10, 0, "2026-03-01T21:00:00 assumed".into()),
+            (14, 0, "2026-03-02T08:00:00 received".into()),
+            (11, 0, "2026-03-02T06:30:00 assumed".into()),
+        ]
+    );
+    assert_eq!(station.books().await, (3, 0, 3));
+}
+
+#[tokio::test]
 async fn c9_what_rules_demand_of_a_time_is_written_on_each_reading() {
     let (_folder, station) = open().await;
     let readings = [

@@ -12,7 +12,10 @@ const CONFIG = `
 mqtt = "127.0.0.1:0"
 mqtts = ""
 ws = "127.0.0.1:0"
-wss = ""
+wss = "127.0.0.1:0"
+[broker.tls]
+cert_file = "FOLDER/cert.pem"
+key_file = "FOLDER/key.pem"
 [api]
 address = "127.0.0.1:0"
 [alerts.channels.sink]
@@ -36,7 +39,10 @@ export class Service {
     const s = new Service();
     s.folder = mkdtempSync(join(tmpdir(), "hb-browser-"));
     const [data, config] = [join(s.folder, "data"), join(s.folder, "config.toml")];
-    writeFileSync(config, CONFIG);
+    writeFileSync(config, CONFIG.replaceAll("FOLDER", s.folder));
+    const certificate = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"];
+    const made = spawnSync("openssl", [...certificate, "-keyout", join(s.folder, "key.pem"), "-out", join(s.folder, "cert.pem")], { encoding: "utf8" });
+    if (made.status !== 0) throw new Error(`openssl: ${made.error ?? made.stderr}`);
     const bin = resolve(binary);
     const init = spawnSync(bin, ["init", "--data-dir", data, "--json"], { encoding: "utf8" });
     if (init.status !== 0) throw new Error(`init: exit ${init.status}: ${init.stderr}`);
@@ -55,6 +61,7 @@ export class Service {
     s.base = `http://${addresses.http}`;
     s.mqtt = addresses.mqtt;
     s.ws = addresses.ws;
+    s.wss = addresses.wss;
     s.token = await s.login(s.admin.username, s.admin.password);
     return s;
   }

@@ -174,3 +174,32 @@ def test_a_folder_of_a_newer_program_is_refused_and_left_alone(house):
         assert run("restore", newer, "--data-dir", os.path.join(house.folder, f"back-{name}")).returncode == 1
         with sqlite3.connect(os.path.join(newer, name)) as c:
             assert c.execute("PRAGMA user_version").fetchone() == (99,)
+
+
+def test_an_erasure_leaves_what_the_next_wearer_sent(house):
+    first, meter = house.patient(name="Canary Kanarienvogel")
+    second, _ = house.patient(name="Next Wearer", bound=False)
+    bindings = f"/api/v1/devices/{meter.device}/bindings"
+    lent = house.ask("GET", bindings)["items"][0]["id"]
+    house.ask("PATCH", f"{bindings}/{lent}", {"to": "2026-03-02T07:00:00+08:00"})
+    house.ask("POST", bindings, {"patientId": second, "from": "2026-03-02T07:00:00+08:00"})
+    old = [pressure(n, f"2026-03-02T06:{n:02}:00+08:00", 120 + n, 80, context={"note": WORD}) for n in range(1, 6)]
+    theirs = lambda n: pressure(n, f"2026-03-02T07:{n:02}:00+08:00", 120 + n, 80)
+    original = lambda result: house.call("GET", f"/api/v1/readings/{result['id']}/original")[0]
+    mine = meter.send(*old)
+    own = meter.send(theirs(10))[0]
+    repeated = meter.send(theirs(10), theirs(11))[1]     # their own once more, beside a new one
+    mixed = meter.send(*old, theirs(12))[-1]             # the whole memory once more, beside a new one
+    assert [r["result"] for r in (own, repeated, mixed)] == ["stored"] * 3 and files_with(house, WORD)
+    done = house.ask("POST", f"/api/v1/patients/{first}/erase", {"confirm": first})["readings"]
+    assert (done["readingsBefore"], done["originalsBefore"], done["originalsAfter"]) == (5, 2, 0), done
+    assert files_with(house, WORD) == []
+    assert [original(r) for r in (mine[0], own, mixed)] == [404, 200, 404]
+    assert original(repeated) == 409, "it is there; that it speaks of one person alone is not known"
+    # The meter still has the first wearer's readings in its memory, and sends them beside a new one of the next.
+    after = meter.send(*old, theirs(13))
+    assert [r["result"] for r in after] == ["duplicate"] * 5 + ["stored"]
+    assert files_with(house, WORD) == [] and original(after[-1]) == 404
+    assert len(house.readings(second)) == 4
+    done, report = audit(house)
+    assert done.returncode == 0 and report["wrong"] == 0, done.stdout

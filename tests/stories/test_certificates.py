@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 from house import House, eventually, pressure, run
+from pki import certificates
 
 PEM, DER8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
 
@@ -34,6 +35,7 @@ def house(tmp_path, monkeypatch):
     chain = written(tmp_path / "server.pem", cert.public_bytes(PEM))
     written(tmp_path / "server.key", key.private_bytes(PEM, DER8, serialization.NoEncryption()))
     monkeypatch.setenv("HEARTHBEAT__BROKER__MQTTS", "127.0.0.1:0")
+    monkeypatch.setenv("HEARTHBEAT__BROKER__WSS", "127.0.0.1:0")
     monkeypatch.setenv("HEARTHBEAT__BROKER__TLS__CERT_FILE", chain)
     monkeypatch.setenv("HEARTHBEAT__BROKER__TLS__KEY_FILE", str(tmp_path / "server.key"))
     with House() as running:
@@ -105,6 +107,52 @@ def test_a_meter_comes_in_with_the_certificate_that_it_asked_for_until_it_is_wit
     assert status == 409 and problem["type"].startswith("urn:hearthbeat:problem:")
     for c in (holder, foreign, again):
         c.close()
+
+
+@pytest.mark.parametrize("door", ["mqtts", "wss"])
+@pytest.mark.parametrize("version", [mqtt.MQTTv311, mqtt.MQTTv5], ids=["3.1.1", "5"])
+def test_who_has_a_secret_needs_no_certificate_and_may_show_any(house, door, version, tmp_path):
+    patient, meter = house.patient()
+    meter.close()
+    key = ec.generate_private_key(ec.SECP256R1())
+    # From the first certificate on the gate asks everybody for one.
+    made = house.ask("POST", f"/api/v1/devices/{meter.device}/certificate", {"csr": request(key)})
+    files = certificates(tmp_path, meter.device)       # of a maker's authority, which nobody here knows
+
+    def enters(certificate=None, secret=house.secrets[meter.device]):
+        heard, said = [], threading.Event()
+        client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=meter.device, protocol=version, reconnect_on_failure=False,
+                             transport="websockets" if door == "wss" else "tcp")
+        context = ssl.create_default_context(cafile=house.server)
+        if certificate:
+            context.load_cert_chain(*certificate)
+        client.tls_set_context(context)
+        if secret:
+            client.username_pw_set(meter.device, secret)
+        client.on_connect = lambda _c, _u, _f, code, _p: (heard.append(code.value), said.set())
+        client.on_disconnect = lambda *_: said.set()
+        host, port = house.addresses[door].rsplit(":", 1)
+        client.connect(host, int(port))
+        client.loop_start()
+        assert said.wait(10)
+        if heard == [0]:
+            seq = 1 + len(house.readings(patient))
+            info = client.publish(f"hb/v1/devices/{meter.device}/readings", json.dumps({"v": 1, "readings": [pressure(seq, f"2026-03-02T07:{seq:02}:00+08:00", 120, 80)]}), qos=1)
+            info.wait_for_publish(10)
+            assert info.is_published()
+        client.disconnect()
+        client.loop_stop()
+        return heard
+
+    own = (written(tmp_path / "own.pem", made["certificate"].encode()), written(tmp_path / "own.key", key.private_bytes(PEM, DER8, serialization.NoEncryption())))
+    foreign = (files["device_cert"], files["device_key"])
+    assert eventually("the gate's new authority", lambda: enters(own, None) == [0]), "with its certificate alone"
+    before = len(house.readings(patient))
+    assert enters() == [0], "with its secret alone"
+    assert enters(foreign) == [0], "with its secret, and a certificate that says nothing here"
+    refused = 0x87                                     # paho's word for 3.1.1's code 5 too
+    assert enters(foreign, None) == [refused] and enters(None, "wrong") == [refused], "and nobody else; never without a word"
+    assert len(house.readings(patient)) == before + 2
 
 
 def test_weak_and_forged_requests_are_told_what_is_wrong(house):

@@ -6,10 +6,12 @@ import threading
 
 import paho.mqtt.client as mqtt
 import pytest
-from house import House, eventually, pressure
+from house import House, eventually, pressure, run
+from pki import certificates
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "outside"))
 from mosquitto import Mosquitto, is_there  # noqa: E402
+from service import free_port  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not is_there(), reason="mosquitto is not installed (Debian: mosquitto)")
 OURS = "let the edge in"
@@ -25,9 +27,9 @@ def broker(tmp_path):
     running.close()
 
 
-def beside(broker, protocol, tmp_path, more=""):
+def beside(broker, protocol, tmp_path, more="", url=None):
     (tmp_path / "password").write_text(OURS + "\n")
-    return House(config=f'[broker.upstream]\nurl = "mqtt://127.0.0.1:{broker.address[1]}"\nprotocol = {protocol}\nusername = "hearthbeat"\n'
+    return House(config=f'[broker.upstream]\nurl = "{url or f"mqtt://127.0.0.1:{broker.address[1]}"}"\nprotocol = {protocol}\nusername = "hearthbeat"\n'
                         f'password_file = "{tmp_path}/password"\nretry_max = 1\n{more}')
 
 
@@ -60,9 +62,21 @@ class Visitor:
         self.client.loop_stop()
 
 
+def check(house):
+    """The line of `/readyz`: whether it is well, and the word for why it is not connected."""
+    _, answer = house.call("GET", "/readyz?verbose", who=False)
+    line = next(c for c in answer["checks"] if c["name"] == "upstream")
+    return line["ok"], line.get("reason")
+
+
 def connected(house):
-    checks = {c["name"]: c for c in house.ask("GET", "/readyz?verbose", who=False)["checks"]}
-    return checks["upstream"]["ok"] and "reason" not in checks["upstream"]
+    return check(house) == (True, None)
+
+
+def doctor(house):
+    """What `hearthbeat doctor` says of the broker above."""
+    done = run("doctor", "--config", house.config, "--data-dir", house.data)
+    return next(line for line in done.stdout.splitlines() if line.split()[1] == "upstream")
 
 
 @pytest.mark.parametrize("protocol", [4, 5])
@@ -133,3 +147,54 @@ def test_what_nobody_can_place_is_held_and_holds_up_nobody(broker, tmp_path):
         assert total["accepted"] == total["stored"] + total["duplicate"] + total["quarantined"] + total["rejected"]
         new.close()
         v.close()
+
+
+@pytest.fixture
+def secure(tmp_path):
+    """The same mosquitto with a second door: TLS, and nobody without a certificate of its authority."""
+    files = certificates(tmp_path, "hearthbeat")
+    door = free_port()
+    running = Mosquitto(["allow_anonymous true", f"listener {door} 127.0.0.1", f"cafile {files['ca_cert']}", f"certfile {files['server_cert']}",
+                         f"keyfile {files['server_key']}", "require_certificate true"]).start()
+    running.files, running.door = files, door
+    yield running
+    running.close()
+
+
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_the_broker_that_is_there_wants_tls_and_a_certificate(secure, protocol, tmp_path):
+    files = secure.files
+    trust = f'ca_file = "{files["ca_cert"]}"\n'
+    own = f'cert_file = "{files["device_cert"]}"\nkey_file = "{files["device_key"]}"\n'
+    with beside(secure, protocol, tmp_path, trust + own, f"mqtts://127.0.0.1:{secure.door}") as house:
+        eventually("the connection", lambda: connected(house))
+        patient, meter = house.patient()
+        meter.close()
+        v = Visitor(secure, meter.device)
+        assert v.results(pressure(1, "2026-03-02T07:50:00+08:00", 128, 82))[0]["result"] == "stored"
+        # A look from beside takes nothing from the service that runs.
+        assert doctor(house).startswith("ok ") and "lets us in" in doctor(house)
+        assert v.results(pressure(2, "2026-03-02T07:51:00+08:00", 129, 82))[0]["result"] == "stored" and connected(house)
+        assert [r["systolic"] for r in house.readings(patient)] == [128, 129]
+        secure.kill()
+        eventually("that it is seen", lambda: not connected(house))
+        assert doctor(house).startswith("BAD") and "unreachable" in doctor(house) and "firewall" in doctor(house)
+        secure.start()
+        eventually("the connection once more", lambda: connected(house), 20)
+        v.close()
+        assert house.stop() == 0
+
+
+@pytest.mark.parametrize("protocol", [4, 5])
+@pytest.mark.parametrize("fault", ["authority", "name", "no certificate of ours"])
+def test_who_cannot_be_trusted_gets_nothing_and_it_is_said_why(secure, protocol, fault, tmp_path):
+    (tmp_path / "other").mkdir()
+    files, other = secure.files, certificates(tmp_path / "other", "hearthbeat")
+    trust = f'ca_file = "{(other if fault == "authority" else files)["ca_cert"]}"\nalarm_after = 1\n'
+    own = "" if fault.startswith("no") else f'cert_file = "{files["device_cert"]}"\nkey_file = "{files["device_key"]}"\n'
+    host = "localhost" if fault == "name" else "127.0.0.1"
+    with beside(secure, protocol, tmp_path, trust + own, f"mqtts://{host}:{secure.door}") as house:
+        eventually("the alarm", lambda: check(house) == (False, "tls"), 20)
+        said = doctor(house)
+        assert said.startswith("BAD") and " tls: " in said and "ca_file" in said, said
+        assert OURS not in house.said()

@@ -65,8 +65,18 @@ pub(super) enum Poller {
     V5(Box<v5::EventLoop>),
 }
 
+/// What is left over there when the connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stay {
+    /// The session with its queue: the next connection goes on with it.
+    Session,
+    /// Nothing.
+    Passing,
+}
+
 /// Makes a link; the first poll connects. `waiting`: how many acknowledgements may wait in it.
-pub(super) fn link(config: &Upstream, target: &Target, waiting: usize) -> Result<(Sender, Poller), Lost> {
+pub(super) fn link(config: &Upstream, target: &Target, waiting: usize, stay: Stay) -> Result<(Sender, Poller), Lost> {
+    let passing = stay == Stay::Passing;
     let transport =
         if target.tls { v4::Transport::tls_with_config(tls::config(config)?) } else { v4::Transport::tcp() };
     let credentials = credentials(config)?;
@@ -76,7 +86,7 @@ pub(super) fn link(config: &Upstream, target: &Target, waiting: usize) -> Result
     let capacity = waiting + usize::from(OWN_IN_FLIGHT);
     if config.protocol == 4 {
         let mut options = v4::MqttOptions::new(&config.client_id, &target.host, target.port);
-        options.set_transport(transport).set_keep_alive(keep_alive).set_clean_session(false).set_manual_acks(true);
+        options.set_transport(transport).set_keep_alive(keep_alive).set_clean_session(passing).set_manual_acks(true);
         options.set_inflight(OWN_IN_FLIGHT).set_max_packet_size(LONGEST as usize, LONGEST as usize);
         if let Some((user, password)) = credentials {
             options.set_credentials(user, password);
@@ -86,8 +96,10 @@ pub(super) fn link(config: &Upstream, target: &Target, waiting: usize) -> Result
         return Ok((Sender::V4(client), Poller::V4(Box::new(events))));
     }
     let mut options = v5::MqttOptions::new(&config.client_id, &target.host, target.port);
-    options.set_transport(transport).set_keep_alive(keep_alive).set_clean_start(false).set_manual_acks(true);
-    options.set_session_expiry_interval(Some(config.session_expiry)).set_receive_maximum(Some(config.in_flight));
+    options.set_transport(transport).set_keep_alive(keep_alive).set_clean_start(passing).set_manual_acks(true);
+    options
+        .set_session_expiry_interval(Some(if passing { 0 } else { config.session_expiry }))
+        .set_receive_maximum(Some(config.in_flight));
     options.set_max_packet_size(Some(LONGEST)).set_outgoing_inflight_upper_limit(OWN_IN_FLIGHT);
     options.set_connection_timeout(CONNECT_WITHIN).set_network_options(network);
     if let Some((user, password)) = credentials {
@@ -223,15 +235,23 @@ fn of_v5(event: v5::Event) -> Event {
     }
 }
 
+/// TLS 1.3 tells a client after its handshake that its certificate is missing, or not trusted.
+fn io(why: &'static str, e: &std::io::Error) -> Lost {
+    let of_tls = e.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+    Lost::new(if of_tls { "tls" } else { why }, e)
+}
+
 fn lost_v4(e: v4::ConnectionError) -> Lost {
     use v4::{ConnectionError as E, StateError as S};
     match e {
         E::ConnectionRefused(code) => Lost::new("refused", format!("{code:?}")),
-        E::Io(e) => Lost::new("unreachable", e),
+        E::Io(e) => io("unreachable", &e),
         E::Tls(e) => Lost::new("tls", e),
         E::NetworkTimeout | E::FlushTimeout => Lost::new("timeout", ""),
+        // What the socket said comes as a packet that could not be read, too.
+        E::MqttState(S::Io(e) | S::Deserialization(v4::mqttbytes::Error::Io(e))) => io("closed", &e),
         E::MqttState(S::Deserialization(e)) => Lost::new("unreadable_packet", e),
-        E::MqttState(S::ConnectionAborted | S::Io(_)) => Lost::new("closed", ""),
+        E::MqttState(S::ConnectionAborted) => Lost::new("closed", ""),
         E::MqttState(S::AwaitPingResp) => Lost::new("silent", ""),
         _ => Lost::new("protocol", ""),
     }
@@ -241,11 +261,12 @@ fn lost_v5(e: v5::ConnectionError) -> Lost {
     use v5::{ConnectionError as E, StateError as S};
     match e {
         E::ConnectionRefused(code) => Lost::new("refused", format!("{code:?}")),
-        E::Io(e) => Lost::new("unreachable", e),
+        E::Io(e) => io("unreachable", &e),
         E::Tls(e) => Lost::new("tls", e),
         E::Timeout(_) => Lost::new("timeout", ""),
+        E::MqttState(S::Io(e) | S::Deserialization(v5::mqttbytes::Error::Io(e))) => io("closed", &e),
         E::MqttState(S::Deserialization(e)) => Lost::new("unreadable_packet", e),
-        E::MqttState(S::ConnectionAborted | S::Io(_)) => Lost::new("closed", ""),
+        E::MqttState(S::ConnectionAborted) => Lost::new("closed", ""),
         E::MqttState(S::AwaitPingResp) => Lost::new("silent", ""),
         E::MqttState(S::ServerDisconnect { reason_code, .. }) => Lost::new("sent_away", format!("{reason_code:?}")),
         _ => Lost::new("protocol", ""),

@@ -10,17 +10,19 @@ mod commands;
 mod config;
 mod health;
 mod link;
+mod probe;
 mod tls;
 
 pub use config::Upstream;
 pub(crate) use health::Health;
 pub use health::UpstreamHealth;
+pub use probe::{Unreached, probe};
 
 use crate::{Error, gate::Gate};
 use carrier::Carrier;
 use commands::Heard;
 use config::Target;
-use link::Lost;
+use link::{Lost, Stay};
 use metrics::{Counter, Gauge};
 use runtime::Drain;
 use std::{sync::Arc, time::Duration};
@@ -152,7 +154,7 @@ async fn run(shared: Shared) {
 /// From the connection to its end; well only when the process ends.
 async fn connection(shared: &Shared) -> Result<(), Lost> {
     let config = &shared.gate.config.upstream;
-    let (sender, mut poller) = link::link(config, &shared.target, shared.in_flight * 2)?;
+    let (sender, mut poller) = link::link(config, &shared.target, shared.in_flight * 2, Stay::Session)?;
     let (orders, mut ordered) = mpsc::channel(commands::WAITING);
     let mut carrier = Carrier::new(shared, sender);
     tokio::select! {

@@ -68,6 +68,14 @@ pub(crate) fn doctor(options: &RunOptions) -> Done {
         Ok(()) => tell(true, "certificates", "as configured".into()),
         Err(e) => tell(false, "certificates", e.to_string()),
     }
+    if config.broker.upstream.is_on() {
+        match upstream(&config.broker.upstream) {
+            Ok(()) => {
+                tell(true, "upstream", format!("{} lets us in, and read what we need", config.broker.upstream.url))
+            }
+            Err(words) => tell(false, "upstream", format!("{}: {words}", config.broker.upstream.url)),
+        }
+    }
     if config.store.engine == Series::Questdb {
         match store::questdb::doctor(&config.store.questdb) {
             Ok(report) => {
@@ -83,6 +91,12 @@ pub(crate) fn doctor(options: &RunOptions) -> Done {
         }
     }
     if well { Ok(()) } else { Err(Failure::Quiet) }
+}
+
+/// One try at the broker above; why not, and what to do about it.
+fn upstream(config: &broker::Upstream) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    runtime.block_on(broker::probe_upstream(config)).map_err(|e| e.to_string())
 }
 
 /// Median and worst of a few real appends, each synced.

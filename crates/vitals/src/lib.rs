@@ -8,6 +8,7 @@ mod finding;
 pub mod glucose;
 mod id;
 mod people;
+pub mod personal;
 mod quantity;
 mod quarantine;
 mod reading;

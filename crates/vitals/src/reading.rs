@@ -209,7 +209,8 @@ pub struct Reading {
     pub unit: Unit,
     /// The meter's words.
     pub statuses: Statuses,
-    /// Why it is flagged, beyond its statuses (`zone_suspect`, `personal_outlier`).
+    /// Why it is flagged, beyond its statuses (`zone_suspect`). What depends on other readings is not kept here: see
+    /// [`crate::personal`].
     pub flags: Vec<Box<str>>,
     /// Sent as backfill.
     pub historical: bool,

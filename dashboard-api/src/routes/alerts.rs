@@ -2,6 +2,7 @@
 
 use crate::{
     cursor::{self, Page},
+    doubt::{self, Doubts},
     dto::{AlertView, DeliveryView, ReadingView},
     extract::{self, Id, Params},
     problem::{Answer, Problem},
@@ -11,10 +12,13 @@ use crate::{
 use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 use store::{AlertState, DeliveryState, Episode, EpisodeQuery, StateFilter, TimelineEvent};
 use utoipa::{IntoParams, ToSchema};
-use vitals::{AlertId, Excluded, ReadingId, Severity, UserId};
+use vitals::{AlertId, Excluded, Reading, ReadingId, Severity, UserId};
+
+/// Pages that are looked through for doubtful alerts before an answer is given, full or not.
+const ROUNDS: usize = 10;
 
 /// Which alerts.
 #[derive(Deserialize, IntoParams)]
@@ -26,6 +30,8 @@ pub(super) struct AlertQuery {
     /// Only those that the caller owns.
     mine: Option<bool>,
     patient: Option<String>,
+    /// Only those with a reading that is far from the person's own, or only those without.
+    doubtful: Option<bool>,
     limit: Option<usize>,
     cursor: Option<String>,
 }
@@ -71,15 +77,46 @@ pub(super) async fn list(
         team: extract::id("team", query.team.as_deref())?,
         owner: query.mine.unwrap_or(false).then_some(caller.user.id),
         after: cursor::read(query.cursor.as_deref())?,
-        limit: limit + 1,
+        limit,
     };
-    let page = cursor::page(api.store.episodes(wanted).await?, limit, Episode::cursor);
+    let (items, next_cursor) = page(&api, wanted, query.doubtful).await?;
     Ok(Json(Inbox {
-        items: page.items.iter().map(|e| AlertView::new(&api, e)).collect(),
-        next_cursor: page.next_cursor,
+        items,
+        next_cursor,
         as_of: api.time(api.now()),
         evaluated_at: api.evaluated_at().map(|t| api.time(t)),
     }))
+}
+
+/// With `doubtful`: pages are looked through until one is full, or for [`ROUNDS`]; then the cursor goes on from there.
+async fn page(
+    api: &Inner,
+    mut wanted: EpisodeQuery,
+    doubtful: Option<bool>,
+) -> Answer<(Vec<AlertView>, Option<String>)> {
+    let limit = wanted.limit;
+    let size = if doubtful.is_some() { cursor::MOST } else { limit };
+    wanted.limit = size + 1;
+    let (mut items, mut next) = (Vec::new(), None);
+    for _ in 0..ROUNDS {
+        let page = cursor::page(api.store.episodes(wanted.clone()).await?, size, Episode::cursor);
+        for (n, episode) in page.items.iter().enumerate() {
+            let doubted = doubt::count(api, episode).await?;
+            if doubtful.is_none_or(|asked| asked == (doubted > 0)) {
+                items.push(AlertView::new(api, episode).doubted(doubted));
+            }
+            if items.len() == limit {
+                let more = page.next_cursor.is_some() || n + 1 < page.items.len();
+                return Ok((items, more.then(|| cursor::write(&episode.cursor()))));
+            }
+        }
+        next = page.next_cursor;
+        if next.is_none() {
+            break;
+        }
+        wanted.after = page.items.last().map(Episode::cursor);
+    }
+    Ok((items, next))
 }
 
 /// Why an alert is there.
@@ -152,9 +189,10 @@ pub(super) async fn detail(api: &Inner, episode: &Episode) -> Answer<AlertDetail
     let timeline = api.store.timeline(episode.id).await?;
     let deliveries = api.store.deliveries_of(episode.id).await?;
     let (evidence, rule_version) = evidence(api, episode).await?;
+    let doubtful = doubt::count(api, episode).await?;
     let clears = evidence.rest.get("clears").cloned();
     Ok(AlertDetail {
-        alert: AlertView::new(api, episode),
+        alert: AlertView::new(api, episode).doubted(doubtful),
         patient_phone: api.directory().patient(episode.patient).and_then(|p| p.phone.clone()),
         rule_version,
         evidence,
@@ -184,22 +222,29 @@ async fn evidence(api: &Inner, episode: &Episode) -> Answer<(EvidenceView, Optio
     if let Some(found) = rest.remove("excluded").and_then(|x| serde_json::from_value::<Vec<Excluded>>(x).ok()) {
         excluded = found;
     }
-    let mut readings = Vec::with_capacity(used.len());
+    let (mut readings, mut left_out) = (Vec::with_capacity(used.len()), Vec::with_capacity(excluded.len()));
     let mut seen = HashSet::new();
     for id in used.into_iter().filter(|id| seen.insert(*id)) {
-        if let Some(reading) = api.store.readings().by_id(id).await? {
-            readings.push((reading.measured_at, ReadingView::new(api, &reading)));
-        }
+        readings.extend(api.store.readings().by_id(id).await?);
     }
-    readings.sort_by_key(|(at, view)| (*at, view.id));
-    let mut left_out = Vec::with_capacity(excluded.len());
     for x in excluded {
-        let reading = api.store.readings().by_id(x.reading_id).await?;
-        let reading = reading.map(|r| ReadingView::new(api, &r));
-        left_out.push(ExcludedView { reading_id: x.reading_id, reason: x.reason, reading });
+        left_out.push((api.store.readings().by_id(x.reading_id).await?, x));
     }
-    let readings = readings.into_iter().map(|(_, view)| view).collect();
-    Ok((EvidenceView { readings, excluded: left_out, rest }, version))
+    let doubts = match api.directory().patient(episode.patient) {
+        Some(patient) => {
+            let all: Vec<_> = readings.iter().chain(left_out.iter().filter_map(|(r, _)| r.as_ref())).cloned().collect();
+            doubt::of(api, &patient, &all).await?
+        }
+        None => Doubts::new(),
+    };
+    let view = |r: &Arc<Reading>| ReadingView::new(api, r).doubted(doubts.get(&r.id));
+    readings.sort_by_key(|r| (r.measured_at, r.id));
+    let readings = readings.iter().map(view).collect();
+    let excluded = left_out.into_iter().map(|(reading, x)| {
+        let reading = reading.as_ref().map(view);
+        ExcludedView { reading_id: x.reading_id, reason: x.reason, reading }
+    });
+    Ok((EvidenceView { readings, excluded: excluded.collect(), rest }, version))
 }
 
 /// The finding whose words the episode's evidence are.

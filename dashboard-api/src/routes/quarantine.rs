@@ -11,9 +11,9 @@ use crate::{
 use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use store::Role;
+use store::{Between, Role};
 use utoipa::{IntoParams, ToSchema};
-use vitals::{DeviceKey, Held, PatientId, Reading, ReadingId};
+use vitals::{DeviceKey, Held, PatientId, Reading, ReadingId, Reason};
 
 /// Rows read at a time while looking for those within the caller's reach.
 const CHUNK: usize = 500;
@@ -99,6 +99,11 @@ pub(super) struct HeldView {
     seq: Option<i64>,
     received_at: String,
     reasons: Vec<&'static str>,
+    /// Of a `clock`: when the number below it was measured, and the number above; it was measured between the two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measured_after: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measured_before: Option<String>,
     /// The bytes in hexadecimal; not for operations.
     #[serde(skip_serializing_if = "Option::is_none")]
     raw: Option<String>,
@@ -145,17 +150,30 @@ pub(super) async fn list(
         }
     }
     let page = cursor::page(found, limit, |(h, _)| h.id);
-    let items = page.items.iter().map(|(held, theirs)| view(&api, held, *theirs)).collect();
+    let mut items = Vec::with_capacity(page.items.len());
+    for (held, theirs) in &page.items {
+        items.push(view(&api, held, bounds(&api, held).await?, *theirs));
+    }
     Ok(Json(Page { items, next_cursor: page.next_cursor }))
 }
 
-fn view(api: &Inner, held: &Held, with_bytes: bool) -> HeldView {
+/// Between which times what is held for its clock must have been measured.
+async fn bounds(api: &Inner, held: &Held) -> Answer<Between> {
+    match held.seq.filter(|_| held.reasons.contains(&Reason::Clock)) {
+        Some(seq) => Ok(api.store.readings().between(held.device, held.epoch, seq).await?),
+        None => Ok(Between::default()),
+    }
+}
+
+fn view(api: &Inner, held: &Held, between: Between, with_bytes: bool) -> HeldView {
     HeldView {
         id: outside(held.id),
         device_id: api.directory().device_by_key(held.device).map(|d| d.id.to_string()),
         seq: held.seq,
         received_at: api.time(held.received_at),
         reasons: held.reasons.iter().map(|r| r.as_str()).collect(),
+        measured_after: between.after.map(|at| api.time(at)),
+        measured_before: between.before.map(|at| api.time(at)),
         raw: with_bytes.then(|| hex::encode(&held.bytes)),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     cursor::{self, Page},
+    doubt,
     dto::{FindingView, ReadingView},
     extract::{self, Id, Params},
     problem::{Answer, Problem},
@@ -17,7 +18,10 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use store::{DaysQuery, ReadingQuery};
 use utoipa::{IntoParams, ToSchema};
-use vitals::{FindingId, Kind, PatientId, ReadingId, Timestamp};
+use vitals::{FindingId, Kind, Patient, PatientId, Reading, ReadingId, Timestamp, personal::PERSONAL_OUTLIER};
+
+/// Pages that are looked through for a flag before an answer is given, full or not.
+const ROUNDS: usize = 50;
 
 /// Which readings.
 #[derive(Deserialize, IntoParams)]
@@ -30,6 +34,8 @@ pub(super) struct ReadingsQuery {
     to: Option<String>,
     /// `raw` (default), `day` or `week`.
     resolution: Option<String>,
+    /// Only readings with this flag: `personal_outlier` or `zone_suspect`. With `raw` only.
+    flag: Option<String>,
     limit: Option<usize>,
     cursor: Option<String>,
 }
@@ -52,11 +58,15 @@ pub(super) async fn list(
     let from = extract::moment("from", query.from.as_deref())?.unwrap_or(Timestamp::MIN);
     let to = extract::moment("to", query.to.as_deref())?.unwrap_or(Timestamp::MAX);
     let resolution = Resolution::parse(query.resolution.as_deref())?;
-    let mut wanted = ReadingQuery { patient: patient.id, kind, from, to, after: None, limit: limit + 1 };
+    let flag = query.flag.as_deref().map(flag_of).transpose()?;
     if resolution == Resolution::Raw {
         let after: Option<(i64, ReadingId)> = cursor::read(query.cursor.as_deref())?;
-        wanted.after = after.map(|(at, id)| (Timestamp::from_micros(at), id));
-        return raw(&api, wanted, limit).await;
+        let after = after.map(|(at, id)| (Timestamp::from_micros(at), id));
+        let wanted = ReadingQuery { patient: patient.id, kind, from, to, after, limit };
+        return raw(&api, &patient, wanted, flag).await;
+    }
+    if flag.is_some() {
+        return Err(Problem::bad("flag: with resolution=raw only; a day or a week has no flags"));
     }
     let after: Option<String> = cursor::read(query.cursor.as_deref())?;
     let wanted = DaysQuery { patient: patient.id, from, to, basis: api.store.basis(&patient) };
@@ -66,11 +76,42 @@ pub(super) async fn list(
     Ok(Json(cursor::page(buckets, limit, resolution::Bucket::key)).into_response())
 }
 
-async fn raw(api: &Inner, query: ReadingQuery, limit: usize) -> Answer<Response> {
-    let rows = api.store.readings().range(query).await?;
-    let page = cursor::page(rows, limit, |r| (r.measured_at.as_micros(), r.id));
-    let items = page.items.iter().map(|r| ReadingView::new(api, r)).collect();
-    Ok(Json(Page::<ReadingView> { items, next_cursor: page.next_cursor }).into_response())
+/// A flag that can be asked for.
+fn flag_of(word: &str) -> Answer<&'static str> {
+    let known = [PERSONAL_OUTLIER, "zone_suspect"].into_iter().find(|known| *known == word);
+    known.ok_or_else(|| Problem::bad("flag: personal_outlier or zone_suspect"))
+}
+
+/// With a flag: pages are looked through until one is full, or for [`ROUNDS`]; then the cursor goes on from there.
+async fn raw(api: &Inner, patient: &Patient, mut query: ReadingQuery, flag: Option<&str>) -> Answer<Response> {
+    let limit = query.limit;
+    let size = if flag.is_some() { cursor::MOST } else { limit };
+    query.limit = size + 1;
+    let (mut items, mut next_cursor) = (Vec::new(), None);
+    for _ in 0..ROUNDS {
+        let rows = api.store.readings().range(query.clone()).await?;
+        let page = cursor::page(rows, size, |r| (r.measured_at.as_micros(), r.id));
+        let doubts = doubt::of(api, patient, &page.items).await?;
+        let has = |r: &Reading| match flag {
+            None => true,
+            Some(PERSONAL_OUTLIER) => doubts.contains_key(&r.id),
+            Some(word) => r.flags.iter().any(|f| **f == *word),
+        };
+        for r in page.items.iter().filter(|r| has(r)) {
+            items.push((r.clone(), doubts.get(&r.id).copied()));
+        }
+        next_cursor = page.next_cursor;
+        query.after = page.items.last().map(|r| (r.measured_at, r.id));
+        if next_cursor.is_none() || items.len() >= limit {
+            break;
+        }
+    }
+    if items.len() > limit {
+        items.truncate(limit);
+        next_cursor = items.last().map(|(r, _)| cursor::write(&(r.measured_at.as_micros(), r.id)));
+    }
+    let items = items.iter().map(|(r, doubt)| ReadingView::new(api, r).doubted(doubt.as_ref())).collect();
+    Ok(Json(Page::<ReadingView> { items, next_cursor }).into_response())
 }
 
 /// Which findings.

@@ -27,21 +27,30 @@ impl Station {
     }
 
     pub(crate) async fn with(folder: &Path, config: Config) -> Self {
+        let mut station = Self::again(folder, config).await;
+        let device = (*station.device).clone();
+        station.device = Arc::new(station.store.create_device(device).await.unwrap());
+        station
+    }
+
+    /// The same folder after a restart, with other settings.
+    pub(crate) async fn again(folder: &Path, config: Config) -> Self {
         let (handle, drain) = Drain::new();
         let clock = Clock::manual(Timestamp::parse_rfc3339(NOW).unwrap());
         let store = Store::open(folder, clock.clone(), &drain).unwrap();
         let ingest = ingest::start(config.clone(), store.clone(), &drain).await.unwrap();
-        let device = Device {
-            key: DeviceKey::new(0),
-            id: "m-1".parse().unwrap(),
-            kind: DeviceKind::Meter,
-            label: None,
-            model: Some("BP-100".into()),
-            organisation: None,
-            secret_hash: None,
-            revoked: false,
-        };
-        let device = Arc::new(store.create_device(device).await.unwrap());
+        let device = store.directory().device("m-1").unwrap_or_else(|| {
+            Arc::new(Device {
+                key: DeviceKey::new(0),
+                id: "m-1".parse().unwrap(),
+                kind: DeviceKind::Meter,
+                label: None,
+                model: Some("BP-100".into()),
+                organisation: None,
+                secret_hash: None,
+                revoked: false,
+            })
+        });
         Self { store, ingest, device, config, clock, _drain: handle }
     }
 

@@ -188,7 +188,7 @@ impl House {
             let known: Vec<Known> = meter.known.iter().filter(same).map(|k| k.1).collect();
             let past = Past { history: &meter.history, known: &known, bindings: &meter.bindings };
             match admit(item, envelope, clocked, seq, past, self.now) {
-                Admission::Duplicate(_) => self.books.1 += 1,
+                Admission::Duplicate { .. } => self.books.1 += 1,
                 Admission::Keep(mut reading) => {
                     self.entries += 1;
                     self.books.0 += 1;

@@ -178,6 +178,18 @@ impl<'a> Desk<'a> {
         tables::held_before(self.ground.connection, device, mark)
     }
 
+    /// Whether a held entry is still in the file, whatever became of it.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn is_held(&self, id: ReadingId) -> Result<bool, StoreError> {
+        let number = id.as_i64().cast_unsigned();
+        if number >= self.ground.next_id || self.ground.memory.read().row(id).is_some() {
+            return Ok(true);
+        }
+        tables::is_held(self.ground.connection, id)
+    }
+
     fn take_id(&mut self) -> (u64, u64) {
         let id = self.ground.next_id + self.changes.rows.len() as u64;
         (id, *self.message.get_or_insert(id))
@@ -221,10 +233,16 @@ impl<'a> Desk<'a> {
         Ok(held.id)
     }
 
-    /// Counts a reading that is known already.
-    pub fn duplicate(&mut self, device: DeviceKey) {
+    /// Counts a reading, or a held entry, that is known already under `id`.
+    pub fn duplicate(&mut self, device: DeviceKey, id: ReadingId) {
         self.touched.answer(device);
+        self.touched.know(id);
         *self.changes.duplicates.entry((self.day, device)).or_default() += 1;
+    }
+
+    /// The present message brings again what was taken out of the file: its bytes are not kept.
+    pub const fn brings_back(&mut self) {
+        self.touched.bring_back();
     }
 }
 

@@ -10,7 +10,8 @@ use super::{
     days,
     desk::store_history,
     keeping::{self, Stretch},
-    originals, packed,
+    originals_erase::{self, Traces},
+    packed,
     row::{self, owner},
     tables::fault,
     writer::Writer,
@@ -83,10 +84,12 @@ impl Writer {
         self.settle()?;
         let readings = readings_of(&self.connection, patient)?;
         let held = held_of(&self.connection, patient, worn)?;
-        let (devices, since) = traces(&readings, &held, worn);
+        let worn_since = worn.iter().map(|w| (w.device, Timestamp::from_micros(w.from)));
+        let traces = Traces::of(&self.connection, &readings, &held, worn_since)?;
+        let messages = originals_erase::find(&self.connection, &traces)?;
         let originals_before = self.in_transaction(|writer| {
             writer.erase_rows(patient, &readings, &held, worn, zone)?;
-            originals::erase(&writer.connection, &devices, since)
+            originals_erase::erase(&writer.connection, &messages)
         })?;
         {
             let mut memory = self.shared.memory.write();
@@ -108,7 +111,7 @@ impl Writer {
             held_before: held.len() as u64,
             held_after: held_of(&self.connection, patient, worn)?.len() as u64,
             originals_before,
-            originals_after: originals::count(&self.connection, &devices, since)?,
+            originals_after: originals_erase::count(&self.connection, &messages)?,
             log_emptied,
         })
     }
@@ -174,18 +177,6 @@ impl Writer {
         }
         Ok(false)
     }
-}
-
-/// The devices whose messages may speak of a patient, and since when.
-fn traces(readings: &[Reading], held: &[Held], worn: &[Worn]) -> (BTreeSet<DeviceKey>, Option<Timestamp>) {
-    let devices =
-        worn.iter().map(|w| w.device).chain(readings.iter().map(|r| r.device)).chain(held.iter().map(|h| h.device));
-    let since = worn
-        .iter()
-        .map(|w| Timestamp::from_micros(w.from))
-        .chain(readings.iter().map(|r| r.measured_at))
-        .chain(held.iter().map(|h| h.received_at));
-    (devices.collect(), since.min())
 }
 
 /// Every merged reading of a patient.

@@ -13,9 +13,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use std::{
     borrow::Cow,
-    collections::BTreeSet,
     io::{Read, Write},
-    time::Duration,
 };
 use vitals::{DeviceKey, Entry, PatientId, ReadingId, Timestamp};
 
@@ -31,8 +29,6 @@ const BLOCK: usize = 64 << 10;
 const BLOCKS: usize = 8;
 /// Bytes that one message may have unpacked: a block that claims more is damaged.
 const LONGEST: u64 = 256 << 20;
-/// A clock that ran ahead may have dated a reading after the message that brought it.
-const AHEAD: Duration = Duration::from_secs(86_400);
 /// Up to where rows are packed, in `meta`.
 const PACKED: &str = "originals_packed";
 
@@ -62,10 +58,10 @@ pub(super) struct Head<'a> {
     /// Id of its first row.
     pub(super) message: u64,
     /// Readings in it, known ones included.
-    answered: u32,
-    received: i64,
-    /// Who sent it, and of whom it speaks.
-    devices: Vec<i64>,
+    pub(super) answered: u32,
+    pub(super) received: i64,
+    /// Who sent it, and of whom it speaks; below zero: -1 less the id of a reading in it that was known already.
+    pub(super) devices: Vec<i64>,
     #[serde(borrow)]
     route: Cow<'a, str>,
     length: u64,
@@ -79,12 +75,25 @@ pub(super) type Arriving = (Head<'static>, Bytes);
 pub(super) struct Touched {
     devices: Vec<i64>,
     answered: u32,
+    /// Readings and held entries that the message brings again.
+    known: Vec<i64>,
+    /// It brings again what was taken out: its bytes must not come back.
+    erased: bool,
 }
 
 impl Touched {
     pub(super) fn begin(&mut self) {
         self.devices.clear();
-        self.answered = 0;
+        self.known.clear();
+        (self.answered, self.erased) = (0, false);
+    }
+
+    pub(super) fn know(&mut self, id: ReadingId) {
+        self.known.push(-1 - id.as_i64());
+    }
+
+    pub(super) const fn bring_back(&mut self) {
+        self.erased = true;
     }
 
     pub(super) fn answer(&mut self, device: DeviceKey) {
@@ -96,7 +105,8 @@ impl Touched {
 }
 
 impl Desk<'_> {
-    /// Keeps the bytes of the present message beside its rows; nothing where it has none. To be called last.
+    /// Keeps the bytes of the present message beside its rows; nothing where it has none, or where it brings again what
+    /// was taken out of the file. To be called last.
     pub fn keep_original(
         &mut self,
         sender: DeviceKey,
@@ -105,12 +115,16 @@ impl Desk<'_> {
         bytes: &Bytes,
     ) {
         let Some(message) = self.message() else { return };
-        let Touched { devices, answered } = self.touched();
+        let Touched { devices, answered, known, erased } = self.touched();
+        if *erased {
+            return;
+        }
         let mut devices = devices.clone();
         let answered = *answered;
         if !devices.contains(&sender.as_i64()) {
             devices.push(sender.as_i64());
         }
+        devices.extend(known);
         let (received, length) = (received_at.as_micros(), bytes.len() as u64);
         let head = Head { message, answered, received, devices, route, length };
         self.changes.originals.push((head, bytes.clone()));
@@ -129,7 +143,7 @@ pub(super) fn insert(c: &Connection, changes: &Changes) -> Result<(), StoreError
     put(c, first.message, last.message, last.received, false, &body)
 }
 
-fn append(body: &mut Vec<u8>, head: &Head<'_>, bytes: &[u8]) -> Result<(), StoreError> {
+pub(super) fn append(body: &mut Vec<u8>, head: &Head<'_>, bytes: &[u8]) -> Result<(), StoreError> {
     // On the stack first: growing a vector byte by byte costs three times as much.
     let mut short = [0_u8; 256];
     match postcard::to_slice(head, &mut short) {
@@ -152,12 +166,12 @@ fn damaged(e: &dyn std::fmt::Display) -> StoreError {
     StoreError::Database { what: "journal.db", reason: format!("an original cannot be read or written: {e}") }
 }
 
-fn pack(body: &[u8]) -> Result<Vec<u8>, StoreError> {
+pub(super) fn pack(body: &[u8]) -> Result<Vec<u8>, StoreError> {
     let mut encoder = DeflateEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
     encoder.write_all(body).and_then(|()| encoder.finish()).map_err(|e| damaged(&e))
 }
 
-fn unpack(packed: bool, body: &[u8]) -> Result<Cow<'_, [u8]>, StoreError> {
+pub(super) fn unpack(packed: bool, body: &[u8]) -> Result<Cow<'_, [u8]>, StoreError> {
     if !packed {
         return Ok(Cow::Borrowed(body));
     }
@@ -167,7 +181,7 @@ fn unpack(packed: bool, body: &[u8]) -> Result<Cow<'_, [u8]>, StoreError> {
 }
 
 /// The messages of a row, in order.
-fn each<'b>(
+pub(super) fn each<'b>(
     mut rest: &'b [u8],
     mut take: impl FnMut(Head<'b>, &'b [u8]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
@@ -182,7 +196,7 @@ fn each<'b>(
 }
 
 /// Rows as they lie, ascending, after `id`.
-fn rows_after(
+pub(super) fn rows_after(
     c: &Connection,
     id: i64,
     f: &mut dyn FnMut(Stored) -> Result<bool, StoreError>,
@@ -200,10 +214,11 @@ fn rows_after(
     Ok(())
 }
 
-struct Stored {
-    id: i64,
-    packed: bool,
-    body: Vec<u8>,
+/// A row of the table.
+pub(super) struct Stored {
+    pub(super) id: i64,
+    pub(super) packed: bool,
+    pub(super) body: Vec<u8>,
 }
 
 impl Readings {
@@ -355,57 +370,6 @@ impl Writer {
         let sql = "DELETE FROM original WHERE id IN (SELECT id FROM original ORDER BY id LIMIT ?2) AND received < ?1";
         self.in_transaction(|writer| writer.connection.execute(sql, params![from.as_micros(), most]).map_err(fault))
     }
-}
-
-/// The messages that may speak of a person: sent by or about one of `devices`, and not received before `from`.
-pub(super) fn count(c: &Connection, devices: &BTreeSet<DeviceKey>, from: Option<Timestamp>) -> Result<u64, StoreError> {
-    let mut found = 0;
-    let concerns = concerns(devices, from);
-    rows_after(c, -1, &mut |row| {
-        each(&unpack(row.packed, &row.body)?, |head, _| {
-            found += u64::from(concerns(&head));
-            Ok(())
-        })?;
-        Ok(true)
-    })?;
-    Ok(found)
-}
-
-fn concerns<'d>(devices: &'d BTreeSet<DeviceKey>, from: Option<Timestamp>) -> impl Fn(&Head<'_>) -> bool + 'd {
-    let from = from.map_or(i64::MIN, |at| at.minus(AHEAD).as_micros());
-    move |head| head.received >= from && head.devices.iter().any(|d| devices.contains(&DeviceKey::from_i64(*d)))
-}
-
-/// Takes them out; how many. Bytes of others in them go too: a message is not cut in pieces, and nobody's readings change.
-pub(super) fn erase(c: &Connection, devices: &BTreeSet<DeviceKey>, from: Option<Timestamp>) -> Result<u64, StoreError> {
-    let concerns = concerns(devices, from);
-    let mut erased = 0;
-    let mut changed: Vec<(Stored, Vec<u8>)> = Vec::new();
-    rows_after(c, -1, &mut |row| {
-        let mut left = Vec::new();
-        let mut gone = false;
-        each(&unpack(row.packed, &row.body)?, |head, bytes| {
-            if concerns(&head) {
-                erased += 1;
-                gone = true;
-                return Ok(());
-            }
-            append(&mut left, &head, bytes)
-        })?;
-        if gone {
-            let left = if row.packed && !left.is_empty() { pack(&left)? } else { left };
-            changed.push((Stored { body: Vec::new(), ..row }, left));
-        }
-        Ok(true)
-    })?;
-    for (row, left) in changed {
-        match left.is_empty() {
-            true => c.execute("DELETE FROM original WHERE id = ?1", [row.id]),
-            false => c.execute("UPDATE original SET b = ?2 WHERE id = ?1", params![row.id, left]),
-        }
-        .map_err(fault)?;
-    }
-    Ok(erased)
 }
 
 #[cfg(test)]

@@ -17,16 +17,16 @@ async fn send(
     device: u64,
     seqs: std::ops::Range<i64>,
     patients: &[u64],
-    known: u32,
+    known: &[ReadingId],
     text: &str,
 ) -> Vec<ReadingId> {
     let owner = |i: usize| patients.get(i % patients.len().max(1)).map(|p| PatientId::new(*p));
     let readings: Vec<Reading> =
         seqs.enumerate().map(|(i, seq)| Reading { patient: owner(i), ..reading(device, seq) }).collect();
-    let bytes = Bytes::from(text.to_owned());
+    let (bytes, known) = (Bytes::from(text.to_owned()), known.to_vec());
     let work = move |desk: &mut Desk<'_>| {
         let key = DeviceKey::new(device);
-        (0..known).for_each(|_| desk.duplicate(key));
+        known.iter().for_each(|id| desk.duplicate(key, *id));
         let ids: Result<Vec<_>, _> =
             readings.into_iter().map(|reading| desk.keep(NewReading { reading, told: None, trusted: false })).collect();
         desk.keep_original(key, Cow::Borrowed("readings"), Timestamp::from_seconds(START), &bytes);
@@ -58,12 +58,12 @@ async fn each_message_is_found_by_its_readings_before_and_after_it_is_packed() {
     let bench = open(folder.path(), 40);
     let mut sent: Vec<(ReadingId, String)> = Vec::new();
     for n in 0..200_i64 {
-        for id in send(&bench, 1, n * 2..n * 2 + 2, &[11], 0, &long(n)).await {
+        for id in send(&bench, 1, n * 2..n * 2 + 2, &[11], &[], &long(n)).await {
             sent.push((id, long(n)));
         }
     }
     // Of a message of which nothing is new, nothing is kept.
-    send(&bench, 1, 0..0, &[11], 2, "all known").await;
+    send(&bench, 1, 0..0, &[11], &[sent[0].0, sent[1].0], "all known").await;
     let all = async |bench: &Bench| {
         for (id, expected) in &sent {
             assert_eq!(text(bench, *id).await.as_ref(), Some(expected), "{id}");
@@ -97,13 +97,13 @@ async fn a_message_belongs_to_one_person_only_if_all_of_it_does() {
     let folder = tempfile::tempdir().unwrap();
     let bench = open(folder.path(), 1000);
     let owner = async |ids: &[ReadingId]| bench.store.readings().original(ids[0]).await.unwrap().unwrap().sole_owner;
-    let own = send(&bench, 1, 0..3, &[11], 0, "own").await;
+    let own = send(&bench, 1, 0..3, &[11], &[], "own").await;
     assert_eq!(owner(&own).await, Some(PatientId::new(11)));
-    let couple = send(&bench, 1, 3..5, &[11, 12], 0, "couple").await;
+    let couple = send(&bench, 1, 3..5, &[11, 12], &[], "couple").await;
     assert_eq!(owner(&couple).await, None);
-    let nobody = send(&bench, 1, 5..6, &[], 0, "nobody's").await;
+    let nobody = send(&bench, 1, 5..6, &[], &[], "nobody's").await;
     assert_eq!(owner(&nobody).await, None);
-    let with_known = send(&bench, 1, 6..7, &[11], 1, "the one before it may be another's").await;
+    let with_known = send(&bench, 1, 6..7, &[11], &own[..1], "the one before it may be another's").await;
     assert_eq!(owner(&with_known).await, None);
 }
 
@@ -112,12 +112,12 @@ async fn an_erasure_takes_the_messages_too_packed_or_not_and_leaves_other_device
     let folder = tempfile::tempdir().unwrap();
     let bench = open(folder.path(), 30);
     for n in 0..90_i64 {
-        send(&bench, 1, n..n + 1, &[11], 0, &format!("{n} {CANARY} {}", long(n))).await;
-        send(&bench, 2, n..n + 1, &[12], 0, &format!("{n} somebody else {}", long(n))).await;
+        send(&bench, 1, n..n + 1, &[11], &[], &format!("{n} {CANARY} {}", long(n))).await;
+        send(&bench, 2, n..n + 1, &[12], &[], &format!("{n} somebody else {}", long(n))).await;
     }
     assert!(bench.store.readings().pack_originals().await.unwrap() > 0);
-    let late = send(&bench, 1, 90..91, &[11], 0, &format!("unpacked {CANARY}")).await;
-    let theirs = send(&bench, 2, 90..91, &[12], 0, "unpacked of somebody else").await;
+    let late = send(&bench, 1, 90..91, &[11], &[], &format!("unpacked {CANARY}")).await;
+    let theirs = send(&bench, 2, 90..91, &[12], &[], "unpacked of somebody else").await;
     assert!(is_in_a_file(folder.path(), CANARY));
     let worn = vec![Worn { device: DeviceKey::new(1), from: (START - 86_400) * 1_000_000, to: None }];
     let done = bench.store.readings().erase(PatientId::new(11), worn, Zone::default()).await.unwrap();
@@ -149,7 +149,7 @@ async fn an_erasure_between_reading_and_writing_wins_over_the_packing() {
     let folder = tempfile::tempdir().unwrap();
     let bench = open(folder.path(), 1000);
     for n in 0..90_i64 {
-        send(&bench, 1, n..n + 1, &[11], 0, &long(n)).await;
+        send(&bench, 1, n..n + 1, &[11], &[], &long(n)).await;
     }
     let run = bench.store.readings().shared.readers.with(some_blocks).unwrap();
     assert!(!run.blocks.is_empty());
@@ -169,10 +169,65 @@ async fn what_is_older_than_retention_goes_and_the_readings_stay() {
     let folder = tempfile::tempdir().unwrap();
     let bench = open(folder.path(), 1000);
     bench.store.readings().shared.consumed.store(0, Relaxed);
-    let ids = send(&bench, 1, 0..1, &[11], 0, "old").await;
+    let ids = send(&bench, 1, 0..1, &[11], &[], "old").await;
     let keep = |seconds| Keep { originals_from: Some(Timestamp::from_seconds(seconds)), ..Keep::default() };
     assert_eq!(bench.store.readings().drop_old(keep(START), Zone::default()).await.unwrap().originals, 0);
     assert_eq!(bench.store.readings().drop_old(keep(START + 1), Zone::default()).await.unwrap().originals, 1);
     assert_eq!(text(&bench, ids[0]).await, None);
     assert!(bench.store.readings().by_id(ids[0]).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn an_erasure_leaves_the_messages_of_who_wore_the_meter_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 30);
+    let first = send(&bench, 1, 0..3, &[11], &[], &format!("{CANARY} {}", long(0))).await;
+    let both = send(&bench, 1, 3..5, &[11, 12], &[], &format!("{CANARY} and another")).await;
+    let mut later = Vec::new();
+    for n in 5..95_i64 {
+        later.extend(send(&bench, 1, n..n + 1, &[12], &[], &long(n)).await);
+    }
+    assert!(bench.store.readings().pack_originals().await.unwrap() > 0);
+    // Sent again beside something new: the first wearer's, and the second's own.
+    let again = send(&bench, 1, 95..96, &[12], &first[..2], &format!("{CANARY} again")).await;
+    let own = send(&bench, 1, 96..97, &[12], &later[..2], "the second's own again").await;
+    let worn = vec![Worn {
+        device: DeviceKey::new(1),
+        from: (START - 86_400) * 1_000_000,
+        to: Some((START + 86_400) * 1_000_000),
+    }];
+    let done = bench.store.readings().erase(PatientId::new(11), worn, Zone::default()).await.unwrap();
+    assert_eq!((done.readings_before, done.originals_before, done.originals_after), (4, 3, 0));
+    assert!(!is_in_a_file(folder.path(), CANARY));
+    for id in [&first[..], &both, &again].concat() {
+        assert_eq!(text(&bench, id).await, None);
+    }
+    for (n, id) in (5..).zip(&later) {
+        assert_eq!(text(&bench, *id).await, Some(long(n)), "{n}");
+    }
+    assert_eq!(text(&bench, own[0]).await.as_deref(), Some("the second's own again"));
+}
+
+#[tokio::test]
+async fn bytes_that_were_taken_out_do_not_come_back_beside_something_new() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 30);
+    let first = send(&bench, 1, 0..1, &[11], &[], CANARY).await;
+    bench.store.readings().erase(PatientId::new(11), vec![], Zone::default()).await.unwrap();
+    let bytes = Bytes::from(format!("{CANARY} once more"));
+    let work = move |desk: &mut Desk<'_>| {
+        let key = DeviceKey::new(1);
+        let known = desk.known(key, 0)?;
+        assert_eq!((known[0].id, known[0].fingerprint), (first[0], super::super::ERASED));
+        desk.duplicate(key, first[0]);
+        desk.brings_back();
+        let reading = Reading { patient: Some(PatientId::new(12)), ..reading(1, 1) };
+        let id = desk.keep(NewReading { reading, told: None, trusted: false })?;
+        desk.keep_original(key, Cow::Borrowed("readings"), Timestamp::from_seconds(START), &bytes);
+        Ok(id)
+    };
+    let id = bench.store.readings().submit(DAY, 1, work).await.unwrap();
+    assert_eq!(text(&bench, id).await, None);
+    assert!(bench.store.readings().by_id(id).await.unwrap().is_some());
+    assert!(!is_in_a_file(folder.path(), CANARY));
 }

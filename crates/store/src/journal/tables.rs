@@ -322,6 +322,12 @@ pub(super) fn held_before(c: &Connection, device: DeviceKey, mark: i64) -> Resul
         .map_err(fault)
 }
 
+pub(super) fn is_held(c: &Connection, id: ReadingId) -> Result<bool, StoreError> {
+    c.prepare_cached("SELECT EXISTS(SELECT 1 FROM held WHERE id = ?1)")
+        .and_then(|mut s| s.query_row([id.as_i64()], |r| r.get(0)))
+        .map_err(fault)
+}
+
 pub(super) fn meta(c: &Connection, key: &str) -> Result<Option<i64>, StoreError> {
     c.query_row("SELECT v FROM meta WHERE k = ?1", [key], |r| r.get(0)).optional().map_err(fault)
 }

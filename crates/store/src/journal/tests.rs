@@ -47,8 +47,8 @@ pub(super) fn reading(device: u64, seq: i64) -> Reading {
 
 fn keep(desk: &mut Desk<'_>, device: u64, seq: i64) -> Result<bool, StoreError> {
     let reading = reading(device, seq);
-    if !desk.known(reading.device, seq)?.is_empty() {
-        desk.duplicate(reading.device);
+    if let Some(known) = desk.known(reading.device, seq)?.first() {
+        desk.duplicate(reading.device, known.id);
         return Ok(false);
     }
     let told = Some(reading.measured_at);
@@ -58,8 +58,8 @@ fn keep(desk: &mut Desk<'_>, device: u64, seq: i64) -> Result<bool, StoreError> 
 
 fn hold(desk: &mut Desk<'_>, device: u64, bytes: &[u8]) -> Result<bool, StoreError> {
     let device = DeviceKey::new(device);
-    if desk.held_before(device, "readings", bytes)?.is_some() {
-        desk.duplicate(device);
+    if let Some(id) = desk.held_before(device, "readings", bytes)? {
+        desk.duplicate(device, id);
         return Ok(false);
     }
     let held = Held {

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 use store::{
-    ERASED, NewReading, PopulationQuery, Store, StoreError, Stride, fingerprint,
+    ERASED, Known, NewReading, PopulationQuery, Store, StoreError, Stride, fingerprint,
     questdb::{self, Handle, Source, State},
 };
 use vitals::{
@@ -107,8 +107,9 @@ impl Installation {
                 for reading in part {
                     let mark = fingerprint(&reading.values, reading.unit);
                     let known = desk.known(reading.device, reading.seq)?;
-                    if known.iter().any(|k| k.epoch == reading.epoch && [mark, ERASED].contains(&k.fingerprint)) {
-                        desk.duplicate(reading.device);
+                    let same = |k: &&Known| k.epoch == reading.epoch && [mark, ERASED].contains(&k.fingerprint);
+                    if let Some(known) = known.iter().find(same) {
+                        desk.duplicate(reading.device, known.id);
                         continue;
                     }
                     let told = Some(reading.measured_at);

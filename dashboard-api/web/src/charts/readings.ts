@@ -102,7 +102,9 @@ export function deviation(xs: readonly number[]): number {
 /** How many were left out for which reason, most first. */
 export function leftOut(points: readonly Base[]): [string, number][] {
   const counts = new Map<string, number>();
-  for (const p of points) if (!p.used) for (const mark of marksOf(p.reading)) counts.set(mark, (counts.get(mark) ?? 0) + 1);
+  // A doubt leaves nothing out.
+  const why = (r: Reading) => marksOf(r).filter((mark) => mark !== "personal_outlier");
+  for (const p of points) if (!p.used) for (const mark of why(p.reading)) counts.set(mark, (counts.get(mark) ?? 0) + 1);
   return [...counts].sort((a, b) => b[1] - a[1]);
 }
 

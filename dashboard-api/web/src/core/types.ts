@@ -31,6 +31,16 @@ export interface Session {
   timeZone?: string;
 }
 
+/** One number of a reading against the person's own of the 90 days before; mmHg or mmol/L. */
+export interface Doubt {
+  quantity: "systolic" | "diastolic" | "glucose";
+  value: number;
+  mean: number;
+  sd: number;
+  distance: number;
+  readings: number;
+}
+
 export interface Reading {
   id: string;
   kind: "blood_pressure" | "blood_glucose";
@@ -46,6 +56,8 @@ export interface Reading {
   meal?: string | null;
   status?: string[];
   flags?: string[];
+  /** Far from the person's own readings: somebody else may have measured. */
+  doubt?: Doubt;
   result?: "stored" | "flagged" | "excluded";
 }
 
@@ -116,6 +128,8 @@ export interface Alert {
   heldUntil?: string | null;
   inhibitedBy?: string | null;
   previousId?: string | null;
+  /** Readings that are far from the person's own. */
+  doubtful?: number;
 }
 
 export interface TimelineEvent {

@@ -36,10 +36,11 @@ export const en: Messages = {
   inbox: {
     title: "Alerts", scope: "Whose", mine: "Mine", team: "My team", all: "All", state: "State", active: "Active", allStates: "Any state", severity: "Severity", anySeverity: "Any severity",
     empty: "No alert fits.", due: (t) => `escalates in ${t}`, told: (t) => `told in ${t}`, overdue: (t) => `overdue by ${t}`, owner: "Owner", unowned: "nobody yet", raised: "Raised", level: (n) => `level ${n}`,
-    readings: (n) => `${n} over the limit`, exhausted: "The chain is exhausted and nobody has acknowledged", table: "Alerts", patient: "Patient", what: "What", clock: "Clock", escalated: "Escalated",
+    readings: (n) => `${n} over the limit`, doubtful: (n) => `${n} far from this person's other readings`, onlyDoubtful: "Doubtful only", exhausted: "The chain is exhausted and nobody has acknowledged", table: "Alerts", patient: "Patient", what: "What", clock: "Clock", escalated: "Escalated",
   },
   alert: {
     title: "Alert", call: "Call", noPhone: "No phone on record", openChart: "Open the chart", owner: "Owner", unowned: "nobody yet", raised: "Raised", next: "Next step", level: "Level", cycle: "Cycle", count: "Readings over the limit",
+    doubtful: (n) => `${n} ${n === 1 ? "reading is" : "readings are"} far from this person's other readings. Somebody else may have measured: ask who it was.`,
     snoozed: (t) => `Snoozed until ${t}`, held: (t) => `Held until ${t}`, inhibited: "Joined to another alert", exhausted: "The chain is exhausted and nobody has acknowledged: act now.", previous: "Previous alert",
     actions: "What to do", ack: "Acknowledge", contact: "Contact logged", resolve: "Resolve", snooze: "Snooze", comment: "Add comment",
     ackHint: "Acknowledging stops the escalation and makes you the owner. Log the contact with the patient within 60 minutes.", contactAcks: "Logging the contact acknowledges, too.", contactTitle: "Contact with the patient", how: "How", note: "Note", due: "Follow up on", hows: { phone: "By phone", visit: "Home visit", clinic: "In the clinic", message: "By message" },
@@ -73,6 +74,7 @@ export const en: Messages = {
     bpSummary: (span, n, mean, sd, share, target) => `${span}: ${n} valid readings, mean ${mean} mmHg (SD ${sd}), ${share}% below the target ${target}.`,
     halves: (am, pm) => `Morning mean ${am}, evening mean ${pm}.`,
     bgSummary: (span, n, mean, low, high) => `${span}: ${n} valid readings, mean ${mean} mmol/L; ${low} below 3.9, ${high} above target.`,
+    doubt: (what, mean, distance, n) => `${what} is ${distance} standard deviations from this person's mean of ${mean} in the 90 days before (${n} readings): somebody else may have measured`, onlyDoubtful: "Doubtful readings only",
     beyond: (hi, lo) => `Beyond the meter's range: ${hi} × HI, ${lo} × LO.`, span: (d) => `Last ${d} days`, spanAll: "All time", tableCount: (n, of) => `${n} of ${of}, newest first`, systolic: "Systolic", diastolic: "Diastolic",
   },
   summary: {
@@ -126,6 +128,12 @@ export const en: Messages = {
   ops: {
     title: "Operations", pipeline: "Pipeline", stage: "Stage", in: "In", out: "Out", lag: "Lag", errors: "Errors", accounting: "Books of the day", day: (d) => `day ${d}`, accepted: "Accepted", stored: "Stored", duplicate: "Duplicate", quarantined: "Quarantined", rejected: "Rejected", device: "Device", total: "Total",
     balanced: "The books balance: accepted = stored + duplicate + quarantined + rejected", unbalanced: (d) => `The books are off by ${d}`, devices: "By device", health: "Checks", ok: "ok", bad: "not ok", noStages: "The service reports no stages.", refresh: "refreshed every 5 s",
-    stages: { broker: "Broker", edge: "Edge", ingest: "Ingest", journal: "Journal", store: "Store", series: "Series", projector: "Projector", rules: "Rules", alerts: "Alerts", api: "API", dashboard: "Dashboard", dispatcher: "Dispatcher", outbox: "Outbox" },
+    stages: { broker: "Broker", edge: "Edge", ingest: "Ingest", journal: "Journal", store: "Store", series: "Series", projector: "Projector", rules: "Rules", alerts: "Alerts", api: "API", dashboard: "Dashboard", dispatcher: "Dispatcher", outbox: "Outbox", upstream: "Broker above", questdb: "QuestDB", books: "Recount of the books" },
+    checks: { journal: "journal", registry: "registry", router: "router", rules: "rules", alerts: "alerts", books: "books", broker: "broker", questdb: "QuestDB", upstream: "broker above" },
+    upstream: {
+      connecting: "connecting", unreachable: "cannot be reached: check address, port and firewall", timeout: "no answer in time: check address, port and firewall", refused: "does not let us in: check user name, password file and its rules",
+      tls: "its certificate is not trusted: check ca_file and the host in the address", password_file: "the password file cannot be read", closed: "closed the connection; trying again", silent: "does not answer; trying again", sent_away: "sent us away; trying again",
+      subscription_refused: "does not let us read hb/v1/devices/# and hb/v1/gateways/#", not_durable: "our disk takes nothing: nothing is acknowledged, it keeps its queue", unreadable_packet: "sends what is no MQTT: nothing behind it comes through", unconfirmed: "did not confirm a message of ours; trying again", protocol: "protocol error; trying again",
+    },
   },
 };

@@ -57,10 +57,11 @@ export const zh = {
   inbox: {
     title: "告警", scope: "范围", mine: "我的", team: "本团队", all: "全部", state: "状态", active: "未结", allStates: "所有状态", severity: "级别", anySeverity: "所有级别",
     empty: "没有符合条件的告警。", due: (t: string) => `${t} 后升级`, told: (t: string) => `${t} 后通知`, overdue: (t: string) => `已超时 ${t}`, owner: "负责人", unowned: "无人负责", raised: "发生", level: (n: number) => `第 ${n} 级`,
-    readings: (n: number) => `${n} 次超限`, exhausted: "通知链已走完，仍无人确认", table: "告警列表", patient: "患者", what: "事项", clock: "时限", escalated: "已升级",
+    readings: (n: number) => `${n} 次超限`, doubtful: (n: number) => `${n} 次与本人以往差异过大`, onlyDoubtful: "只看存疑", exhausted: "通知链已走完，仍无人确认", table: "告警列表", patient: "患者", what: "事项", clock: "时限", escalated: "已升级",
   },
   alert: {
     title: "告警详情", call: "拨打电话", noPhone: "没有登记电话", openChart: "查看图表", owner: "负责人", unowned: "尚无人负责", raised: "发生时间", next: "下一步", level: "通知级别", cycle: "轮次", count: "超限读数",
+    doubtful: (n: number) => `${n} 次读数与本人以往差异过大，可能是他人测量：请核实是谁测的。`,
     snoozed: (t: string) => `暂缓至 ${t}`, held: (t: string) => `暂留至 ${t}`, inhibited: "被另一告警合并", exhausted: "通知链已走完，仍无人确认：请立即处理。", previous: "上一次告警",
     actions: "处理", ack: "确认收到", contact: "已联系患者", resolve: "处置完成", snooze: "暂缓", comment: "添加备注",
     ackHint: "确认后停止升级，您成为负责人；60 分钟内请记录与患者的联系。", contactAcks: "记录联系的同时视为确认收到。", contactTitle: "与患者的联系", how: "联系方式", note: "备注", due: "下次随访", hows: { phone: "电话", visit: "上门", clinic: "门诊", message: "消息" } as Words,
@@ -97,6 +98,7 @@ export const zh = {
     bpSummary: (span: string, n: number, mean: string, sd: string, share: number, target: string) => `${span}共 ${n} 条有效读数，平均 ${mean} mmHg（标准差 ${sd}），${share}% 低于目标 ${target}。`,
     halves: (am: string, pm: string) => `早晨平均 ${am}，晚间平均 ${pm}。`,
     bgSummary: (span: string, n: number, mean: string, low: number, high: number) => `${span}共 ${n} 条有效读数，平均 ${mean} mmol/L；低于 3.9 的 ${low} 条，高于目标的 ${high} 条。`,
+    doubt: (what: string, mean: string, distance: string, n: number) => `${what}与本人前 90 天平均 ${mean} 相差 ${distance} 个标准差（${n} 次读数）：可能是他人测量`, onlyDoubtful: "只看存疑读数",
     beyond: (hi: number, lo: number) => `超出仪器范围：HI ${hi} 条，LO ${lo} 条。`, span: (d: number) => `近 ${d} 天`, spanAll: "全部时段", tableCount: (n: number, of: number) => `显示 ${n} / ${of} 条，新的在前`, systolic: "收缩压", diastolic: "舒张压",
   },
   summary: {
@@ -139,7 +141,13 @@ export const zh = {
   ops: {
     title: "运行", pipeline: "流水线", stage: "阶段", in: "进", out: "出", lag: "滞后", errors: "错误", accounting: "当日账目", day: (d: string) => `日期 ${d}`, accepted: "接收", stored: "存储", duplicate: "重复", quarantined: "隔离", rejected: "拒绝", device: "设备", total: "合计",
     balanced: "账目相符：接收 = 存储 + 重复 + 隔离 + 拒绝", unbalanced: (d: number) => `账目不符，相差 ${d}`, devices: "按设备", health: "检查", ok: "正常", bad: "异常", noStages: "服务没有报告阶段。", refresh: "每 5 秒刷新",
-    stages: { broker: "接入", edge: "接入", ingest: "接收", journal: "日志", store: "存储", series: "时序", projector: "投影", rules: "规则", alerts: "告警", api: "接口", dashboard: "页面", dispatcher: "发送", outbox: "发件箱" } as Words,
+    stages: { broker: "接入", edge: "接入", ingest: "接收", journal: "日志", store: "存储", series: "时序", projector: "投影", rules: "规则", alerts: "告警", api: "接口", dashboard: "页面", dispatcher: "发送", outbox: "发件箱", upstream: "上级 MQTT 服务器", questdb: "QuestDB", books: "账目复核" } as Words,
+    checks: { journal: "日志", registry: "登记库", router: "转发", rules: "规则", alerts: "告警", books: "账目", broker: "接入", questdb: "QuestDB", upstream: "上级 MQTT 服务器" } as Words,
+    upstream: {
+      connecting: "正在连接", unreachable: "连接不上：请检查地址、端口和防火墙", timeout: "连接超时：请检查地址、端口和防火墙", refused: "拒绝登录：请检查用户名、密码文件和对方的规则",
+      tls: "TLS 证书不被信任：请检查 ca_file 和地址中的主机名", password_file: "密码文件无法读取", closed: "连接被断开，正在重连", silent: "对方没有回应，正在重连", sent_away: "对方要求断开，正在重连",
+      subscription_refused: "对方不允许读取 hb/v1/devices/# 和 hb/v1/gateways/#", not_durable: "本机磁盘无法写入：不确认，由对方保留", unreadable_packet: "对方发来的不是 MQTT 报文：其后的数据进不来", unconfirmed: "对方没有确认收到下行消息，正在重连", protocol: "协议错误，正在重连",
+    } as Words,
   },
 };
 

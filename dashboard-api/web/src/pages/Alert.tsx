@@ -41,6 +41,7 @@ function Head({ alert, patient }: { alert: AlertDetail; patient: Patient | null 
       </p>
       <dl class="facts">{facts.map(([k, v]) => <div key={k}><dt>{k}</dt><dd>{v}</dd></div>)}</dl>
       {alert.exhausted && (alert.state === "open" || alert.state === "notified") && <p class="note bad">{m.exhausted}</p>}
+      {(alert.doubtful ?? 0) > 0 && <p class="note warn">{m.doubtful(alert.doubtful ?? 0)}</p>}
       {alert.snoozedUntil && <p class="note">{m.snoozed(at(alert.snoozedUntil))}</p>}
       {alert.heldUntil && <p class="note">{m.held(at(alert.heldUntil))}</p>}
       {alert.inhibitedBy && <p class="note"><Link to={`/alerts/${encodeURIComponent(alert.inhibitedBy)}`}>{m.inhibited}</Link></p>}

@@ -40,6 +40,7 @@ function Row({ alert, self }: { alert: Alert; self: string | undefined }): JSX.E
       <td data-label={m.inbox.what} class="why">
         {word(m.concepts, alert.concept)}
         {(alert.count ?? 0) > 0 && <small>{m.inbox.readings(alert.count ?? 0)}</small>}
+        {(alert.doubtful ?? 0) > 0 && <small>{m.inbox.doubtful(alert.doubtful ?? 0)}</small>}
       </td>
       <td data-label={m.inbox.state}>
         {m.state[alert.state] ?? alert.state}
@@ -83,6 +84,10 @@ function Filters(): JSX.Element {
           {SEVERITIES.map((s) => <option key={s} value={s}>{t.value.severity[s]}</option>)}
         </select>
       </label>
+      <label class="check">
+        <input type="checkbox" checked={query.get("doubtful") === "true"} onChange={(e) => setQuery("doubtful", e.currentTarget.checked ? "true" : null)} />
+        <span>{m.onlyDoubtful}</span>
+      </label>
     </div>
   );
 }
@@ -93,6 +98,7 @@ export function Inbox(): JSX.Element {
   const wanted = new URLSearchParams({ limit: "100", state: query.get("state") ?? "active" });
   const severity = query.get("severity");
   if (severity) wanted.set("severity", severity);
+  if (query.get("doubtful") === "true") wanted.set("doubtful", "true");
   const scope = query.get("scope") ?? "team";
   const team = ownTeam();
   if (scope === "mine") wanted.set("mine", "true");

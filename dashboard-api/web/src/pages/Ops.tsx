@@ -131,7 +131,7 @@ function Health(): JSX.Element | null {
   if (checks.length === 0) return null;
   return (
     <Card title={m.health} id="health">
-      <ul class="bare">{checks.map((c) => <li key={c.name}><span class={c.ok ? "good-text" : "bad-text"}>{c.ok ? "✓" : "✗"} {c.name}</span> <small>{c.ok ? m.ok : (c.reason ?? m.bad)}</small></li>)}</ul>
+      <ul class="bare">{checks.map((c) => <li key={c.name}><span class={c.ok ? "good-text" : "bad-text"}>{c.ok ? "✓" : "✗"} {word(m.checks, c.name)}</span> <small>{c.reason ? word(c.name === "upstream" ? m.upstream : {}, c.reason) : c.ok ? m.ok : m.bad}</small></li>)}</ul>
     </Card>
   );
 }

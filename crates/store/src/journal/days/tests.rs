@@ -69,8 +69,8 @@ async fn send(bench: &Bench, device: u64, seqs: std::ops::Range<i64>) {
     let bindings = bench.store.directory().bindings(DeviceKey::new(device));
     let work = move |desk: &mut Desk<'_>| {
         for seq in seqs {
-            if !desk.known(DeviceKey::new(device), seq)?.is_empty() {
-                desk.duplicate(DeviceKey::new(device));
+            if let Some(known) = desk.known(DeviceKey::new(device), seq)?.first() {
+                desk.duplicate(DeviceKey::new(device), known.id);
                 continue;
             }
             let mut reading = measured(device, seq, None);

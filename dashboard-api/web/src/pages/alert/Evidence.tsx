@@ -9,7 +9,7 @@ import { useLoad } from "../../core/load";
 import type { AlertDetail, Evidence, Reading } from "../../core/types";
 import { lang, t, word } from "../../i18n";
 import { Card } from "../../ui/basics";
-import { type Fact, facts, plain } from "./plain";
+import { doubtText, type Fact, facts, plain } from "./plain";
 
 interface Line {
   id: string;
@@ -57,6 +57,7 @@ function Readings({ title, all, used, id }: { title: string; all: Line[]; used: 
             {l.reading?.pulse ? <span class="quiet">{t.value.chart.pulse} {l.reading.pulse}</span> : null}
             {l.reading?.meal ? <span class="quiet">{word(t.value.meals, l.reading.meal)}</span> : null}
             {l.reading?.measuredAt && <time dateTime={l.reading.measuredAt}>{exact(ms(l.reading.measuredAt), lang.value, zone.value)}</time>}
+            {l.reading?.doubt && <span class="detail">{doubtText(l.reading.doubt)}</span>}
             {!used && <span class="detail">{l.reason ? word(t.value.reasons, l.reason) : l.reading ? marksOf(l.reading as Reading).map((x) => word(t.value.reasons, x)).join(t.value.comma) : "–"}</span>}
           </li>
         ))}

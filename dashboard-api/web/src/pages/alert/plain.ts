@@ -1,5 +1,6 @@
 // Open-ended JSON of the evidence as text: numbers short, pairs as "name: value", objects with a language in ours.
-import { lang, t } from "../../i18n";
+import type { Doubt } from "../../core/types";
+import { lang, t, word } from "../../i18n";
 
 /** Any JSON value in words. */
 export function plain(value: unknown): string {
@@ -49,4 +50,10 @@ export function facts(value: unknown): Fact[] {
     const o = typeof v === "object" && v !== null ? (v as Record<string, unknown>) : {};
     return { name: readable(name), value: plain(v), source: text(o["source"] ?? o["from"] ?? o["origin"]) };
   });
+}
+
+/** What is doubted about a reading, with the numbers that it rests on. */
+export function doubtText(d: Doubt): string {
+  const places = d.quantity === "glucose" ? 1 : 0;
+  return t.value.chart.doubt(word(t.value.numbers, d.quantity), d.mean.toFixed(places), d.distance.toFixed(1), d.readings);
 }

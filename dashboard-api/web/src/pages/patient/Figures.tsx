@@ -8,6 +8,7 @@ import { zone } from "../../core/clock";
 import { exact } from "../../core/format";
 import type { Reading } from "../../core/types";
 import { lang, t, word } from "../../i18n";
+import { doubtText } from "../alert/plain";
 
 export interface Span {
   from: number;
@@ -58,12 +59,16 @@ function honesty(points: readonly (Pressure | Glucose)[]): string {
 function Table({ points, label }: { points: readonly (Pressure | Glucose)[]; label: string }): JSX.Element {
   const c = t.value.chart;
   const [shown, setShown] = useState(100);
-  const newest = [...points].reverse().slice(0, shown);
+  const [doubtful, setDoubtful] = useState(false);
+  const any = points.some((p) => p.reading.doubt);
+  const wanted = doubtful && any ? points.filter((p) => p.reading.doubt) : points;
+  const newest = [...wanted].reverse().slice(0, shown);
   const bp = points[0]?.reading.kind === "blood_pressure";
   const heads = [c.time, c.value, bp ? c.pulse : c.meal, c.used, c.mark, c.quality];
   const notes = (r: Reading) => marksOf(r).map((m) => word(t.value.reasons, m)).join(t.value.comma);
   return (
     <div class="scroll" tabIndex={0} role="group" aria-label={label}>
+      {any && <label class="pad"><input type="checkbox" checked={doubtful} onChange={(e) => setDoubtful(e.currentTarget.checked)} /> {c.onlyDoubtful}</label>}
       <table class="rows plain" aria-label={label}>
         <thead><tr>{heads.map((h) => <th key={h} scope="col">{h}</th>)}</tr></thead>
         <tbody>
@@ -73,13 +78,13 @@ function Table({ points, label }: { points: readonly (Pressure | Glucose)[]; lab
               <td class="num">{valueText(p.reading)}</td>
               <td>{bp ? (p.reading.pulse ?? "–") : word(t.value.meals, p.reading.meal) || "–"}</td>
               <td>{p.used ? "✓" : c.unused}</td>
-              <td>{notes(p.reading) || "–"}</td>
+              <td>{notes(p.reading) || "–"}{p.reading.doubt && <small class="detail">{doubtText(p.reading.doubt)}</small>}</td>
               <td>{word(t.value.qualities, p.reading.timeQuality) || "–"}</td>
             </tr>
           ))}
         </tbody>
       </table>
-      <p class="quiet small pad">{c.tableCount(newest.length, points.length)} {newest.length < points.length && <button type="button" onClick={() => setShown(shown + 500)}>{t.value.more}</button>}</p>
+      <p class="quiet small pad">{c.tableCount(newest.length, wanted.length)} {newest.length < wanted.length && <button type="button" onClick={() => setShown(shown + 500)}>{t.value.more}</button>}</p>
     </div>
   );
 }

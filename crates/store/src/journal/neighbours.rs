@@ -1,0 +1,124 @@
+//! Between which measurement times a device's number must lie: those of the nearest stored numbers below and above it, in
+//! the same life of the counter.
+//!
+//! Looked up when a held entry is shown or replayed, never when readings arrive. Must never: make up a time; look farther
+//! than a message and its neighbours reach.
+
+use super::{Desk, Readings, memory::Memory, query::merged_reading, tables::fault};
+use crate::StoreError;
+use rusqlite::{Connection, params};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+use vitals::{DeviceKey, Reading, ReadingId, Timestamp};
+
+/// Numbers looked through on either side: more than one message may hold.
+const REACH: i64 = 256;
+/// Numbers in one block of the table `identity`.
+const BLOCK: i64 = 32;
+
+/// Bounds of a measurement time. None on a side where no neighbour is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Between {
+    /// When the number below was measured.
+    pub after: Option<Timestamp>,
+    /// When the number above was measured.
+    pub before: Option<Timestamp>,
+}
+
+/// One life of one device's counter.
+#[derive(Clone, Copy)]
+struct Life {
+    device: DeviceKey,
+    epoch: u32,
+}
+
+impl Readings {
+    /// Between which times number `seq` of `device` was measured, in this life of its counter.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn between(&self, device: DeviceKey, epoch: u32, seq: i64) -> Result<Between, StoreError> {
+        let life = Life { device, epoch };
+        self.ask(move |shared| {
+            let fresh = life.in_memory(&shared.memory.read(), seq);
+            shared.readers.with(|c| life.between(c, &fresh, seq))
+        })
+        .await
+    }
+}
+
+impl Desk<'_> {
+    /// As [`Readings::between`], as of the last commit.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn between(&self, device: DeviceKey, epoch: u32, seq: i64) -> Result<Between, StoreError> {
+        let life = Life { device, epoch };
+        let fresh = life.in_memory(&self.ground.memory.read(), seq);
+        life.between(self.ground.connection, &fresh, seq)
+    }
+}
+
+impl Life {
+    /// Stored readings within reach that are not merged yet. Before the tables: what leaves memory in between is there.
+    fn in_memory(self, memory: &Memory, seq: i64) -> BTreeMap<i64, Arc<Reading>> {
+        let blocks = seq.saturating_sub(REACH).div_euclid(BLOCK)..=seq.saturating_add(REACH).div_euclid(BLOCK);
+        let keys =
+            blocks.map(|b| (b, self.device.as_i64(), i64::MIN, 0)..=(b, self.device.as_i64(), i64::MAX, u32::MAX));
+        let found = keys.flat_map(|keys| memory.tables().flat_map(move |t| t.identity.range(keys.clone())));
+        found
+            .filter(|((.., epoch), _)| *epoch == self.epoch)
+            .filter_map(|((_, _, seq, _), known)| Some((*seq, memory.row(known.id)?.reading()?.clone())))
+            .collect()
+    }
+
+    fn between(self, c: &Connection, fresh: &BTreeMap<i64, Arc<Reading>>, seq: i64) -> Result<Between, StoreError> {
+        // A number that was made up says nothing of order.
+        if seq < 0 {
+            return Ok(Between::default());
+        }
+        let below = self.nearest(c, fresh, (seq.saturating_sub(REACH).max(0)..seq).rev())?;
+        let above = self.nearest(c, fresh, seq.saturating_add(1)..seq.saturating_add(REACH))?;
+        // A clock that was set back between the two leaves nothing to say.
+        let torn = below.zip(above).is_some_and(|(after, before)| after > before);
+        Ok(if torn { Between::default() } else { Between { after: below, before: above } })
+    }
+
+    /// When the first of these numbers was measured under which a reading is stored whose hour is sure.
+    fn nearest(
+        self,
+        c: &Connection,
+        fresh: &BTreeMap<i64, Arc<Reading>>,
+        numbers: impl Iterator<Item = i64>,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let mut merged: (Option<i64>, HashMap<i64, ReadingId>) = (None, HashMap::new());
+        for seq in numbers {
+            let block = seq.div_euclid(BLOCK);
+            if merged.0 != Some(block) {
+                merged = (Some(block), self.merged(c, block)?);
+            }
+            let found = match (fresh.get(&seq), merged.1.get(&seq)) {
+                (Some(reading), _) => Some(reading.clone()),
+                (None, Some(id)) => merged_reading(c, *id)?,
+                (None, None) => None,
+            };
+            if let Some(reading) = found.filter(|r| !r.flags.iter().any(|f| &**f == "zone_suspect")) {
+                return Ok(Some(reading.measured_at));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Which numbers of a block are in the tables.
+    fn merged(self, c: &Connection, block: i64) -> Result<HashMap<i64, ReadingId>, StoreError> {
+        let mut statement = c
+            .prepare_cached("SELECT seq, id FROM identity WHERE block = ?1 AND device = ?2 AND epoch = ?3")
+            .map_err(fault)?;
+        let rows = statement.query_map(params![block, self.device.as_i64(), self.epoch], |r| {
+            Ok((r.get(0)?, ReadingId::from_i64(r.get(1)?)))
+        });
+        rows.map_err(fault)?.collect::<Result<_, _>>().map_err(fault)
+    }
+}
