@@ -13,6 +13,7 @@ use crate::{
     late::Late,
     pattern::Lows,
     quality::Cuff,
+    question::Asking,
     schedule,
     season::Seasons,
     track::Track,
@@ -241,7 +242,7 @@ impl Person {
 
     /// The next moment at which there is something to do without a new reading.
     pub(crate) fn due(&self) -> Option<Timestamp> {
-        let asked = self.asked_until();
+        let asked = self.tracks.iter().filter_map(|t| t.asking.as_ref()).map(Asking::due).min();
         let silence = self.bound.and_then(|_| self.steps.next_after(self.silent_since().0, self.silence_done));
         asked.into_iter().chain(silence).min()
     }
@@ -408,6 +409,18 @@ impl Person {
             return;
         }
         let id = format!("remeasure-{}-{}", conclusion.rule.id(), point.id);
+        self.command(scene, id, point, (times, after_seconds), until);
+    }
+
+    /// Asks the meter that sent `point` for a repeat.
+    pub(crate) fn command<W>(
+        &self,
+        scene: &mut Scene<'_, W>,
+        id: String,
+        point: &Point,
+        (times, after_seconds): (u32, u32),
+        until: Timestamp,
+    ) {
         if scene.batch.commands.iter().any(|c| c.id == id) {
             return;
         }
