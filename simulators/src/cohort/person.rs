@@ -106,6 +106,8 @@ pub struct Sugar {
     pub fasting: f64,
     /// Between-day coefficient of variation.
     pub variation: f64,
+    /// How far this person's rises after meals are from everybody's, mmol/L.
+    pub rise: f64,
     /// Fasting readings a week.
     pub fasting_per_week: u32,
     /// Readings after meals a week.
@@ -115,11 +117,21 @@ pub struct Sugar {
 }
 
 impl Sugar {
+    /// Without insulin or a sulfonylurea the body's own answer holds glucose up: of what lies below 4.4 mmol/L a quarter
+    /// is left, so that 3.9 is all but never reached.
+    pub fn held_up(&self, value: f64) -> f64 {
+        let missing = (4.4 - value).max(0.0);
+        if self.can_go_low { value } else { value + 0.75 * missing }
+    }
+
     /// Readings a week.
     pub const fn per_week(&self) -> u32 {
         self.fasting_per_week + self.meals_per_week
     }
 }
+
+/// Of the spread of rises after meals (2.9 mmol/L) half the variance lies between persons, half between a person's meals.
+pub(super) const RISE_SD: f64 = 2.05;
 
 /// Correlation of a day's effect with the next day's, unless a scenario says another.
 pub(super) const AUTOCORRELATION: f64 = 0.2;
@@ -238,6 +250,7 @@ fn sugar(d: &mut Dice, script: Script) -> Sugar {
         fasting_per_week: if often { 7 } else { 3 },
         meals_per_week: if often { 3 } else { 2 },
         can_go_low: d.chance(0.3) || script == Script::Hypo,
+        rise: normal(d, 0.0, RISE_SD),
     }
 }
 
