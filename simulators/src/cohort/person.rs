@@ -231,8 +231,12 @@ fn mean(d: &mut Dice, script: Script) -> (f64, f64) {
         let (a, b) = (normal(d, 0.0, 1.0), normal(d, 0.0, 1.0));
         let (s, low) = (134.0 + 11.0 * a, 79.0 + 8.0 * (0.6 * a + 0.8 * b));
         let possible = s - low >= 25.0 && low >= 45.0;
-        let controlled = (100.0..=130.0).contains(&s) && low <= 80.0;
-        if possible && (script != Script::Controlled || controlled) {
+        let fits = match script {
+            Script::Controlled => (100.0..=130.0).contains(&s) && low <= 80.0,
+            Script::WhiteCoat => s < 135.0 && low < 85.0, // nothing is wrong
+            _ => true,
+        };
+        if possible && fits {
             return (s, low);
         }
     }
