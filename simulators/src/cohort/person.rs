@@ -261,3 +261,29 @@ fn sugar(d: &mut Dice, script: Script) -> Sugar {
 fn whole_below(d: &mut Dice, n: u64) -> i64 {
     i64::try_from(d.below(n)).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_takes_something_that_lowers_glucose_goes_low() {
+        let sugar = |can_go_low| Sugar {
+            fasting: 5.0,
+            variation: 0.2,
+            rise: 0.0,
+            fasting_per_week: 7,
+            meals_per_week: 3,
+            can_go_low,
+        };
+        assert!((sugar(true).held_up(2.6) - 2.6).abs() < 1e-9);
+        assert!((sugar(false).held_up(2.6) - 3.95).abs() < 1e-9);
+        assert!((sugar(false).held_up(6.1) - 6.1).abs() < 1e-9);
+    }
+
+    #[test]
+    fn nothing_is_wrong_with_who_is_only_anxious() {
+        let means = (0..200).map(|n| mean(&mut Dice::new(n), Script::WhiteCoat));
+        assert!(means.into_iter().all(|(systolic, diastolic)| systolic < 135.0 && diastolic < 85.0));
+    }
+}
