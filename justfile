@@ -67,18 +67,22 @@ questdb-bench:
     cargo run --release -p store --example questdb_bench
 
 # The rules against the virtual cohort: five seeds, every bar of the contract, naive thresholds beside them
-truth *ARGS:
-    cargo run --release -p app --example truth -- cohort {{ARGS}}
+truth:
+    cargo build --release --workspace --example truth
+    mkdir -p target/truth
+    for seed in 1 2 3 4 5; do target/release/examples/truth cohort --seed $seed --counts target/truth/$seed.json > target/truth/$seed.txt; [ $? -le 1 ] || exit 2; done
+    target/release/examples/truth pool target/truth/?.json
 
 # A small cohort through the running service and through the pure evaluator: the same findings
 truth-service *ARGS:
     cargo build --release --workspace
-    cargo build --release -p app --example truth
+    cargo build --release --workspace --example truth
     python3 tests/truth/cohort.py {{ARGS}}
 
 # Alerts on recorded readings of real people; prints docs/burden.md
 burden FOLDER="../shared/data":
-    cargo run --release -p app --example truth -- burden {{FOLDER}}
+    cargo build --release --workspace --example truth
+    target/release/examples/truth burden {{FOLDER}}
 
 # A page of the worklist with 100,000 patients in the file, and a year of days, each beside the naive way
 worklist-bench:

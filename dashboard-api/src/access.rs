@@ -112,6 +112,7 @@ pub(crate) const TABLE: &[Rule] = &[
     to(STAFF | PATIENT, "GET", "/api/v1/patients/{id}/findings", "findings.read"),
     to(STAFF | PATIENT, "GET", "/api/v1/readings/{id}/original", "reading.original"),
     to(STAFF, "GET", "/api/v1/reports/population", "report.read"),
+    to(STAFF, "GET", "/api/v1/reports/alerts", "report.read"),
 
     to(STAFF | OPS, "GET", "/api/v1/devices", "device.list"),
     to(STAFF | OPS, "GET", "/api/v1/devices/{id}", "device.read"),

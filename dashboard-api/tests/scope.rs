@@ -34,6 +34,7 @@ fn allowed(method: &str, path: &str) -> &'static str {
             | "/api/v1/overrides"
             | "/api/v1/rotas"
             | "/api/v1/calendars"
+            | "/api/v1/reports/alerts"
             | "/api/v1/reports/population",
         ) => "ghsaSR",
         (

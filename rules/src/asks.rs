@@ -27,6 +27,18 @@ impl Person {
             return;
         }
         let id = format!("remeasure-{}-{}", conclusion.rule.id(), point.id);
+        self.command(scene, id, point, (times, after_seconds), until);
+    }
+
+    /// Asks the meter that sent `point` for a repeat.
+    pub(crate) fn command<W>(
+        &self,
+        scene: &mut Scene<'_, W>,
+        id: String,
+        point: &Point,
+        (times, after_seconds): (u32, u32),
+        until: Timestamp,
+    ) {
         if scene.batch.commands.iter().any(|c| c.id == id) {
             return;
         }

@@ -26,11 +26,13 @@ pub(crate) fn missed(look: &Look<'_>) -> Option<Found> {
 }
 
 /// DQ-3: many failed measurements in a week, a meter that always shows the same, a clock that is wrong, a low battery, or
-/// somebody else who measures too.
+/// somebody else who measures too. What was measured badly and then well in the same session is done with (the card of
+/// DQ-2).
 pub(crate) fn quality(look: &Look<'_>) -> Option<Found> {
     let day = |n: i64| look.zone.start_of(schedule::days_after(look.date, -n));
     let (today, yesterday, week) = (day(0), day(1), day(7));
-    let of_quality = |c: &&crate::conclusion::Concluded| matches!(c.rule, Rule::Dq1 | Rule::Dq2);
+    let of_quality =
+        |c: &&crate::conclusion::Concluded| c.rule == Rule::Dq1 || (c.rule == Rule::Dq2 && c.attached.is_empty());
     let within = look.concluded.iter().rev().filter(|c| of_quality(c) && c.effective_at < today);
     let failed: Vec<_> = within.take_while(|c| c.effective_at >= week).collect();
     let fresh = failed.first().is_some_and(|c| c.effective_at >= yesterday);

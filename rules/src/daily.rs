@@ -35,9 +35,6 @@ const RULES: [Rule; 13] = [
     Rule::Fu1,
 ];
 
-/// A BP-S1 is open for so long, unless it was cleared.
-const SUSTAINED_OPEN: Duration = Duration::from_secs(28 * 24 * 3600);
-
 /// What one rule sees on one morning.
 pub(crate) struct Look<'a> {
     /// The day that has begun.
@@ -324,10 +321,10 @@ impl Person {
         Ok(())
     }
 
-    /// The newest BP-S1 before or at `slot` is neither cleared nor old.
+    /// The newest BP-S1 before or at `slot` is not cleared; one that nothing repeats is forgotten with the longest hold.
     fn sustained_open(&self, slot: Timestamp) -> bool {
         let newest = self.concluded.iter().rev().find(|c| c.rule == Rule::BpS1 && c.effective_at <= slot);
-        newest.is_some_and(|c| !c.is_info() && slot < c.effective_at.plus(SUSTAINED_OPEN))
+        newest.is_some_and(|c| !c.is_info() && slot < c.effective_at.plus(crate::person::HOLD))
     }
 
     /// A finding with the readings that it stands on; they are looked up only now.

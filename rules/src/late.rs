@@ -322,8 +322,15 @@ impl Person {
         self.remember(scene, start)?;
         let all = self.points(scene.world, start, end)?.into_owned();
         let mut cuff = Cuff::default();
-        let bad: Vec<&Point> = all.iter().filter(|p| cuff.is_first_bad(p, gap)).collect();
-        let expected: Vec<Conclusion> = bad.iter().map(|p| quality::badly(p)).collect();
+        let (mut bad, mut expected): (Vec<&Point>, Vec<Conclusion>) = (Vec::new(), Vec::new());
+        for p in &all {
+            if cuff.is_first_bad(p, gap) {
+                bad.push(p);
+                expected.push(quality::badly(p));
+            } else if let Some(asked) = cuff.answers(p).and(expected.last_mut()) {
+                asked.joined.push(p.id);
+            }
+        }
         self.settle(scene, Rule::Dq2, (start, end), &expected, |_| true);
         for (p, conclusion) in bad.iter().zip(&expected) {
             self.ask_again(scene, conclusion, p, quality::REPEAT, p.at.plus(gap));

@@ -123,7 +123,8 @@ pub(crate) fn pulse(look: &Look<'_>) -> Option<Found> {
     Some(found)
 }
 
-/// GLU-S1: the fasting mean over target in two consecutive windows of 14 days; it clears at target.
+/// GLU-S1: the fasting mean over target in two consecutive windows of 14 days; it clears as it came, at target in both:
+/// one good fortnight of somebody near the target says little.
 pub(crate) fn fasting(look: &Look<'_>) -> Option<Found> {
     look.glucoses(1, 0).first().filter(|d| d.fastings > 0)?;
     let window = |from, to| {
@@ -135,22 +136,23 @@ pub(crate) fn fasting(look: &Look<'_>) -> Option<Found> {
         (n + ROUNDING >= look.number("values")).then(|| (sum / n, n))
     };
     let target = look.number("fastingHigh");
-    let (newer, values) = window(14, 0)?;
+    let ((newer, values), (older, before)) = (window(14, 0)?, window(28, 14)?);
     let fasting = |p: &Point| p.meal == Some(Meal::Fasting) && is_glucose(p);
-    if newer <= target + ROUNDING {
+    let numbers =
+        vec![("fastingMean", newer), ("values", values), ("fastingMeanBefore", older), ("valuesBefore", before)];
+    let over = [newer, older].map(|mean| mean > target + ROUNDING);
+    if over == [false, false] {
         return look.open.then(|| {
-            let mut found = Found::new("cleared", Severity::Info, look.ago(14), fasting);
-            (found.closes, found.numbers) = (true, vec![("fastingMean", newer), ("values", values)]);
+            let mut found = Found::new("cleared", Severity::Info, look.ago(28), fasting);
+            (found.closes, found.numbers) = (true, numbers);
             found.limit = format!("<= {target} mmol/L");
             found
         });
     }
-    let (older, before) = window(28, 14)?;
-    (older > target + ROUNDING).then(|| {
+    (over == [true, true]).then(|| {
         let mut found = Found::new("sustained", Severity::Routine, look.ago(28), fasting);
         found.recipients = &[Recipient::Gp];
-        found.numbers =
-            vec![("fastingMean", newer), ("values", values), ("fastingMeanBefore", older), ("valuesBefore", before)];
+        found.numbers = numbers;
         found.limit = format!("> {target} mmol/L");
         found.over = Some(Over::Glucose(target));
         found

@@ -12,6 +12,7 @@ use crate::{
     late::Late,
     pattern::Lows,
     quality::Cuff,
+    question::Asking,
     schedule,
     season::Seasons,
     track::Track,
@@ -250,7 +251,7 @@ impl Person {
 
     /// The next moment at which there is something to do without a new reading.
     pub(crate) fn due(&self) -> Option<Timestamp> {
-        let asked = self.asked_until();
+        let asked = self.tracks.iter().filter_map(|t| t.asking.as_ref()).map(Asking::due).min();
         let silence = self.bound.and_then(|_| self.steps.next_after(self.silent_since().0, self.silence_done));
         asked.into_iter().chain(silence).min()
     }

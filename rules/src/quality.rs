@@ -47,14 +47,16 @@ pub(crate) const SESSION: Duration = Duration::from_secs(24 * 3600);
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cuff {
     last: Option<Timestamp>,
-    /// DQ-2 was said in it.
-    said: bool,
+    /// Of which pressure DQ-2 was said in it.
+    said: Option<Timestamp>,
+    /// A good pressure followed it.
+    answered: bool,
 }
 
 impl Cuff {
     /// A session in which nothing was measured badly up to `last`.
     pub(crate) const fn well(last: Timestamp) -> Self {
-        Self { last: Some(last), said: false }
+        Self { last: Some(last), said: None, answered: false }
     }
 
     /// Takes the next pressure; whether it is the first of its session that was measured badly.
@@ -63,12 +65,22 @@ impl Cuff {
             return false;
         }
         if self.last.is_none_or(|l| p.at.since(l) > gap) {
-            self.said = false;
+            (self.said, self.answered) = (None, false);
         }
         self.last = Some(p.at);
-        let first = p.badly_measured && !self.said;
-        self.said |= first;
+        let first = p.badly_measured && self.said.is_none();
+        if first {
+            self.said = Some(p.at);
+        }
         first
+    }
+
+    /// Whether a pressure that was just taken is the good one that its session was asked for: of which DQ-2.
+    pub(crate) fn answers(&mut self, p: &Point) -> Option<Timestamp> {
+        let good = p.valid && p.kind() == Kind::BloodPressure && !self.answered;
+        let said = self.said.filter(|_| good);
+        self.answered |= said.is_some();
+        said
     }
 }
 
@@ -99,6 +111,9 @@ impl Person {
         };
         for p in points {
             if !cuff.is_first_bad(p, gap) {
+                if let Some(at) = cuff.answers(p) {
+                    self.answer(scene, at, p);
+                }
                 continue;
             }
             let conclusion = badly(p);
@@ -108,5 +123,14 @@ impl Person {
             self.ask_again(scene, &conclusion, p, REPEAT, p.at.plus(gap));
         }
         self.cuff = Some(cuff);
+    }
+
+    /// The repeat joins the DQ-2 that asked for it: it is a matter of the meter no more.
+    fn answer<W: World>(&mut self, scene: &mut Scene<'_, W>, at: Timestamp, p: &Point) {
+        let begin = self.concluded.partition_point(|c| c.effective_at < at);
+        let asked = self.concluded[begin..].iter().take_while(|c| c.effective_at == at).find(|c| c.rule == Rule::Dq2);
+        if let Some(id) = asked.map(|c| c.id) {
+            self.attach(scene, id, &[p.id]);
+        }
     }
 }

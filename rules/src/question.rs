@@ -99,6 +99,27 @@ pub(crate) struct Asking {
     quiet: bool,
     /// The request was told of.
     told: bool,
+    /// And told of again, or too late for that.
+    reminded: bool,
+}
+
+impl Asking {
+    /// When the request is made once more: two thirds of the time are over and a third is left to answer.
+    pub(crate) fn remind_at(&self) -> Timestamp {
+        self.deadline.minus(self.deadline.since(self.first.at) / 3)
+    }
+
+    /// When there is something to do about it.
+    pub(crate) fn due(&self) -> Timestamp {
+        if self.told && !self.reminded { self.remind_at() } else { self.deadline }
+    }
+
+    /// Whether the request must be made once more at `now`; it is not asked for again.
+    pub(crate) fn take_reminder(&mut self, now: Timestamp) -> bool {
+        let due = self.told && !self.reminded && now >= self.remind_at();
+        self.reminded |= due;
+        due && now < self.deadline
+    }
 }
 
 /// Everything that holds.
@@ -142,6 +163,7 @@ pub(crate) fn run<'p>(
         Some(mut asking) => {
             if !asking.quiet && !asking.told {
                 asking.told = true;
+                asking.reminded = now >= asking.remind_at();
                 run.push(Kind::Asked, asking.first.at, Severity::Info, vec![asking.first], false);
             }
             run.out.asking = Some(asking);
@@ -219,7 +241,14 @@ impl Run<'_> {
     }
 
     fn asking(&self, first: Point, quiet: bool) -> Asking {
-        Asking { first, deadline: first.at.plus(self.spec.window), normals: Vec::new(), quiet, told: false }
+        Asking {
+            first,
+            deadline: first.at.plus(self.spec.window),
+            normals: Vec::new(),
+            quiet,
+            told: false,
+            reminded: false,
+        }
     }
 
     fn expire_before(&mut self, at: Timestamp) {

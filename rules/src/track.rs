@@ -9,12 +9,14 @@ use crate::{
     question::{self, Asking, Held, Kind as Step},
 };
 use std::time::Duration;
-use vitals::{Excluded, FindingId, Timestamp};
+use vitals::{Excluded, FindingId, Kind, Timestamp};
 
 /// A repeat of a pressure: two, a minute apart.
 const PRESSURE_REPEAT: (u32, u32) = (2, 60);
 /// A repeat of a glucose: one, after a quarter of an hour.
 const GLUCOSE_REPEAT: (u32, u32) = (1, 900);
+/// Who is asked once more has waited long enough: seconds.
+const AT_ONCE: u32 = 60;
 
 /// One rule of one patient. There is none where nothing is held or asked.
 #[derive(Debug)]
@@ -175,9 +177,25 @@ impl Person {
         }
     }
 
-    /// Closes questions whose time is over at `now`.
+    /// Asks once more where nobody has answered yet.
+    fn remind<W>(&mut self, scene: &mut Scene<'_, W>) {
+        let mut tracks = std::mem::take(&mut self.tracks);
+        for track in &mut tracks {
+            let Some(asking) = track.asking.as_mut() else { continue };
+            if asking.take_reminder(scene.now) {
+                let pressure = acute::kind(track.rule) == Kind::BloodPressure;
+                let repeat = (if pressure { PRESSURE_REPEAT.0 } else { GLUCOSE_REPEAT.0 }, AT_ONCE);
+                let id = format!("remeasure-{}-{}-again", track.rule.id(), asking.first.id);
+                self.command(scene, id, &asking.first, repeat, asking.deadline);
+            }
+        }
+        self.tracks = tracks;
+    }
+
+    /// Closes questions whose time is over at `now`, and asks once more where a third of it is left.
     pub(crate) fn expire<W: World>(&mut self, scene: &mut Scene<'_, W>) -> Result<(), Error> {
         self.judge_late(scene)?;
+        self.remind(scene);
         for rule in acute::RULES {
             let over = |t: &Track| t.rule == rule && t.asking.as_ref().is_some_and(|a| a.deadline <= scene.now);
             if self.tracks.iter().any(over) {

@@ -39,6 +39,30 @@ fn one_high_reading_asks_its_meter_for_a_repeat_and_tells_no_staff() {
 }
 
 #[test]
+fn whoever_does_not_answer_is_asked_once_more_and_whoever_answers_is_not() {
+    let mut story = quiet();
+    story.message(vec![bp(1, story.now, 188, 114)]);
+    story.goto(at(START).plus(minutes(19)));
+    assert_eq!(story.engine.world().commands.len(), 1);
+    story = story.restart();
+    story.goto(at(START).plus(minutes(29)));
+    let again = &story.engine.world().commands[1];
+    let body: serde_json::Value = serde_json::from_str(&again.body).unwrap();
+    assert_eq!((body["times"].as_u64(), body["afterSeconds"].as_u64()), (Some(2), Some(60)));
+    assert_eq!(again.expires_at, at(START).plus(minutes(30)));
+    assert!(story.standing().iter().all(|f| f.draft.severity == Severity::Info), "nobody of the team is told yet");
+    story.goto(at(START).plus(minutes(31)));
+    assert_eq!((story.engine.world().commands.len(), brief(story.of("BP-C1")[1]).1), (2, "urgent"));
+    let mut story = quiet();
+    for (seq, minute, systolic) in [(1, 0, 188), (2, 6, 140), (3, 7, 139)] {
+        story.goto(at(START).plus(minutes(minute)));
+        story.message(vec![bp(seq, story.now, systolic, 84)]);
+    }
+    story.goto(at(START).plus(minutes(40)));
+    assert_eq!(story.engine.world().commands.len(), 1);
+}
+
+#[test]
 fn thirty_breaches_in_an_hour_are_one_critical_with_twenty_eight_more_readings() {
     let mut story = quiet();
     for i in 0..30 {

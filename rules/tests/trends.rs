@@ -8,8 +8,8 @@ use std::{collections::BTreeSet, time::Duration};
 use store::Season;
 use story::{Story, at, bg, bp, implausible, minutes, patient};
 use vitals::{
-    Entry, Meal, Medication, MedicationClass, OrganisationId, Patient, Plan, Reading, Recipient, Severity, Status,
-    Timestamp, Verdict,
+    Disposition, Entry, Meal, Medication, MedicationClass, OrganisationId, Patient, Plan, Reading, Recipient, Severity,
+    Status, Timestamp, Verdict,
 };
 
 const START: &str = "2026-03-02T00:00:00+08:00";
@@ -185,11 +185,12 @@ fn fasting_over_target_twice_is_told_and_clears_at_target() {
         r.context.meal = Some(Meal::Fasting);
         r
     };
-    let readings = (0..60).step_by(3).map(|n| fasting(n, if n < 36 { 84 } else { 61 })).collect();
+    let readings = (0..69).step_by(3).map(|n| fasting(n, if n < 36 { 84 } else { 61 })).collect();
     let story = live(Story::new(person(plan(2.0)), at(START)), readings);
     let found = story.of("GLU-S1");
     assert_eq!(said(&story, "GLU-S1")[0], (Severity::Routine, vec![Recipient::Gp]));
     assert!(found.last().unwrap().draft.closes && found.last().unwrap().draft.severity == Severity::Info);
+    assert!(found.last().unwrap().draft.effective_at > day(60, 0), "one good fortnight does not clear it");
     let after = |n: u64, tenths| {
         let mut r = bg(i64::try_from(n).unwrap() + 1, day(n, 13), tenths);
         r.context.meal = Some(Meal::AfterMeal);
@@ -222,6 +223,34 @@ fn three_failed_measurements_in_a_week_are_the_managers() {
     }
     story.goto(day(5, 9));
     assert_eq!(said(&story, "DQ-3"), [(Severity::Routine, vec![Recipient::HealthManager])]);
+}
+
+#[test]
+fn what_was_measured_badly_and_then_well_is_nobodys_and_what_stays_bad_is_the_managers() {
+    let bad = |n: u64, minute: u64| {
+        let mut r = bp(i64::try_from(n * 10 + minute).unwrap(), day(n, 8).plus(minutes(minute)), 171, 99);
+        r.statuses.insert(Status::CuffLoose);
+        r.disposition = Disposition::Flagged;
+        r
+    };
+    let well =
+        |n: u64, minute: u64| bp(i64::try_from(n * 10 + minute).unwrap(), day(n, 8).plus(minutes(minute)), 131, 79);
+    let repeated = (1..7).flat_map(|n| [bad(n, 1), bad(n, 2), well(n, 3)]).collect();
+    let story = live(Story::new(person(plan(2.0)), at(START)), repeated);
+    assert_eq!((story.of("DQ-2").len(), said(&story, "DQ-3")), (6, vec![]));
+    let too_late = (1..5).flat_map(|n| [well(n, 1), bad(n, 2), well(n, 50)]).collect();
+    let story = live(Story::new(person(plan(2.0)), at(START)), too_late);
+    assert_eq!(said(&story, "DQ-3"), [(Severity::Routine, vec![Recipient::HealthManager])]);
+    // A week late and in another order it comes to the same.
+    let mut readings: Vec<Reading> = (1..7).flat_map(|n| [well(n, 3), bad(n, 1)]).collect();
+    readings.reverse();
+    let mut story = Story::new(person(plan(2.0)), at(START));
+    story.goto(day(6, 20));
+    for reading in readings {
+        story.message(vec![reading]);
+    }
+    story.goto(day(14, 9));
+    assert_eq!((story.of("DQ-2").len(), said(&story, "DQ-3")), (6, vec![]));
 }
 
 type Told = BTreeSet<(String, Timestamp, Vec<vitals::ReadingId>)>;

@@ -25,6 +25,7 @@ pub use population::{Population, PopulationQuery, Provenance, Spread, Stretch, S
 pub use registry::Registry;
 pub use registry::archive::Archive;
 pub use registry::audit::{AuditRecord, AuditRow, AuditVerdict, verify_audit};
+pub use registry::burden::Fate;
 pub use registry::cards::CardRecord;
 pub use registry::commands::DeviceCommand;
 pub use registry::directory::{self, Directory};

@@ -1,6 +1,7 @@
 //! Every route, by subject. A handler reads its input, asks the scope, asks or tells the store, writes its answer.
 
 mod alert_acts;
+mod alert_report;
 mod alerts;
 mod audit;
 mod bindings;
@@ -57,6 +58,7 @@ pub(crate) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(readings::findings))
         .routes(routes!(readings::original))
         .routes(routes!(reports::population))
+        .routes(routes!(alert_report::alerts))
         .merge(devices_and_alerts())
 }
 

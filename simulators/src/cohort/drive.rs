@@ -217,7 +217,7 @@ impl Run<'_> {
         }
         self.admin.settle().await?;
         // Who sees a number far off stays by the meter for a moment.
-        let patience = if upload.far_off { WAITS } else { Duration::ZERO };
+        let mut patience = if upload.far_off { WAITS } else { Duration::ZERO };
         while let Some(word) = listen(heard, patience).await {
             let Some(ask) = ask(&word) else { continue };
             self.out.asked += 1;
@@ -227,9 +227,8 @@ impl Run<'_> {
                 ask.times.unwrap_or(1),
                 Duration::from_secs(ask.after_seconds.unwrap_or(60)),
             );
-            if upload.far_off {
-                break;
-            }
+            // Two rules may ask at once; what they ask comes together.
+            patience = WAITS / 10;
         }
         Ok(())
     }

@@ -184,6 +184,7 @@ mod tests {
             truth_low: 80.0,
             shown: 131.0,
             shown_low: 79.0,
+            plain: (131.0, 79.0),
             worth: Worth::Clean,
             fasting: false,
         };

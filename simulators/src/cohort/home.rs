@@ -7,7 +7,7 @@ use super::{
     draw::{between, normal, skewed},
     line::{Fact, Line},
     meter::Meters,
-    person::Person,
+    person::{Person, RISE_SD},
     script::{Script, Span},
 };
 use crate::{dice::Dice, message};
@@ -188,11 +188,20 @@ impl Home {
         let pressure = kind == Kind::BloodPressure;
         let mut dice = self.dice.fork(now.as_micros().unsigned_abs() ^ if pressure { 0xa5c } else { 0x6bc });
         let at = now.plus(after.max(Duration::from_secs(60)));
-        let planned = |e: &Reverse<(Timestamp, Event)>| matches!(e.0.1, Event::Again { kind, .. } if kind == pressure);
-        if dice.chance(ANSWERS) && !self.pending.iter().any(planned) {
-            let again = Event::Again { kind: pressure, times: times.clamp(1, 5) };
-            self.pending.push(Reverse((at.plus(again.takes()), again)));
+        if !dice.chance(ANSWERS) {
+            return;
         }
+        // Whoever is about to measure again and is asked for more measures as often as the larger request says.
+        let mut times = times.clamp(1, 5);
+        self.pending.retain(|Reverse((_, event))| match event {
+            Event::Again { kind, times: planned } if *kind == pressure => {
+                times = times.max(*planned);
+                false
+            }
+            _ => true,
+        });
+        let again = Event::Again { kind: pressure, times };
+        self.pending.push(Reverse((at.plus(again.takes()), again)));
     }
 
     /// What is true from when to when, by script.
@@ -246,7 +255,9 @@ impl Home {
         let diastolic = p.mean.1 + FOLLOWS * (systolic - p.mean.0);
         let fasting = p.glucose.map_or(0.0, |s| {
             let spread = (1.0 + s.variation * s.variation).ln().sqrt();
-            s.fasting * p.group.script.glucose(self.since_onset(number)) * (spread * self.fasting_effect).exp()
+            let value =
+                s.fasting * p.group.script.glucose(self.since_onset(number)) * (spread * self.fasting_effect).exp();
+            s.held_up(value)
         });
         self.days.push(DayTruth { systolic, diastolic, fasting });
         if day > 0 && !self.silent(number) {
@@ -338,9 +349,9 @@ impl Home {
         let step = matches!(script, Script::Step10 | Script::Step15) && p.reports_missed;
         let missed = step && (0.0..21.0).contains(&since) && dice.chance(REPORTED);
         let gap = p.first_over_second / 2.0;
-        let first = gap + if anxious { 15.0 } else { 0.0 };
-        let mut lines = vec![self.read(at, &recent, first, dice)];
-        lines.push(self.read(at.plus(Duration::from_secs(60)), &recent, -gap, dice));
+        let anxiety = if anxious { 15.0 } else { 0.0 };
+        let mut lines = vec![self.read(at, &recent, (gap, anxiety), dice)];
+        lines.push(self.read(at.plus(Duration::from_secs(60)), &recent, (-gap, 0.0), dice));
         if missed {
             lines.iter_mut().for_each(|l| l.medication_taken = Some(false));
         }
@@ -361,15 +372,19 @@ impl Home {
             let truth = self.truth_on(self.day_of(at));
             Recent { at, systolic: truth.systolic, diastolic: truth.diastolic }
         });
-        (0..times).map(|n| self.read(at.plus(Duration::from_secs(75 * u64::from(n))), &recent, 0.0, dice)).collect()
+        (0..times)
+            .map(|n| self.read(at.plus(Duration::from_secs(75 * u64::from(n))), &recent, (0.0, 0.0), dice))
+            .collect()
     }
 
-    fn read(&mut self, at: Timestamp, recent: &Recent, first: f64, dice: &mut Dice) -> Line {
+    /// `habit`: how far this reading of a session is from its mean; `anxiety`: what the script adds.
+    fn read(&mut self, at: Timestamp, recent: &Recent, (habit, anxiety): (f64, f64), dice: &mut Dice) -> Line {
         let truth = (recent.systolic, recent.diastolic);
         let p = &self.person;
-        let error = normal(dice, 0.0, p.spread.2) + first;
-        let shown = (truth.0 + error, truth.1 + FOLLOWS * error + normal(dice, 0.0, 2.5));
-        self.meters.pressure(p, at, truth, shown, dice, &mut self.facts)
+        let error = normal(dice, 0.0, p.spread.2) + habit;
+        let own = normal(dice, 0.0, 2.5);
+        let with = |error: f64| (truth.0 + error, truth.1 + FOLLOWS * error + own);
+        self.meters.pressure(p, at, truth, (with(error + anxiety), with(error)), dice, &mut self.facts)
     }
 
     fn fasting(&mut self, at: Timestamp, dice: &mut Dice) -> Line {
@@ -377,10 +392,12 @@ impl Home {
         self.glucose(at, value, Meal::Fasting, dice)
     }
 
-    /// 2 h after a meal: +1.9, +1.1, +0.9 mmol/L over the day's fasting value, SD 2.9; skewed, and never far below it.
+    /// 2 h after a meal: +1.9, +1.1, +0.9 mmol/L over the day's fasting value, SD 2.9 in all; skewed, and never far below it.
     fn after_meal(&mut self, at: Timestamp, meal: u8, dice: &mut Dice) -> Line {
-        let rise = [1.9, 1.1, 0.9][usize::from(meal.min(2))];
-        let value = self.truth_on(self.day_of(at)).fasting - 2.5 + skewed(dice, rise + 2.5, 2.9);
+        let own = self.person.glucose.map_or(0.0, |s| s.rise);
+        let rise = [1.9, 1.1, 0.9][usize::from(meal.min(2))] + own;
+        let value = self.truth_on(self.day_of(at)).fasting - 2.5 + skewed(dice, (rise + 2.5).max(0.6), RISE_SD);
+        let value = self.person.glucose.map_or(value, |s| s.held_up(value));
         self.glucose(at, value.max(2.0), Meal::AfterMeal, dice)
     }
 

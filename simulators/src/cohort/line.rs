@@ -86,6 +86,8 @@ pub struct Fact {
     pub shown: f64,
     /// What it showed below; 0 for glucose.
     pub shown_low: f64,
+    /// What it would have shown, had the script not had its hand in it: both numbers.
+    pub plain: (f64, f64),
     /// What it is worth.
     pub worth: Worth,
     /// Fasting, where glucose.

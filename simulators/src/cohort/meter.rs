@@ -66,23 +66,24 @@ impl Meters {
         (told, text)
     }
 
-    /// A pressure with all that may happen to it.
+    /// A pressure with all that may happen to it. `shown` with and without what the script does to the patient.
     pub(super) fn pressure(
         &mut self,
         person: &Person,
         at: Timestamp,
         truth: (f64, f64),
-        shown: (f64, f64),
+        (shown, plain): ((f64, f64), (f64, f64)),
         dice: &mut Dice,
         facts: &mut Vec<Fact>,
     ) -> Line {
         let script = person.group.script;
         let since = self.day_of(at) - person.onset;
         let lasts = since >= 0.0 && script.lasts().is_none_or(|d| since < d);
-        let (mut shown, mut worth, mut status) = (shown, Worth::Clean, Vec::new());
+        let (mut shown, mut plain, mut worth, mut status) = (shown, plain, Worth::Clean, Vec::new());
         if dice.chance(person.gross) {
             let by = between(dice, 25.0, 60.0);
             shown = (shown.0 + by, shown.1 + FOLLOWS * by);
+            plain = (plain.0 + by, plain.1 + FOLLOWS * by);
             worth = Worth::Gross;
         }
         if dice.chance(0.03) {
@@ -110,14 +111,14 @@ impl Meters {
             }
             _ => {}
         }
-        self.say(person, at, truth, shown, (worth, status), facts)
+        self.say(person, at, truth, (shown, plain), (worth, status), facts)
     }
 
     /// A pressure that the script wants to be shown just so, give or take 2 mmHg.
     pub(super) fn exact(&mut self, at: Timestamp, truth: (f64, f64), dice: &mut Dice, facts: &mut Vec<Fact>) -> Line {
         let shown = (truth.0 + normal(dice, 0.0, 2.0), truth.1 + normal(dice, 0.0, 1.5));
         let (told, text) = (at, at.to_rfc3339(&self.zone));
-        self.note(at, told, text, truth, shown, (Worth::Clean, Vec::new()), facts)
+        self.note(at, told, text, truth, (shown, shown), (Worth::Clean, Vec::new()), facts)
     }
 
     fn say(
@@ -125,7 +126,7 @@ impl Meters {
         person: &Person,
         at: Timestamp,
         truth: (f64, f64),
-        shown: (f64, f64),
+        shown: ((f64, f64), (f64, f64)),
         how: (Worth, Vec<&'static str>),
         facts: &mut Vec<Fact>,
     ) -> Line {
@@ -140,7 +141,7 @@ impl Meters {
         told: Timestamp,
         text: String,
         truth: (f64, f64),
-        shown: (f64, f64),
+        (shown, plain): ((f64, f64), (f64, f64)),
         (worth, status): (Worth, Vec<&'static str>),
         facts: &mut Vec<Fact>,
     ) -> Line {
@@ -157,6 +158,7 @@ impl Meters {
             truth_low: truth.1,
             shown: systolic as f64,
             shown_low: diastolic as f64,
+            plain,
             worth,
             fasting: false,
         });
@@ -187,7 +189,8 @@ impl Meters {
         let (truth_low, shown_low) = (0.0, 0.0);
         let fasting = meal == Meal::Fasting;
         let worth = Worth::Clean;
-        facts.push(Fact { seq, pressure: false, at, told, truth, truth_low, shown, shown_low, worth, fasting });
+        let plain = (shown, 0.0);
+        facts.push(Fact { seq, pressure: false, at, told, truth, truth_low, shown, shown_low, plain, worth, fasting });
         line::glucose(seq, text, digits, unit, Some(meal))
     }
 
@@ -205,6 +208,7 @@ impl Meters {
             truth_low: 0.0,
             shown: tenths.value(),
             shown_low: 0.0,
+            plain: (6.0, 0.0),
             worth: Worth::Control,
             fasting: false,
         };

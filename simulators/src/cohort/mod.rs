@@ -26,6 +26,6 @@ pub use line::{Fact, Worth};
 pub use person::{Group, Pace, Person, Sugar};
 pub use score::Tally;
 pub use script::{Script, Span};
-pub use seen::{Alert, Seen, alerts};
+pub use seen::{Alert, SEEN_AGAIN, Seen, alerts};
 pub use table::table;
 pub use truth::Truth;

@@ -6,18 +6,22 @@
 use super::{
     line::{Fact, Worth},
     script::Script,
-    seen::{Seen, alerts},
+    seen::{Alert, Seen, alerts},
     truth::Truth,
 };
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 use vitals::{Severity, Timestamp};
+
+/// In which two of three readings confirm.
+const HALF_HOUR: Duration = Duration::from_secs(1800);
 
 const fn days(n: u64) -> Duration {
     Duration::from_secs(n * 86_400)
 }
 
 /// Alerts of one rule on the panel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OfRule {
     /// Alerts to the team.
     pub alerts: u64,
@@ -32,7 +36,7 @@ pub struct OfRule {
 }
 
 /// How often something scripted was found, and how late.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Found {
     /// Patients or events.
     pub of: u64,
@@ -43,7 +47,7 @@ pub struct Found {
 }
 
 /// Events in patient-time.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rate {
     /// How many.
     pub events: u64,
@@ -54,12 +58,12 @@ pub struct Rate {
 }
 
 /// Sums over patients.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
     /// By rule, on the panel.
     pub rules: BTreeMap<String, OfRule>,
     /// Naive per-reading alarms by limit, on the panel: alarms, and those whose real value is within the limit.
-    pub naive: BTreeMap<&'static str, (u64, u64)>,
+    pub naive: BTreeMap<String, (u64, u64)>,
     /// Alarms a patient-month on the panel, right or wrong, per 500 patients and day.
     pub panel: Rate,
     /// What was scripted, by name.
@@ -134,7 +138,7 @@ impl Tally {
                 .find(|f| f.effective_at >= from && f.effective_at <= to)
                 .map(|f| f.effective_at)
         };
-        for (first, second) in crises(truth) {
+        for (first, second) in crises(truth, |f| (f.shown, f.shown_low)) {
             // A critical alert holds for 6 hours: what follows within them joins it.
             let from = first.minus(Duration::from_secs(6 * 3600));
             let at = critical("bp_crisis", from, second).map(|at| at.max(second));
@@ -157,7 +161,16 @@ impl Tally {
         };
         let until = script.lasts().map_or(truth.ends, |d| truth.onset.plus(Duration::from_secs_f64(86_400.0 * d)));
         let within = |f: &&Seen| f.effective_at >= truth.onset && f.effective_at <= until;
-        let critical = |f: &&Seen| f.severity == Severity::Critical && !truth.holds(&f.concept, f.effective_at);
+        // Not its doing: what is really so, and what the same readings would have come to without it.
+        let anyway = crises(truth, |f| f.plain);
+        let anyway = |f: &Seen| {
+            let within = |(_, second): &(Timestamp, Timestamp)| {
+                *second <= f.effective_at && f.effective_at.since(*second) <= HALF_HOUR
+            };
+            f.concept == "bp_crisis" && anyway.iter().any(within)
+        };
+        let critical =
+            |f: &&Seen| f.severity == Severity::Critical && !truth.holds(&f.concept, f.effective_at) && !anyway(f);
         let events = findings.iter().filter(within).filter(critical).count();
         self.happen(
             format!("critical from {name}"),
@@ -168,18 +181,14 @@ impl Tally {
 
     fn take_panel(&mut self, truth: &Truth, findings: &[Seen]) {
         let months = truth.months();
-        let mut scripted: Vec<String> = Vec::new();
-        let all = alerts(findings);
-        for alert in &all {
+        let all = judged(truth, findings);
+        for (alert, worth) in &all {
             let row = self.rules.entry(alert.rule.clone()).or_default();
             row.alerts += 1;
-            if !truth.holds(&alert.concept, alert.at) {
-                row.wrong += 1;
-            } else if truth.is_point(&alert.concept) && scripted.contains(&alert.concept) {
-                row.repeats += 1;
-            } else {
-                row.right += 1;
-                scripted.push(alert.concept.clone());
+            match worth {
+                Judgement::Right => row.right += 1,
+                Judgement::Repeat => row.repeats += 1,
+                Judgement::Wrong => row.wrong += 1,
             }
         }
         for f in findings.iter().filter(|f| f.is_told()) {
@@ -195,7 +204,7 @@ impl Tally {
         for f in &truth.facts {
             for (name, limit) in NAIVE {
                 if f.worth != Worth::Control && limit(f.pressure, f.shown, f.shown_low) {
-                    let row = self.naive.entry(name).or_default();
+                    let row = self.naive.entry(name.to_owned()).or_default();
                     row.0 += 1;
                     row.1 += u64::from(f.worth == Worth::Other || !limit(f.pressure, f.truth, f.truth_low));
                 }
@@ -251,6 +260,34 @@ impl Tally {
     }
 }
 
+/// What an alert is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judgement {
+    /// It is so, and nobody had been told.
+    Right,
+    /// It is so, and was told already while the same script lasts.
+    Repeat,
+    /// It is not so.
+    Wrong,
+}
+
+/// One patient's alerts, each held against the truth.
+pub fn judged(truth: &Truth, findings: &[Seen]) -> Vec<(Alert, Judgement)> {
+    let mut scripted: Vec<String> = Vec::new();
+    let mut judge = |alert: &Alert| {
+        if !truth.holds(&alert.concept, alert.at) {
+            Judgement::Wrong
+        } else if truth.is_point(&alert.concept) && scripted.contains(&alert.concept) {
+            Judgement::Repeat
+        } else {
+            scripted.push(alert.concept.clone());
+            Judgement::Right
+        }
+    };
+    alerts(findings).into_iter().map(|alert| (alert.clone(), judge(&alert))).collect()
+}
+
 impl Rate {
     fn add(&mut self, other: Self) {
         self.events += other.events;
@@ -291,12 +328,15 @@ fn found_or_open(findings: &[Seen], concepts: &[&str], onset: Timestamp) -> Opti
 
 /// Two of three readings in a row over 180/110 within 30 minutes, by meters whose clock is right: when the first and the
 /// second of the two were measured. Readings that the meter flagged do not count.
-fn crises(truth: &Truth) -> Vec<(Timestamp, Timestamp)> {
+fn crises(truth: &Truth, numbers: fn(&Fact) -> (f64, f64)) -> Vec<(Timestamp, Timestamp)> {
     let counts =
         |f: &&Fact| f.pressure && f.at == f.told && matches!(f.worth, Worth::Clean | Worth::Gross | Worth::Other);
-    let over = |f: &Fact| f.shown >= 180.0 || f.shown_low >= 110.0;
+    let over = |f: &Fact| {
+        let (systolic, diastolic) = numbers(f);
+        systolic >= 180.0 || diastolic >= 110.0
+    };
     let all: Vec<&Fact> = truth.facts.iter().filter(counts).collect();
-    let near = |a: &Fact, b: &Fact| b.told.since(a.told) <= Duration::from_secs(1800);
+    let near = |a: &Fact, b: &Fact| b.told.since(a.told) <= HALF_HOUR;
     let mut out = Vec::new();
     for (i, first) in all.iter().enumerate().filter(|(_, f)| over(f)) {
         let next = all.iter().skip(i + 1).take(2).take_while(|f| near(first, f));

@@ -18,8 +18,6 @@ use vitals::{Timestamp, Zone};
 const DAY: Duration = Duration::from_secs(86_400);
 /// How long after its effect an alert still answers to a script.
 const AFTER: Duration = Duration::from_secs(14 * 86_400);
-/// One standard deviation of a reading: a real pressure so near to a limit is not far from it.
-const READING_SD: f64 = 5.0;
 /// Two coefficients of variation of a glucose meter.
 const METER: f64 = 1.08;
 
@@ -53,6 +51,8 @@ pub struct Truth {
     pub clock_hours: i64,
     /// Targets at home, mmHg.
     pub target: (f64, f64),
+    /// One standard deviation of this person's readings, mmHg: a real pressure so near to a limit is not far from it.
+    pub reading_sd: f64,
     /// What was scripted.
     pub spans: Vec<Span>,
     /// What was really so, day by day.
@@ -86,6 +86,7 @@ impl Truth {
             morning_over_evening: p.morning_over_evening,
             clock_hours: p.clock_hours,
             target: (135.0, 85.0),
+            reading_sd: p.spread.2,
             spans: home.spans(),
             days: home.days.clone(),
             facts: home.facts.clone(),
@@ -136,13 +137,13 @@ impl Truth {
         let glucose = |from, test: &dyn Fn(f64) -> bool| {
             self.facts(from, at).any(|f| !f.pressure && f.worth != Worth::Control && test(f.truth))
         };
-        let target = self.target;
+        let (target, error) = (self.target, self.reading_sd);
         match concept {
             "bp_crisis" | "follow_up_due" => {
                 let from = ago(if concept == "bp_crisis" { 1 } else { 15 });
-                pressure(from, &|f| f.truth >= 180.0 - READING_SD || f.truth_low >= 110.0 - READING_SD)
+                pressure(from, &|f| f.truth >= 180.0 - error || f.truth_low >= 110.0 - error)
             }
-            "bp_low" => pressure(ago(1), &|f| f.truth < 90.0 + READING_SD),
+            "bp_low" => pressure(ago(1), &|f| f.truth < 90.0 + error),
             "bp_sustained" => real(14, &|d| d.systolic >= target.0 || d.diastolic >= target.1),
             "bp_overtreated" => real(7, &|d| d.systolic < if self.age >= 65 { 110.0 } else { 100.0 }),
             "bp_morning" => {

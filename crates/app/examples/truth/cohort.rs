@@ -3,9 +3,11 @@
 //! Goes in: a scenario, seeds. Comes out: a tally, and each patient's findings for who wants to compare them.
 
 use crate::house::House;
+use serde_json::json;
 use simulators::cohort::{
     Home, Seen, Tally, Truth,
     panel::{Scenario, Station},
+    score::judged,
 };
 use std::{cmp::Reverse, collections::BinaryHeap, error::Error, sync::Mutex, time::Duration};
 use vitals::{DeviceKey, Kind, OrganisationId, Patient, PatientId, Plan, Timestamp, Zone};
@@ -13,23 +15,33 @@ use vitals::{DeviceKey, Kind, OrganisationId, Patient, PatientId, Plan, Timestam
 /// A patient's findings, under the id of its pressure meter.
 pub(crate) type Told = (String, Vec<Seen>);
 
+/// What a run comes to: counts, each patient's findings, and each alert of the panel as it was judged, one a line.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    pub(crate) tally: Tally,
+    pub(crate) told: Vec<Told>,
+    pub(crate) alerts: Vec<String>,
+}
+
 /// Runs every station of every seed on every core.
-pub(crate) fn run(scenario: &Scenario, seeds: &[u64]) -> Result<(Tally, Vec<Told>), Box<dyn Error + Send + Sync>> {
+pub(crate) fn run(scenario: &Scenario, seeds: &[u64]) -> Result<Outcome, Box<dyn Error + Send + Sync>> {
     let jobs: Vec<(u64, Station)> =
         seeds.iter().flat_map(|seed| scenario.stations(*seed).into_iter().map(|s| (*seed, s))).collect();
     let jobs = Mutex::new(jobs.into_iter());
-    let sum = Mutex::new((Tally::default(), Vec::new()));
+    let sum = Mutex::new(Outcome::default());
     let work = || -> Result<(), Box<dyn Error + Send + Sync>> {
         loop {
             let job = jobs.lock().map_err(|_| "a thread broke")?.next();
             let Some((seed, station)) = job else { return Ok(()) };
             let name = station.name;
             let begun = std::time::Instant::now();
-            let (tally, told) = station_through(scenario, seed, station)?;
-            eprintln!("seed {seed} {name}: {} readings in {:.1} s", tally.readings, begun.elapsed().as_secs_f64());
+            let one = station_through(scenario, seed, station)?;
+            let readings = one.tally.readings;
+            eprintln!("seed {seed} {name}: {readings} readings in {:.1} s", begun.elapsed().as_secs_f64());
             let mut sum = sum.lock().map_err(|_| "a thread broke")?;
-            sum.0.merge(tally);
-            sum.1.extend(told);
+            sum.tally.merge(one.tally);
+            sum.told.extend(one.told);
+            sum.alerts.extend(one.alerts);
         }
     };
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -37,9 +49,10 @@ pub(crate) fn run(scenario: &Scenario, seeds: &[u64]) -> Result<(Tally, Vec<Told
         let threads: Vec<_> = (0..cores).map(|_| s.spawn(work)).collect();
         threads.into_iter().try_for_each(|t| t.join().map_err(|_| "a thread broke")?)
     })?;
-    let (tally, mut told) = sum.into_inner().map_err(|_| "a thread broke")?;
-    told.sort();
-    Ok((tally, told))
+    let mut sum = sum.into_inner().map_err(|_| "a thread broke")?;
+    sum.told.sort();
+    sum.alerts.sort();
+    Ok(sum)
 }
 
 /// Pressure meters have even keys, glucose meters odd ones.
@@ -48,11 +61,7 @@ fn keys(patient: usize) -> [DeviceKey; 2] {
     [DeviceKey::new(key), DeviceKey::new(key + 1)]
 }
 
-fn station_through(
-    scenario: &Scenario,
-    seed: u64,
-    station: Station,
-) -> Result<(Tally, Vec<Told>), Box<dyn Error + Send + Sync>> {
+fn station_through(scenario: &Scenario, seed: u64, station: Station) -> Result<Outcome, Box<dyn Error + Send + Sync>> {
     let start = Zone::default().start_of(scenario.begins(seed));
     let mut house = House::new(start)?;
     let mut homes = station.homes;
@@ -83,15 +92,19 @@ fn station_through(
     // What is due in the weeks after the last reading is not asked for: every patient's end is the end.
     let end = homes.iter().map(Home::ends).max().unwrap_or(start);
     house.goto(end)?;
-    let mut tally = Tally::default();
-    let mut told = Vec::new();
+    let mut out = Outcome::default();
     for (i, home) in homes.iter().enumerate() {
         let truth = Truth::of(home, &format!("{}-{seed}", scenario.name));
         let seen = house.seen(id(i), home.ends());
-        told.push((truth.devices[0].clone(), seen.clone()));
-        tally.take(&truth, seen);
+        for (alert, worth) in judged(&truth, &seen).into_iter().filter(|_| truth.cell == "panel") {
+            let (device, script, pace) = (&truth.devices[0], truth.script, truth.pace);
+            let line = json!({"device": device, "script": script, "pace": pace, "alert": alert, "judgement": worth});
+            out.alerts.push(line.to_string());
+        }
+        out.told.push((truth.devices[0].clone(), seen.clone()));
+        out.tally.take(&truth, seen);
     }
-    Ok((tally, told))
+    Ok(out)
 }
 
 fn id(i: usize) -> PatientId {

@@ -10,15 +10,15 @@ use ingest::{
 };
 use rules::{Cards, Engine, Error, Pace, World};
 use serde::Deserialize;
-use simulators::cohort::Seen;
+use simulators::cohort::{SEEN_AGAIN, Seen};
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 use store::{DeviceHistory, Known};
 use vitals::{
-    Binding, BindingId, DeviceKey, Entry, Finding, FindingId, Held, Kind, Patient, PatientId, Reading, ReadingId, Slot,
-    Timestamp, Zone,
+    Binding, BindingId, DeviceKey, Entry, Finding, FindingId, Held, Kind, Patient, PatientId, Reading, ReadingId,
+    Severity, Slot, Timestamp, Zone,
 };
 use wire::reading_v1;
 
@@ -26,6 +26,8 @@ use wire::reading_v1;
 #[derive(Default)]
 pub(crate) struct Memory {
     people: HashMap<PatientId, Kept>,
+    /// A finding's own id does not say whose it is.
+    whose: HashMap<FindingId, PatientId>,
 }
 
 struct Kept {
@@ -55,6 +57,16 @@ impl World for Memory {
         let Some(kept) = self.people.get(&id) else { return Ok(Vec::new()) };
         let stands = |f: &Finding| f.retracted_at.is_none() && f.draft.effective_at >= from;
         Ok(kept.findings.values().filter(|(f, _)| stands(f)).cloned().collect())
+    }
+
+    /// The team of the story sees again whoever had a critical finding, and writes it down.
+    fn contacts(&self, id: PatientId, from: Timestamp) -> Result<Vec<Timestamp>, Error> {
+        let findings = self.people.get(&id).into_iter().flat_map(|k| k.findings.values());
+        let critical = findings.filter(|(f, _)| f.draft.severity == Severity::Critical && !f.draft.closes);
+        let mut seen: Vec<Timestamp> =
+            critical.map(|(f, _)| f.draft.effective_at.plus(SEEN_AGAIN)).filter(|at| *at >= from).collect();
+        seen.sort_unstable();
+        Ok(seen)
     }
 }
 
@@ -101,6 +113,8 @@ pub(crate) struct House {
     messages: u64,
     entries: u64,
     asks: Vec<Ask>,
+    /// A meter is sent a command once, however often it is concluded.
+    asked: HashSet<String>,
     /// Readings that were kept, known already, held.
     pub(crate) books: (u64, u64, u64),
 }
@@ -118,6 +132,7 @@ impl House {
             messages: 0,
             entries: 0,
             asks: Vec::new(),
+            asked: HashSet::new(),
             books: (0, 0, 0),
         })
     }
@@ -226,27 +241,28 @@ impl House {
             return;
         }
         let batch = self.engine.concluded();
-        let people = &mut self.engine.world_mut().people;
+        let memory = self.engine.world_mut();
         for (draft, decided_at) in batch.new {
             let id = store::finding_id(&draft);
-            let Some(kept) = people.get_mut(&draft.patient) else { continue };
+            let Some(kept) = memory.people.get_mut(&draft.patient) else { continue };
+            memory.whose.insert(id, draft.patient);
             let finding = Finding { id, sequence: 0, draft, decided_at, retracted_at: None, alert: None };
             kept.findings.insert(id, (finding, Vec::new()));
         }
-        // A finding's own id does not say whose it is; what is taken back or joined is looked for only then.
         for (id, when) in batch.retract {
-            if let Some((finding, _)) = people.values_mut().find_map(|k| k.findings.get_mut(&id)) {
+            if let Some((finding, _)) = memory.finding(id) {
                 finding.retracted_at = Some(when);
             }
         }
         for (id, readings) in batch.attach {
-            if let Some((_, attached)) = people.values_mut().find_map(|k| k.findings.get_mut(&id)) {
+            if let Some((_, attached)) = memory.finding(id) {
                 attached.extend(readings);
             }
         }
         for command in batch.commands {
             if let Ok(Command { what, kind: Some(kind), times, after_seconds }) = serde_json::from_str(&command.body)
                 && what == "remeasure"
+                && self.asked.insert(command.id)
             {
                 let (times, after_seconds) = (times.unwrap_or(1), after_seconds.unwrap_or(60));
                 self.asks.push(Ask { device: command.device, kind, times, after_seconds });
@@ -281,6 +297,10 @@ impl House {
 }
 
 impl Memory {
+    fn finding(&mut self, id: FindingId) -> Option<&mut (Finding, Vec<ReadingId>)> {
+        self.people.get_mut(self.whose.get(&id)?)?.findings.get_mut(&id)
+    }
+
     fn keep(&mut self, reading: Arc<Reading>) {
         let Some(kept) = reading.patient.and_then(|id| self.people.get_mut(&id)) else { return };
         let place = kept.readings.partition_point(|r| (r.measured_at, r.id) <= (reading.measured_at, reading.id));

@@ -9,7 +9,8 @@ mod cohort;
 mod house;
 
 use clap::{Parser, Subcommand};
-use simulators::cohort::{bars, panel::Scenario, table};
+use serde::{Deserialize, Serialize};
+use simulators::cohort::{Tally, bars, panel::Scenario, table};
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
 #[derive(Parser)]
@@ -37,6 +38,21 @@ enum Command {
         /// Only this seed, instead of several
         #[arg(long)]
         seed: Option<u64>,
+        /// Write every alert of the panel and its judgement here, JSON Lines
+        #[arg(long)]
+        alerts: Option<PathBuf>,
+        /// Write the counts here, to be pooled with those of other seeds
+        #[arg(long)]
+        counts: Option<PathBuf>,
+    },
+    /// Bars, rules, scripts and naive thresholds over the counts of several runs
+    Pool {
+        /// Files that `cohort --counts` wrote
+        #[arg(required = true)]
+        counts: Vec<PathBuf>,
+        /// Patients that a cell must have for a verdict
+        #[arg(long, default_value_t = bars::ENOUGH)]
+        enough: u64,
     },
     /// Alerts on the recorded readings of real people, as Markdown
     Burden {
@@ -57,24 +73,70 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<bool, Box<dyn Error + Send + Sync>> {
-    let (scenario, seeds, enough, findings, seed) = match command {
-        Command::Cohort { scenario, seeds, enough, findings, seed } => (scenario, seeds, enough, findings, seed),
+    match command {
+        Command::Cohort { scenario, seeds, enough, findings, seed, alerts, counts } => {
+            let scenario = Scenario::read(&scenario)?;
+            let seeds: Vec<u64> = seed.map_or_else(|| (1..=seeds).collect(), |seed| vec![seed]);
+            let cohort::Outcome { tally, told, alerts: judged } = cohort::run(&scenario, &seeds)?;
+            if let Some(path) = findings {
+                let lines: Vec<String> = told.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+                std::fs::write(path, lines.join("\n") + "\n")?;
+            }
+            if let Some(path) = alerts {
+                std::fs::write(path, judged.join("\n") + "\n")?;
+            }
+            let counted = Counted { scenario: scenario.name, seeds, tally };
+            if let Some(path) = counts {
+                std::fs::write(path, serde_json::to_vec(&counted)?)?;
+            }
+            Ok(counted.print(enough))
+        }
+        Command::Pool { counts, enough } => {
+            let mut all = Counted::default();
+            for path in counts {
+                let one: Counted = serde_json::from_slice(&std::fs::read(&path)?)
+                    .map_err(|e| format!("{}: {e}; expected what `cohort --counts` wrote", path.display()))?;
+                all.add(one)?;
+            }
+            Ok(all.print(enough))
+        }
         Command::Burden { folder } => {
             match burden::report(&folder)? {
                 Some(text) => print!("{text}"),
                 None => eprintln!("truth: skipped: the folder {} is not there", folder.display()),
             }
-            return Ok(true);
+            Ok(true)
         }
-    };
-    let scenario = Scenario::read(&scenario)?;
-    let seeds: Vec<u64> = seed.map_or_else(|| (1..=seeds).collect(), |seed| vec![seed]);
-    let (tally, told) = cohort::run(&scenario, &seeds)?;
-    if let Some(path) = findings {
-        let lines: Vec<String> = told.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
-        std::fs::write(path, lines.join("\n") + "\n")?;
     }
-    let (text, missed) = table(&tally, enough);
-    println!("cohort {}, seeds {seeds:?}\n{text}", scenario.name);
-    Ok(missed == 0)
+}
+
+/// What some seeds of one scenario came to.
+#[derive(Default, Serialize, Deserialize)]
+struct Counted {
+    scenario: String,
+    seeds: Vec<u64>,
+    tally: Tally,
+}
+
+impl Counted {
+    /// The same seed twice would be counted as two cohorts.
+    fn add(&mut self, other: Self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        if !self.scenario.is_empty() && self.scenario != other.scenario {
+            return Err(format!("cohorts {} and {} are not of one kind", self.scenario, other.scenario).into());
+        }
+        if let Some(seed) = other.seeds.iter().find(|seed| self.seeds.contains(seed)) {
+            return Err(format!("seed {seed} is there twice").into());
+        }
+        self.scenario = other.scenario;
+        self.seeds.extend(other.seeds);
+        self.tally.merge(other.tally);
+        Ok(())
+    }
+
+    /// Whether every bar held.
+    fn print(&self, enough: u64) -> bool {
+        let (text, missed) = table(&self.tally, enough);
+        println!("cohort {}, seeds {:?}\n{text}", self.scenario, self.seeds);
+        missed == 0
+    }
 }

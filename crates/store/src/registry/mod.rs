@@ -5,6 +5,7 @@
 
 pub(crate) mod archive;
 pub(crate) mod audit;
+pub(crate) mod burden;
 pub(crate) mod cards;
 pub(crate) mod commands;
 pub(crate) mod devices;
