@@ -44,7 +44,7 @@ pub struct Tls {
     pub key_file: Option<PathBuf>,
     /// Authorities whose client certificates stand for a password.
     pub client_ca_file: Option<PathBuf>,
-    /// So do certificates of the installation's own device CA. Default true.
+    /// So do, on `mqtts`, certificates of the installation's own device CA. Default true.
     pub device_ca: bool,
     /// Days for which the device CA signs. 1..=3650, default 730.
     pub certificate_days: u32,

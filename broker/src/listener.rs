@@ -132,7 +132,7 @@ async fn handshake(gate: &Gate, stream: TcpStream, door: Door) -> io::Result<(Tr
             (Transport::new(stream), nobody())
         });
     };
-    let (stream, names) = tls.accept(stream).await?;
+    let (stream, names) = tls.accept(stream, door.websocket).await?;
     Ok(if door.websocket {
         (Transport::new(websocket::accept(stream).await?), names)
     } else {

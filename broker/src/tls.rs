@@ -29,6 +29,8 @@ pub(crate) struct Tls {
 
 struct Current {
     config: Arc<ServerConfig>,
+    /// For WebSockets: a browser that is asked for a certificate breaks off, so it is asked only where somebody wants it.
+    of_websockets: Arc<ServerConfig>,
     /// Who vouches for clients; none where nobody does.
     vouching: Option<Arc<dyn ClientCertVerifier>>,
 }
@@ -45,9 +47,14 @@ impl Tls {
     }
 
     /// The handshake; the caller bounds its time.
-    pub(crate) async fn accept(&self, stream: TcpStream) -> std::io::Result<(TlsStream<TcpStream>, CertificateNames)> {
+    pub(crate) async fn accept(
+        &self,
+        stream: TcpStream,
+        websocket: bool,
+    ) -> std::io::Result<(TlsStream<TcpStream>, CertificateNames)> {
         let current = self.current.load_full();
-        let stream = TlsAcceptor::from(current.config.clone()).accept(stream).await?;
+        let config = if websocket { &current.of_websockets } else { &current.config };
+        let stream = TlsAcceptor::from(config.clone()).accept(stream).await?;
         let names = match (stream.get_ref().1.peer_certificates(), &current.vouching) {
             (Some([own, others @ ..]), Some(by)) if by.verify_client_cert(own, others, UnixTime::now()).is_ok() => {
                 names(own)
@@ -129,9 +136,6 @@ fn current(files: &config::Tls) -> Result<Current, Error> {
         return Err(fault(None, "cert_file and key_file are needed"));
     };
     let provider = Arc::new(ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|e| fault(None, e))?;
     let mut roots = RootCertStore::empty();
     // A folder without a device CA has given no certificate to anybody.
     let own = files.device_ca_file.iter().filter(|path| files.device_ca && path.exists());
@@ -143,18 +147,23 @@ fn current(files: &config::Tls) -> Result<Current, Error> {
     let vouching = match roots.is_empty() {
         true => None,
         false => {
-            let built = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            let built = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
             Some(built.map_err(|e| fault(None, e))?)
         }
     };
-    let builder = match &vouching {
-        None => builder.with_no_client_auth(),
-        Some(by) => builder.with_client_cert_verifier(Arc::new(Asking(by.clone()))),
+    let config = |asks: Option<&Arc<dyn ClientCertVerifier>>| {
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(|e| fault(None, e))?;
+        let builder = match asks {
+            None => builder.with_no_client_auth(),
+            Some(by) => builder.with_client_cert_verifier(Arc::new(Asking(by.clone()))),
+        };
+        let made = builder.with_single_cert(certificates(cert_file)?, private_key(key_file)?);
+        made.map(Arc::new).map_err(|e| fault(Some(cert_file), e))
     };
-    let config = builder
-        .with_single_cert(certificates(cert_file)?, private_key(key_file)?)
-        .map_err(|e| fault(Some(cert_file), e))?;
-    Ok(Current { config: Arc::new(config), vouching })
+    let of_websockets = config(vouching.as_ref().filter(|_| files.client_ca_file.is_some()))?;
+    Ok(Current { config: config(vouching.as_ref())?, of_websockets, vouching })
 }
 
 const URN: &str = "urn:hearthbeat:device:";

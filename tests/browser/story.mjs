@@ -271,7 +271,7 @@ async function onThePhone() {
 
 async function publishing({ ids }) {
   const s = story.service;
-  // Over TLS the gate asks for a certificate, for the installation has a device CA: a page has none, and nobody is asked.
+  // `mqtts` asks for a certificate, for the installation has a device CA; a page that is asked would break off.
   for (const url of [`ws://${s.ws}/mqtt`, `wss://${s.wss}/mqtt`]) {
     await check(`a page of a phone's app publishes over ${url.split(":")[0]} and hears its PUBACK`, () => publish(s, ids, url));
   }

@@ -274,13 +274,19 @@ async fn listen(heard: &mut mpsc::Receiver<Heard>, patience: Duration) -> Option
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Ask {
+    id: String,
     #[serde(rename = "type")]
     what: String,
     times: Option<u32>,
     after_seconds: Option<u64>,
 }
 
+/// Nobody here looks at the meter a second time: who does not answer the first request does not hear that it is repeated.
+pub fn is_reminder(command: &str) -> bool {
+    command.ends_with("-again")
+}
+
 fn ask(word: &Heard) -> Option<Ask> {
     let Heard::Command(bytes) = word else { return None };
-    serde_json::from_slice::<Ask>(bytes).ok().filter(|a| a.what == "remeasure")
+    serde_json::from_slice::<Ask>(bytes).ok().filter(|a| a.what == "remeasure" && !is_reminder(&a.id))
 }

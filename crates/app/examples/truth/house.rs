@@ -10,7 +10,7 @@ use ingest::{
 };
 use rules::{Cards, Engine, Error, Pace, World};
 use serde::Deserialize;
-use simulators::cohort::{SEEN_AGAIN, Seen};
+use simulators::cohort::{SEEN_AGAIN, Seen, drive::is_reminder};
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Arc,
@@ -262,6 +262,7 @@ impl House {
         for command in batch.commands {
             if let Ok(Command { what, kind: Some(kind), times, after_seconds }) = serde_json::from_str(&command.body)
                 && what == "remeasure"
+                && !is_reminder(&command.id)
                 && self.asked.insert(command.id)
             {
                 let (times, after_seconds) = (times.unwrap_or(1), after_seconds.unwrap_or(60));
