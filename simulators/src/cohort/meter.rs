@@ -147,7 +147,8 @@ impl Meters {
     ) -> Line {
         let seq = self.count(true);
         let systolic = whole(shown.0);
-        let diastolic = if worth == Worth::Sentinel { systolic } else { whole(shown.1).clamp(30, systolic - 12) };
+        let diastolic =
+            if worth == Worth::Sentinel { systolic } else { whole(shown.1).clamp(30, (systolic - 12).max(30)) };
         #[allow(clippy::cast_precision_loss, reason = "a pressure")]
         facts.push(Fact {
             seq,
