@@ -151,6 +151,8 @@ fn current(files: &config::Tls) -> Result<Current, Error> {
             Some(built.map_err(|e| fault(None, e))?)
         }
     };
+    // Read once for both: a certificate that is replaced meanwhile must not leave the doors with two.
+    let (chain, key) = (certificates(cert_file)?, private_key(key_file)?);
     let config = |asks: Option<&Arc<dyn ClientCertVerifier>>| {
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
@@ -159,7 +161,7 @@ fn current(files: &config::Tls) -> Result<Current, Error> {
             None => builder.with_no_client_auth(),
             Some(by) => builder.with_client_cert_verifier(Arc::new(Asking(by.clone()))),
         };
-        let made = builder.with_single_cert(certificates(cert_file)?, private_key(key_file)?);
+        let made = builder.with_single_cert(chain.clone(), key.clone_key());
         made.map(Arc::new).map_err(|e| fault(Some(cert_file), e))
     };
     let of_websockets = config(vouching.as_ref().filter(|_| files.client_ca_file.is_some()))?;
