@@ -2,7 +2,7 @@
 //! use.
 
 use crate::{
-    Point,
+    Point, Rule,
     conclusion::Conclusion,
     person::{Person, Scene},
 };
@@ -13,6 +13,17 @@ use vitals::Timestamp;
 /// How long a week of measuring may wait to be begun.
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// A request to measure again.
+#[derive(Clone, Copy)]
+pub(crate) struct Repeat {
+    pub times: u32,
+    pub after_seconds: u32,
+    /// Of no use later.
+    pub until: Timestamp,
+    /// When it is asked once more, if nobody answers.
+    pub once_more: Option<Timestamp>,
+}
+
 impl Person {
     /// Asks the meter that sent `point` for a repeat, once for each finding, while it can still be of use.
     pub(crate) fn ask_again<W>(
@@ -20,34 +31,44 @@ impl Person {
         scene: &mut Scene<'_, W>,
         conclusion: &Conclusion,
         point: &Point,
-        (times, after_seconds): (u32, u32),
-        until: Timestamp,
+        mut repeat: Repeat,
     ) {
-        if !is_fresh(scene, conclusion) || until <= scene.now {
+        if !is_fresh(scene, conclusion) || repeat.until <= scene.now {
             return;
         }
-        let id = format!("remeasure-{}-{}", conclusion.rule.id(), point.id);
-        self.command(scene, id, point, (times, after_seconds), until);
+        repeat.once_more = repeat.once_more.filter(|at| *at > scene.now);
+        self.command(scene, id_of(conclusion.rule, point), None, point, repeat);
     }
 
-    /// Asks the meter that sent `point` for a repeat.
-    pub(crate) fn command<W>(
+    /// Asks once more for what was asked already.
+    pub(crate) fn ask_once_more<W>(&self, scene: &mut Scene<'_, W>, rule: Rule, point: &Point, repeat: Repeat) {
+        let first = id_of(rule, point);
+        self.command(scene, format!("{first}-again"), Some(&first), point, repeat);
+    }
+
+    fn command<W>(
         &self,
         scene: &mut Scene<'_, W>,
         id: String,
+        repeats: Option<&str>,
         point: &Point,
-        (times, after_seconds): (u32, u32),
-        until: Timestamp,
+        repeat: Repeat,
     ) {
         if scene.batch.commands.iter().any(|c| c.id == id) {
             return;
         }
-        let body = serde_json::json!({
-            "v": 1, "id": id, "type": "remeasure", "kind": point.kind().as_str(), "times": times,
-            "afterSeconds": after_seconds, "expiresAt": until.to_rfc3339(&self.zone),
+        let mut body = serde_json::json!({
+            "v": 1, "id": id, "type": "remeasure", "kind": point.kind().as_str(), "times": repeat.times,
+            "afterSeconds": repeat.after_seconds, "expiresAt": repeat.until.to_rfc3339(&self.zone),
         });
-        let body = body.to_string();
-        scene.batch.commands.push(DeviceCommand { id, device: point.device, body, expires_at: until });
+        if let Some(at) = repeat.once_more {
+            body["repeatAt"] = at.to_rfc3339(&self.zone).into();
+        }
+        if let Some(first) = repeats {
+            body["repeatOf"] = first.into();
+        }
+        let (device, expires_at) = (point.device, repeat.until);
+        scene.batch.commands.push(DeviceCommand { id, device, body: body.to_string(), expires_at });
     }
 
     /// Asks for a week of measuring on the meter that measured last, once for each finding.
@@ -65,6 +86,10 @@ impl Person {
         });
         scene.batch.commands.push(DeviceCommand { id, device, body: body.to_string(), expires_at: until });
     }
+}
+
+fn id_of(rule: Rule, point: &Point) -> String {
+    format!("remeasure-{}-{}", rule.id(), point.id)
 }
 
 /// Whether a conclusion is new, and not only what stood before.

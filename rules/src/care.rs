@@ -27,7 +27,7 @@ pub(crate) fn missed(look: &Look<'_>) -> Option<Found> {
 
 /// DQ-3: many failed measurements in a week, a meter that always shows the same, a clock that is wrong, a low battery, or
 /// somebody else who measures too. What was measured badly and then well in the same session is done with (the card of
-/// DQ-2).
+/// DQ-2). A state that goes on (all but the failed measurements) is not told again for weeks: who must mend it knows.
 pub(crate) fn quality(look: &Look<'_>) -> Option<Found> {
     let day = |n: i64| look.zone.start_of(schedule::days_after(look.date, -n));
     let (today, yesterday, week) = (day(0), day(1), day(7));
@@ -61,6 +61,7 @@ pub(crate) fn quality(look: &Look<'_>) -> Option<Found> {
         ("batteryLow", battery),
         ("userButtons", f64::from(buttons)),
     ];
+    found.rests = (step != "quality").then(|| look.number("persists"));
     found.limit = format!("{} in 7 days, or {} equal", look.number("times"), look.number("constant"));
     Some(found)
 }

@@ -315,6 +315,7 @@ impl Rule {
             Self::GluS2 => &[("postMealHigh", MmolPerL), ("values", Count), ("share", Ratio), ("hold", Days)],
             Self::GluT1 => &[
                 ("gate", Ratio),
+                ("grave", Ratio),
                 ("denseFrom", PerWeek),
                 ("denseLimit", Ratio),
                 ("sparseLimit", Ratio),
@@ -344,6 +345,7 @@ impl Rule {
                 ("battery", Count),
                 ("users", Count),
                 ("hold", Days),
+                ("persists", Days),
             ],
             Self::Preg1 => &[
                 ("systolic", MmHg),

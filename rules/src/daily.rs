@@ -49,6 +49,8 @@ pub(crate) struct Look<'a> {
     pub season: [f64; 2],
     /// A BP-S1 is open.
     pub sustained: bool,
+    /// A GLU-S1 is open.
+    pub fasting_high: bool,
     /// A trend was told of this morning.
     pub rising: bool,
     /// What stands concluded of other rules.
@@ -95,6 +97,14 @@ struct Before {
     at: Timestamp,
     severity: Severity,
     said: Said,
+    step: Cow<'static, str>,
+}
+
+impl Before {
+    fn of(c: &Concluded) -> Self {
+        let step = Cow::Owned(c.step.to_string());
+        Self { at: c.effective_at, severity: c.severity, said: Said::of(&c.step), step }
+    }
 }
 
 /// Which kind of conclusion.
@@ -134,6 +144,8 @@ pub(crate) struct Found {
     pub uses: fn(&Point) -> bool,
     /// Just these, whatever lies since `from`.
     pub readings: Option<Vec<ReadingId>>,
+    /// Days in which the same is not said again, where that is longer than the rule's hold.
+    pub rests: Option<f64>,
 }
 
 impl Found {
@@ -152,6 +164,7 @@ impl Found {
             from,
             uses,
             readings: None,
+            rests: None,
         }
     }
 }
@@ -265,10 +278,9 @@ impl Person {
                 continue;
             }
             let Some(numbers) = scene.cards.numbers(rule, &patient) else { continue };
-            let hold = Duration::try_from_secs_f64(numbers.value("hold") * 86_400.0).unwrap_or_default();
+            let hold = days_of(numbers.value("hold"));
             let mine = self.concluded.iter().filter(|c| c.rule == rule && c.effective_at < first);
-            let mut before: Vec<Before> =
-                mine.map(|c| Before { at: c.effective_at, severity: c.severity, said: Said::of(&c.step) }).collect();
+            let mut before: Vec<Before> = mine.map(Before::of).collect();
             let mut expected = Vec::new();
             let mut slot = first;
             while slot <= last {
@@ -282,7 +294,8 @@ impl Person {
                     numbers,
                     days: &self.days,
                     season: scene.seasons.shift(&patient, date),
-                    sustained: self.sustained_open(slot),
+                    sustained: self.is_open(Rule::BpS1, slot),
+                    fasting_high: self.is_open(Rule::GluS1, slot),
                     rising: raised.contains(&slot),
                     concluded: &self.concluded,
                     contacts: &contacts,
@@ -300,8 +313,11 @@ impl Person {
                         b.said != Said::Cleared && (b.said == Said::Visit) == visit && b.severity >= found.severity
                     };
                     let newest = before.iter().rev().find(silences);
-                    if found.closes || newest.is_none_or(|b| slot >= b.at.plus(hold)) {
-                        before.push(Before { at: slot, severity: found.severity, said: Said::of(found.step) });
+                    let same = found.rests.zip(before.iter().rev().find(|b| b.step == found.step));
+                    let rests = same.is_some_and(|(rests, b)| slot < b.at.plus(days_of(rests)));
+                    if found.closes || (!rests && newest.is_none_or(|b| slot >= b.at.plus(hold))) {
+                        let (severity, said, step) = (found.severity, Said::of(found.step), Cow::Borrowed(found.step));
+                        before.push(Before { at: slot, severity, said, step });
                         if matches!(rule, Rule::BpT1 | Rule::GluT1) && found.severity > Severity::Info {
                             raised.push(slot);
                         }
@@ -321,9 +337,9 @@ impl Person {
         Ok(())
     }
 
-    /// The newest BP-S1 before or at `slot` is not cleared; one that nothing repeats is forgotten with the longest hold.
-    fn sustained_open(&self, slot: Timestamp) -> bool {
-        let newest = self.concluded.iter().rev().find(|c| c.rule == Rule::BpS1 && c.effective_at <= slot);
+    /// The newest of `rule` before or at `slot` is not cleared; one that nothing repeats is forgotten with the longest hold.
+    fn is_open(&self, rule: Rule, slot: Timestamp) -> bool {
+        let newest = self.concluded.iter().rev().find(|c| c.rule == rule && c.effective_at <= slot);
         newest.is_some_and(|c| !c.is_info() && slot < c.effective_at.plus(crate::person::HOLD))
     }
 
@@ -374,6 +390,10 @@ impl Person {
         excluded.sort_unstable_by_key(|e| e.reading_id);
         Ok(Evidence { readings, excluded, over })
     }
+}
+
+fn days_of(days: f64) -> Duration {
+    Duration::try_from_secs_f64(days * 86_400.0).unwrap_or_default()
 }
 
 fn just_before(at: Timestamp) -> Timestamp {

@@ -333,7 +333,7 @@ impl Person {
         }
         self.settle(scene, Rule::Dq2, (start, end), &expected, |_| true);
         for (p, conclusion) in bad.iter().zip(&expected) {
-            self.ask_again(scene, conclusion, p, quality::REPEAT, p.at.plus(gap));
+            self.ask_again(scene, conclusion, p, quality::repeat(p.at.plus(gap)));
         }
         if end >= self.newest[place(Kind::BloodPressure)] {
             self.cuff = Some(cuff);

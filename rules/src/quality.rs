@@ -2,6 +2,7 @@
 
 use crate::{
     Point, Rule,
+    asks::Repeat,
     conclusion::Conclusion,
     person::{Person, Scene, World},
 };
@@ -38,7 +39,9 @@ pub(crate) fn held(held: &Held) -> Option<Conclusion> {
 }
 
 /// A repeat of a pressure that was measured badly: one, a minute later.
-pub(crate) const REPEAT: (u32, u32) = (1, 60);
+pub(crate) fn repeat(until: Timestamp) -> Repeat {
+    Repeat { times: 1, after_seconds: 60, until, once_more: None }
+}
 
 /// No session of pressures is longer: a badly measured one this far away is another's.
 pub(crate) const SESSION: Duration = Duration::from_secs(24 * 3600);
@@ -120,7 +123,7 @@ impl Person {
             if self.standing(&conclusion).is_none() {
                 self.raise(scene, &conclusion);
             }
-            self.ask_again(scene, &conclusion, p, REPEAT, p.at.plus(gap));
+            self.ask_again(scene, &conclusion, p, repeat(p.at.plus(gap)));
         }
         self.cuff = Some(cuff);
     }

@@ -103,10 +103,15 @@ pub(crate) struct Asking {
     reminded: bool,
 }
 
+/// When a request is made once more: two thirds of the time are over and a third is left to answer.
+pub(crate) fn remind_at(asked: Timestamp, deadline: Timestamp) -> Timestamp {
+    deadline.minus(deadline.since(asked) / 3)
+}
+
 impl Asking {
-    /// When the request is made once more: two thirds of the time are over and a third is left to answer.
+    /// When the request is made once more.
     pub(crate) fn remind_at(&self) -> Timestamp {
-        self.deadline.minus(self.deadline.since(self.first.at) / 3)
+        remind_at(self.first.at, self.deadline)
     }
 
     /// When there is something to do about it.

@@ -4,6 +4,7 @@
 
 use crate::{
     Cards, Error, Point, Rule, acute,
+    asks::Repeat,
     conclusion::{Concluded, Conclusion},
     person::{Person, Scene, World},
     question::{self, Asking, Held, Kind as Step},
@@ -17,6 +18,11 @@ const PRESSURE_REPEAT: (u32, u32) = (2, 60);
 const GLUCOSE_REPEAT: (u32, u32) = (1, 900);
 /// Who is asked once more has waited long enough: seconds.
 const AT_ONCE: u32 = 60;
+
+/// How often a rule asks to measure again, and after how many seconds.
+fn repeat_of(rule: Rule) -> (u32, u32) {
+    if acute::kind(rule) == Kind::BloodPressure { PRESSURE_REPEAT } else { GLUCOSE_REPEAT }
+}
 
 /// One rule of one patient. There is none where nothing is held or asked.
 #[derive(Debug)]
@@ -156,12 +162,16 @@ impl Person {
     ) {
         let Some(point) = step.readings.last() else { return };
         match (rule, step.kind) {
-            (Rule::BpC1 | Rule::BpC2 | Rule::Preg1, Step::Asked) => {
-                self.ask_again(scene, conclusion, point, PRESSURE_REPEAT, step.at.plus(window));
+            (_, Step::Asked) => {
+                let (times, after_seconds) = repeat_of(rule);
+                let until = step.at.plus(window);
+                let once_more = Some(question::remind_at(step.at, until));
+                self.ask_again(scene, conclusion, point, Repeat { times, after_seconds, until, once_more });
             }
-            (_, Step::Asked) => self.ask_again(scene, conclusion, point, GLUCOSE_REPEAT, step.at.plus(window)),
             (Rule::GluC1, Step::Alone) => {
-                self.ask_again(scene, conclusion, point, GLUCOSE_REPEAT, step.at.plus(Duration::from_secs(3600)));
+                let (times, after_seconds) = GLUCOSE_REPEAT;
+                let until = step.at.plus(Duration::from_secs(3600));
+                self.ask_again(scene, conclusion, point, Repeat { times, after_seconds, until, once_more: None });
             }
             _ => {}
         }
@@ -183,10 +193,9 @@ impl Person {
         for track in &mut tracks {
             let Some(asking) = track.asking.as_mut() else { continue };
             if asking.take_reminder(scene.now) {
-                let pressure = acute::kind(track.rule) == Kind::BloodPressure;
-                let repeat = (if pressure { PRESSURE_REPEAT.0 } else { GLUCOSE_REPEAT.0 }, AT_ONCE);
-                let id = format!("remeasure-{}-{}-again", track.rule.id(), asking.first.id);
-                self.command(scene, id, &asking.first, repeat, asking.deadline);
+                let (times, _) = repeat_of(track.rule);
+                let repeat = Repeat { times, after_seconds: AT_ONCE, until: asking.deadline, once_more: None };
+                self.ask_once_more(scene, track.rule, &asking.first, repeat);
             }
         }
         self.tracks = tracks;

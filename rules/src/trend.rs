@@ -232,6 +232,10 @@ pub(crate) fn glucose_rising(look: &Look<'_>) -> Option<Found> {
     if m.shift.z < m.limit || m.shift.difference < gate.ln_1p() {
         return None;
     }
+    // An open GLU-S1 has told the same doctor already, but for a rise of another order.
+    if look.fasting_high && m.shift.difference < look.number("grave").ln_1p() {
+        return None;
+    }
     let mut found =
         told("shift", Severity::Routine, &m, |p| p.meal == Some(vitals::Meal::Fasting) && p.glucose().is_some());
     found.numbers[0].1 = m.shift.recent.exp();

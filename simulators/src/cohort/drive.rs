@@ -6,8 +6,9 @@
 
 use super::{
     api::{Api, Login},
-    home::{Home, Upload},
+    home::{Home, Next, Upload},
     panel::{Scenario, Station},
+    request::Request,
     truth::Truth,
 };
 use crate::{
@@ -15,7 +16,6 @@ use crate::{
     credentials::Credential,
     meter::{Heard, Meter, Options, Target},
 };
-use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{cmp::Reverse, collections::BinaryHeap, io::Write as _, path::Path, time::Duration};
 use tokio::{sync::mpsc, time::timeout};
@@ -145,8 +145,10 @@ impl Run<'_> {
             }
             self.admin.move_to(at).await?;
             if enrolled {
-                if let Some(upload) = self.lines[i].home.next_upload() {
-                    self.send(i, &upload).await?;
+                match self.lines[i].home.next() {
+                    Some(Next::Sends(upload)) => self.send(i, &upload).await?,
+                    Some(Next::Hears(kind)) => self.hear(i, at, kind, WAITS).await?,
+                    None => {}
                 }
             } else {
                 self.enrol(i).await?;
@@ -208,25 +210,27 @@ impl Run<'_> {
     async fn send(&mut self, i: usize, upload: &Upload) -> Result<(), Error> {
         let line = &mut self.lines[i];
         let place = usize::from(upload.kind == Kind::BloodGlucose);
-        let Some((meter, heard)) = &mut line.meters[place] else { return Ok(()) };
+        let Some((meter, _)) = &mut line.meters[place] else { return Ok(()) };
         for _ in 0..=u8::from(upload.twice) {
             let gone =
                 |_| Error::Broken { device: line.home.person.meter(&self.prefix, "*"), what: "refused by the broker" };
             meter.publish(upload.payload.clone()).await.map_err(gone)?;
             self.out.messages += 1;
         }
-        self.admin.settle().await?;
         // Who sees a number far off stays by the meter for a moment.
-        let mut patience = if upload.far_off { WAITS } else { Duration::ZERO };
+        self.hear(i, upload.at, upload.kind, if upload.far_off { WAITS } else { Duration::ZERO }).await
+    }
+
+    /// What a meter says to who is near it at `at`.
+    async fn hear(&mut self, i: usize, at: Timestamp, kind: Kind, mut patience: Duration) -> Result<(), Error> {
+        self.admin.settle().await?;
+        let line = &mut self.lines[i];
+        let Some((_, heard)) = &mut line.meters[usize::from(kind == Kind::BloodGlucose)] else { return Ok(()) };
         while let Some(word) = listen(heard, patience).await {
-            let Some(ask) = ask(&word) else { continue };
+            let Heard::Command(body) = word else { continue };
+            let Some(request) = Request::of(&body) else { continue };
             self.out.asked += 1;
-            line.home.asked(
-                upload.at,
-                upload.kind,
-                ask.times.unwrap_or(1),
-                Duration::from_secs(ask.after_seconds.unwrap_or(60)),
-            );
+            line.home.asked(at, &request);
             // Two rules may ask at once; what they ask comes together.
             patience = WAITS / 10;
         }
@@ -269,24 +273,4 @@ async fn listen(heard: &mut mpsc::Receiver<Heard>, patience: Duration) -> Option
         Err(_) if patience.is_zero() => None,
         Err(_) => timeout(patience, heard.recv()).await.ok().flatten(),
     }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Ask {
-    id: String,
-    #[serde(rename = "type")]
-    what: String,
-    times: Option<u32>,
-    after_seconds: Option<u64>,
-}
-
-/// Nobody here looks at the meter a second time: who does not answer the first request does not hear that it is repeated.
-pub fn is_reminder(command: &str) -> bool {
-    command.ends_with("-again")
-}
-
-fn ask(word: &Heard) -> Option<Ask> {
-    let Heard::Command(bytes) = word else { return None };
-    serde_json::from_slice::<Ask>(bytes).ok().filter(|a| a.what == "remeasure" && !is_reminder(&a.id))
 }

@@ -8,6 +8,7 @@ use super::{
     line::{Fact, Line},
     meter::Meters,
     person::{Person, RISE_SD},
+    request::Request,
     script::{Script, Span},
 };
 use crate::{dice::Dice, message};
@@ -29,6 +30,15 @@ pub struct Upload {
     pub twice: bool,
     /// A number in it is beyond what the patient was told to wait for: 180/110, 90, 3.9, 16.7.
     pub far_off: bool,
+}
+
+/// What a home does next.
+#[derive(Clone, Debug)]
+pub enum Next {
+    /// A meter sends.
+    Sends(Upload),
+    /// Who did not answer a request is near the meter again when it is made once more.
+    Hears(Kind),
 }
 
 /// What was really so on one day, mmHg and mmol/L.
@@ -78,6 +88,8 @@ struct Recent {
 pub(super) const FOLLOWS: f64 = 0.55;
 /// Of who is asked to measure again, how many do (clinical reference, section 3).
 const ANSWERS: f64 = 0.8;
+/// Of who did not, how many do when they are asked once more (set here).
+const ANSWERS_THEN: f64 = 0.5;
 /// Half of those who stop a drug report it with some of their readings.
 const REPORTED: f64 = 0.5;
 
@@ -99,6 +111,10 @@ pub struct Home {
     fasting_effect: f64,
     recent: Option<Recent>,
     glucose_now: Option<(Timestamp, f64)>,
+    /// Requests that were not answered: when each is made once more. Pressure, glucose.
+    unanswered: [Option<Timestamp>; 2],
+    /// Near which meter since when.
+    near: Option<(Timestamp, Kind)>,
 }
 
 impl Home {
@@ -121,6 +137,8 @@ impl Home {
             fasting_effect: 0.0,
             recent: None,
             glucose_now: None,
+            unanswered: [None; 2],
+            near: None,
             person,
         }
     }
@@ -135,8 +153,14 @@ impl Home {
         self.zone.start_of(self.person.day(f64::from(self.person.group.days)))
     }
 
-    /// When the next message leaves; none after the end.
+    /// When something happens next; nothing does after the end.
     pub fn next_at(&mut self) -> Option<Timestamp> {
+        let end = self.ends();
+        let hears = self.unanswered.into_iter().flatten().filter(|at| *at < end).min();
+        self.sends_at().into_iter().chain(hears).min()
+    }
+
+    fn sends_at(&mut self) -> Option<Timestamp> {
         loop {
             let next = self.pending.peek().map(|Reverse((at, _))| *at);
             let planned = u32::try_from(self.days.len()).unwrap_or(u32::MAX);
@@ -151,9 +175,19 @@ impl Home {
         }
     }
 
-    /// The next message.
-    pub fn next_upload(&mut self) -> Option<Upload> {
-        self.next_at()?;
+    /// What happens next. Who hears is told what is asked before the next call.
+    pub fn next(&mut self) -> Option<Next> {
+        let next = self.next_at()?;
+        let kinds = [Kind::BloodPressure, Kind::BloodGlucose];
+        if let Some(kind) = kinds.into_iter().find(|kind| self.unanswered[place(*kind)] == Some(next)) {
+            self.unanswered[place(kind)] = None;
+            self.near = Some((next, kind));
+            return Some(Next::Hears(kind));
+        }
+        self.send().map(Next::Sends)
+    }
+
+    fn send(&mut self) -> Option<Upload> {
         let Reverse((at, event)) = self.pending.pop()?;
         let mut dice = self.dice.fork(at.as_micros().unsigned_abs() ^ 0x9d5);
         let (kind, lines): (Kind, Vec<Line>) = match event {
@@ -183,16 +217,21 @@ impl Home {
         Some(Upload { at, kind, payload, twice, far_off })
     }
 
-    /// The service asks to measure again, `after` from `now`; most do.
-    pub fn asked(&mut self, now: Timestamp, kind: Kind, times: u32, after: Duration) {
-        let pressure = kind == Kind::BloodPressure;
+    /// The service asks at `now` to measure again; most do. A request that is made once more is heard by who waited for it.
+    pub fn asked(&mut self, now: Timestamp, request: &Request) {
+        let pressure = request.kind == Kind::BloodPressure;
         let mut dice = self.dice.fork(now.as_micros().unsigned_abs() ^ if pressure { 0xa5c } else { 0x6bc });
-        let at = now.plus(after.max(Duration::from_secs(60)));
-        if !dice.chance(ANSWERS) {
+        if request.repeats && self.near != Some((now, request.kind)) {
             return;
         }
+        let unanswered = &mut self.unanswered[place(request.kind)];
+        if !dice.chance(if request.repeats { ANSWERS_THEN } else { ANSWERS }) {
+            *unanswered = unanswered.or(request.once_more);
+            return;
+        }
+        *unanswered = None;
         // Whoever is about to measure again and is asked for more measures as often as the larger request says.
-        let mut times = times.clamp(1, 5);
+        let mut times = request.times.clamp(1, 5);
         self.pending.retain(|Reverse((_, event))| match event {
             Event::Again { kind, times: planned } if *kind == pressure => {
                 times = times.max(*planned);
@@ -201,6 +240,7 @@ impl Home {
             _ => true,
         });
         let again = Event::Again { kind: pressure, times };
+        let at = now.plus(request.after.max(Duration::from_secs(60)));
         self.pending.push(Reverse((at.plus(again.takes()), again)));
     }
 
@@ -420,6 +460,14 @@ impl Home {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a day of the study")]
         let index = (day.max(0.0) as usize).min(self.days.len().saturating_sub(1));
         self.days.get(index).copied().unwrap_or_default()
+    }
+}
+
+/// The place of a kind's meter.
+const fn place(kind: Kind) -> usize {
+    match kind {
+        Kind::BloodPressure => 0,
+        Kind::BloodGlucose => 1,
     }
 }
 

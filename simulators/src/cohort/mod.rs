@@ -15,15 +15,17 @@ mod line;
 mod meter;
 pub mod panel;
 mod person;
+mod request;
 pub mod score;
 mod script;
 mod seen;
 mod table;
 mod truth;
 
-pub use home::{DayTruth, Home, Upload};
+pub use home::{DayTruth, Home, Next, Upload};
 pub use line::{Fact, Worth};
 pub use person::{Group, Pace, Person, Sugar};
+pub use request::Request;
 pub use score::Tally;
 pub use script::{Script, Span};
 pub use seen::{Alert, SEEN_AGAIN, Seen, alerts};

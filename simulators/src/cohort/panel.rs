@@ -198,6 +198,7 @@ fn panel(size: u32, days: u32) -> Vec<Group> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cohort::home::Next;
     use std::collections::BTreeMap;
 
     #[test]
@@ -230,7 +231,11 @@ mod tests {
         };
         let first = |panel| {
             let mut home = scenario(panel).stations(3).swap_remove(0).homes.swap_remove(0);
-            std::iter::from_fn(|| home.next_upload().map(|u| (u.at, u.payload))).collect::<Vec<_>>()
+            let sent = std::iter::from_fn(|| home.next()).map(|next| match next {
+                Next::Sends(upload) => (upload.at, upload.payload),
+                Next::Hears(kind) => panic!("nothing was asked of {kind:?}"),
+            });
+            sent.collect::<Vec<_>>()
         };
         assert!(first(30).len() > 20);
         assert_eq!(first(30), first(90));

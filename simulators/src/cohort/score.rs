@@ -315,14 +315,15 @@ pub const NAIVE: [(&str, Limit); 5] = [
     ("level 3: 180/110, 3.9, 16.7", |p, a, b| if p { a >= 180.0 || b >= 110.0 } else { a <= 3.9 || a >= 16.7 }),
 ];
 
-/// The first finding from onset on that is about it; the onset itself where a BP-S1 was open then: the doctor had been
-/// told, and its openness silences the trend.
+/// The first finding from onset on that is about it; the onset itself where a BP-S1 or GLU-S1 was open then: the doctor
+/// had been told, and its openness silences the trend.
 fn found_or_open(findings: &[Seen], concepts: &[&str], onset: Timestamp) -> Option<Timestamp> {
     let about = |f: &&Seen| concepts.contains(&f.concept.as_str()) && !f.closes;
     let after = findings.iter().filter(about).find(|f| f.effective_at >= onset).map(|f| f.effective_at);
-    let before = findings.iter().rev().find(|f| f.rule == "BP-S1" && f.effective_at < onset);
-    let open = concepts.contains(&"bp_sustained")
-        && before.is_some_and(|f| !f.closes && onset < f.effective_at.plus(days(28)));
+    let open = ["bp_sustained", "glucose_fasting_high"].iter().filter(|c| concepts.contains(c)).any(|concept| {
+        let before = findings.iter().rev().find(|f| f.concept == *concept && f.effective_at < onset);
+        before.is_some_and(|f| !f.closes && onset < f.effective_at.plus(days(28)))
+    });
     if open { Some(onset) } else { after }
 }
 

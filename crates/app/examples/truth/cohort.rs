@@ -5,11 +5,11 @@
 use crate::house::House;
 use serde_json::json;
 use simulators::cohort::{
-    Home, Seen, Tally, Truth,
+    Home, Next, Seen, Tally, Truth,
     panel::{Scenario, Station},
     score::judged,
 };
-use std::{cmp::Reverse, collections::BinaryHeap, error::Error, sync::Mutex, time::Duration};
+use std::{cmp::Reverse, collections::BinaryHeap, error::Error, sync::Mutex};
 use vitals::{DeviceKey, Kind, OrganisationId, Patient, PatientId, Plan, Timestamp, Zone};
 
 /// A patient's findings, under the id of its pressure meter.
@@ -73,7 +73,7 @@ fn station_through(scenario: &Scenario, seed: u64, station: Station) -> Result<O
             if homes[i].next_at() != Some(at) {
                 continue; // it has something earlier to say since, and has said it
             }
-            if let Some(upload) = homes[i].next_upload() {
+            if let Some(Next::Sends(upload)) = homes[i].next() {
                 let key = keys(i)[usize::from(upload.kind == Kind::BloodGlucose)];
                 for _ in 0..=u8::from(upload.twice) {
                     house.message(key, &upload.payload)?;
@@ -85,7 +85,7 @@ fn station_through(scenario: &Scenario, seed: u64, station: Station) -> Result<O
         queue.extend(homes[i].next_at().map(|next| Reverse((next, i, true))));
         for ask in house.asks() {
             let who = usize::try_from(ask.device.as_i64() / 2)?;
-            homes[who].asked(at, ask.kind, ask.times, Duration::from_secs(ask.after_seconds));
+            homes[who].asked(at, &ask.request);
             queue.extend(homes[who].next_at().map(|next| Reverse((next, who, true))));
         }
     }

@@ -9,15 +9,14 @@ use ingest::{
     time::TimeSense,
 };
 use rules::{Cards, Engine, Error, Pace, World};
-use serde::Deserialize;
-use simulators::cohort::{SEEN_AGAIN, Seen, drive::is_reminder};
+use simulators::cohort::{Request, SEEN_AGAIN, Seen};
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 use store::{DeviceHistory, Known};
 use vitals::{
-    Binding, BindingId, DeviceKey, Entry, Finding, FindingId, Held, Kind, Patient, PatientId, Reading, ReadingId,
+    Binding, BindingId, DeviceKey, Entry, Finding, FindingId, Held, Patient, PatientId, Reading, ReadingId,
     Severity, Slot, Timestamp, Zone,
 };
 use wire::reading_v1;
@@ -86,22 +85,8 @@ struct Meter {
 pub(crate) struct Ask {
     /// Of which meter.
     pub(crate) device: DeviceKey,
-    /// Pressure or glucose.
-    pub(crate) kind: Kind,
-    /// How often.
-    pub(crate) times: u32,
-    /// Seconds from now.
-    pub(crate) after_seconds: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Command {
-    #[serde(rename = "type")]
-    what: String,
-    kind: Option<Kind>,
-    times: Option<u32>,
-    after_seconds: Option<u64>,
+    /// What.
+    pub(crate) request: Request,
 }
 
 /// All of it.
@@ -260,13 +245,10 @@ impl House {
             }
         }
         for command in batch.commands {
-            if let Ok(Command { what, kind: Some(kind), times, after_seconds }) = serde_json::from_str(&command.body)
-                && what == "remeasure"
-                && !is_reminder(&command.id)
+            if let Some(request) = Request::of(command.body.as_bytes())
                 && self.asked.insert(command.id)
             {
-                let (times, after_seconds) = (times.unwrap_or(1), after_seconds.unwrap_or(60));
-                self.asks.push(Ask { device: command.device, kind, times, after_seconds });
+                self.asks.push(Ask { device: command.device, request });
             }
         }
     }
