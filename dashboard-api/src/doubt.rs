@@ -5,7 +5,7 @@
 //! readings came. Must never: reach the rules, a mean, or another person's readings.
 
 use crate::{problem::Answer, state::Inner};
-use jiff::{ToSpan, civil::Date};
+use jiff::civil::Date;
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,7 +14,7 @@ use std::{
 use store::{DaysQuery, Episode};
 use utoipa::ToSchema;
 use vitals::{
-    Patient, Reading, ReadingId,
+    Patient, Reading, ReadingId, days_after,
     personal::{Baseline, DAYS, Doubt},
 };
 
@@ -64,7 +64,7 @@ pub(crate) async fn of(api: &Inner, patient: &Patient, readings: &[Arc<Reading>]
     let (Some((first, _)), Some((last, _))) = (by_day.first_key_value(), by_day.last_key_value()) else {
         return Ok(Doubts::new());
     };
-    let from = basis.zone.start_of(first.checked_sub(DAYS.days()).unwrap_or(Date::MIN));
+    let from = basis.zone.start_of(days_after(*first, -DAYS));
     let to = basis.zone.start_of(*last);
     let days = api.store.readings().days(DaysQuery { patient: patient.id, from, to, basis }).await?;
     let mut doubts = Doubts::new();

@@ -46,14 +46,7 @@ impl Person {
         self.command(scene, format!("{first}-again"), Some(&first), point, repeat);
     }
 
-    fn command<W>(
-        &self,
-        scene: &mut Scene<'_, W>,
-        id: String,
-        repeats: Option<&str>,
-        point: &Point,
-        repeat: Repeat,
-    ) {
+    fn command<W>(&self, scene: &mut Scene<'_, W>, id: String, repeats: Option<&str>, point: &Point, repeat: Repeat) {
         if scene.batch.commands.iter().any(|c| c.id == id) {
             return;
         }

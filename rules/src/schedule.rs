@@ -1,20 +1,18 @@
 //! When days and weeks are looked at: 06:00 on the patient's wall, weeks on Mondays. Weeks run Monday to Sunday.
 
-use jiff::{
-    ToSpan,
-    civil::{Date, Weekday},
-};
+use jiff::civil::{Date, Weekday};
+pub(crate) use vitals::days_after;
 use vitals::{Timestamp, Zone};
 
 const HOUR: i8 = 6;
 
 /// The Monday on or before `day`.
 fn monday(day: Date) -> Date {
-    day.checked_sub(i64::from(day.weekday().to_monday_zero_offset()).days()).unwrap_or(day)
+    days_after(day, -i64::from(day.weekday().to_monday_zero_offset()))
 }
 
 fn weeks_after(monday: Date, weeks: i64) -> Date {
-    monday.checked_add((7 * weeks).days()).unwrap_or(monday)
+    days_after(monday, 7 * weeks)
 }
 
 fn slot(monday: Date, zone: &Zone) -> Timestamp {
@@ -65,11 +63,6 @@ pub(crate) fn week_after(slot_at: Timestamp, zone: &Zone) -> Timestamp {
 pub(crate) fn weeks(slot: Timestamp, zone: &Zone) -> [Timestamp; 3] {
     let end = slot.day(zone);
     [-2, -1, 0].map(|w| zone.start_of(weeks_after(end, w)))
-}
-
-/// `day` and some days.
-pub(crate) fn days_after(day: Date, days: i64) -> Date {
-    day.checked_add(days.days()).unwrap_or(day)
 }
 
 #[cfg(test)]

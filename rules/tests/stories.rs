@@ -122,8 +122,10 @@ fn a_restart_while_a_repeat_is_awaited_forgets_nothing_and_says_nothing_twice() 
     let urgent = story.of("BP-C1");
     let urgent = urgent.iter().find(|f| f.draft.severity == Severity::Urgent).unwrap();
     assert_eq!(urgent.draft.at, at("2026-03-02T08:30:00+08:00"));
-    let bodies = story.engine.world().commands.iter().map(|c| serde_json::from_str::<serde_json::Value>(&c.body).unwrap());
-    let asked: Vec<_> = bodies.map(|body| [body["id"].clone(), body["repeatAt"].clone(), body["repeatOf"].clone()]).collect();
+    let bodies =
+        story.engine.world().commands.iter().map(|c| serde_json::from_str::<serde_json::Value>(&c.body).unwrap());
+    let asked: Vec<_> =
+        bodies.map(|body| [body["id"].clone(), body["repeatAt"].clone(), body["repeatOf"].clone()]).collect();
     assert_eq!(asked.len(), 2, "asked, and once more");
     assert_eq!(asked[0][1], "2026-03-02T08:20:00+08:00", "at two thirds of the time");
     assert_eq!((&asked[1][2], &asked[1][1]), (&asked[0][0], &serde_json::Value::Null));

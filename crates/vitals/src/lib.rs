@@ -29,4 +29,4 @@ pub use quarantine::{Held, Reason};
 pub use reading::{
     Context, DeviceTime, Disposition, Entry, Meal, MealName, Reading, Status, Statuses, TimeQuality, Values,
 };
-pub use time::{TimeError, Timestamp, Zone};
+pub use time::{TimeError, Timestamp, Zone, days_after};

@@ -6,7 +6,7 @@
 //! a true crisis is as far from a person's own as a guest's reading.
 
 use crate::{Disposition, GlucoseLevel, Reading, summary::Stats, summary::Summary, summary::is_of_sensor};
-use jiff::{ToSpan, civil::Date};
+use jiff::civil::Date;
 use std::collections::BTreeMap;
 
 /// The word under which a doubt is shown and asked for.
@@ -50,7 +50,7 @@ pub struct Baseline {
 impl Baseline {
     /// Of the [`DAYS`] before `day`.
     pub fn before(day: Date, days: &BTreeMap<Date, Summary>) -> Self {
-        let from = day.checked_sub(DAYS.days()).unwrap_or(Date::MIN);
+        let from = crate::days_after(day, -DAYS);
         let mut this = Self::default();
         for (_, sums) in days.range(from..day) {
             this.pressure.iter_mut().zip(sums.pressure.all()).for_each(|(all, more)| all.join(&more));
@@ -89,6 +89,7 @@ mod tests {
         Context, Decimal, DeviceKey, GlucoseValue, PatientId, ReadingId, Statuses, Targets, TimeQuality, Unit, Values,
         Zone,
     };
+    use jiff::ToSpan;
 
     const TODAY: Date = jiff::civil::date(2026, 3, 2);
 

@@ -78,7 +78,7 @@ impl Timestamp {
     pub fn to_rfc3339(self, zone: &Zone) -> String {
         let micros = self.0.rem_euclid(1_000_000);
         let at = jiff::Timestamp::from_microsecond(self.0).unwrap_or_default();
-        let offset = zone.0.to_offset(at);
+        let offset = zone.offset(at);
         let (wall, seconds) = (offset.to_datetime(at), offset.seconds());
         if seconds % 60 != 0 || !(0..=9999).contains(&wall.year()) {
             return self.rare_rfc3339(zone);
@@ -120,19 +120,21 @@ impl Timestamp {
 
     /// The calendar and the clock on the wall in `zone`.
     pub fn in_zone(self, zone: &Zone) -> jiff::Zoned {
-        jiff::Timestamp::from_microsecond(self.0).unwrap_or_default().to_zoned(zone.0.clone())
+        jiff::Timestamp::from_microsecond(self.0).unwrap_or_default().to_zoned(zone.rules.clone())
     }
 
     /// The calendar day in `zone`, as `2026-03-01`.
     pub fn day(self, zone: &Zone) -> jiff::civil::Date {
-        zone.0.to_datetime(jiff::Timestamp::from_microsecond(self.0).unwrap_or_default()).date()
+        let at = jiff::Timestamp::from_microsecond(self.0).unwrap_or_default();
+        zone.offset(at).to_datetime(at).date()
     }
 }
 
 impl Timestamp {
     /// The hour that a clock on the wall in `zone` shows, 0 to 23.
     pub fn hour(self, zone: &Zone) -> i8 {
-        zone.0.to_datetime(jiff::Timestamp::from_microsecond(self.0).unwrap_or_default()).hour()
+        let at = jiff::Timestamp::from_microsecond(self.0).unwrap_or_default();
+        zone.offset(at).to_datetime(at).hour()
     }
 }
 
@@ -192,9 +194,38 @@ impl fmt::Debug for Timestamp {
     }
 }
 
+/// `day` and some days; itself where the calendar ends.
+pub fn days_after(day: jiff::civil::Date, days: i64) -> jiff::civil::Date {
+    // By way of seconds: a span is ten times slower, and the rules count days by the million.
+    let utc = jiff::tz::Offset::UTC;
+    let midnight = utc.to_timestamp(day.at(0, 0, 0, 0)).map(jiff::Timestamp::as_second);
+    let moved = midnight.and_then(|at| jiff::Timestamp::from_second(at.saturating_add(days.saturating_mul(86_400))));
+    moved.map_or(day, |at| utc.to_datetime(at).date())
+}
+
 /// A time zone by its IANA name. Default: Asia/Shanghai.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Zone(jiff::tz::TimeZone);
+pub struct Zone {
+    rules: jiff::tz::TimeZone,
+    steady: Option<Steady>,
+}
+
+/// Since when a zone's clocks have not been set any more, as in most of Asia: from there on no table need be asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Steady {
+    since: jiff::Timestamp,
+    offset: jiff::tz::Offset,
+}
+
+impl Steady {
+    fn of(rules: &jiff::tz::TimeZone) -> Option<Self> {
+        let last = rules.preceding(jiff::Timestamp::MAX).next();
+        let since = last.map_or(jiff::Timestamp::MIN, |transition| transition.timestamp());
+        // A zone that changes every year does so up to the end of the calendar.
+        let ended = since.as_second() < 4_102_444_800;
+        ended.then(|| Self { since, offset: rules.to_offset(since) })
+    }
+}
 
 impl Zone {
     /// By IANA name (`Asia/Shanghai`), from the zone data built into the program.
@@ -202,22 +233,34 @@ impl Zone {
     /// # Errors
     /// [`TimeError`] when there is no such zone.
     pub fn named(name: &str) -> Result<Self, TimeError> {
-        jiff::tz::TimeZone::get(name).map(Self).map_err(|_| TimeError)
+        let rules = jiff::tz::TimeZone::get(name).map_err(|_| TimeError)?;
+        Ok(Self { steady: Steady::of(&rules), rules })
     }
 
     /// Coordinated universal time.
     pub const fn utc() -> Self {
-        Self(jiff::tz::TimeZone::UTC)
+        let steady = Steady { since: jiff::Timestamp::MIN, offset: jiff::tz::Offset::UTC };
+        Self { rules: jiff::tz::TimeZone::UTC, steady: Some(steady) }
     }
 
     /// The IANA name, or `UTC`.
     pub fn name(&self) -> &str {
-        self.0.iana_name().unwrap_or("UTC")
+        self.rules.iana_name().unwrap_or("UTC")
+    }
+
+    fn offset(&self, at: jiff::Timestamp) -> jiff::tz::Offset {
+        self.steady.filter(|s| at >= s.since).map_or_else(|| self.rules.to_offset(at), |s| s.offset)
     }
 
     /// The moment at which a clock on the wall in this zone shows `wall`; of two such moments the first.
     pub fn moment(&self, wall: jiff::civil::DateTime) -> Timestamp {
-        self.0.to_timestamp(wall).map_or(Timestamp::MIN, |t| Timestamp::from_micros(t.as_microsecond()))
+        // No clock is set back by more than a day: what lies a day behind the last change lies behind it.
+        let plain = self.steady.and_then(|s| {
+            let at = s.offset.to_timestamp(wall).ok()?;
+            (at.as_second() - 86_400 >= s.since.as_second()).then_some(at)
+        });
+        let at = plain.or_else(|| self.rules.to_timestamp(wall).ok());
+        at.map_or(Timestamp::MIN, |t| Timestamp::from_micros(t.as_microsecond()))
     }
 
     /// What a clock on the wall shows, from `2026-03-01T07:10:02`; none for any other form.
@@ -246,6 +289,7 @@ impl fmt::Debug for Zone {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jiff::ToSpan;
 
     #[test]
     fn rfc3339_goes_in_and_out() {
@@ -260,7 +304,7 @@ mod tests {
 
     #[test]
     fn the_short_ways_say_what_the_long_ways_say() {
-        let zones = ["Asia/Shanghai", "America/St_Johns", "Europe/Berlin", "UTC", "Asia/Kathmandu"]
+        let zones = ["Asia/Shanghai", "America/St_Johns", "Europe/Berlin", "UTC", "Asia/Kathmandu", "Asia/Pyongyang"]
             .map(|n| Zone::named(n).unwrap());
         let mut micros = -60_000_000_000_000_000_i64;
         while micros < 250_000_000_000_000_000 {
@@ -269,7 +313,15 @@ mod tests {
                 let at = Timestamp::from_micros(micros - micros.rem_euclid(cut));
                 let text = at.to_rfc3339(zone);
                 assert_eq!(text, at.rare_rfc3339(zone));
-                assert_eq!(at.day(zone), at.in_zone(zone).date());
+                let zoned = at.in_zone(zone);
+                assert_eq!((at.day(zone), at.hour(zone)), (zoned.date(), zoned.hour()));
+                assert_eq!(
+                    zone.moment(zoned.datetime()).0,
+                    zone.rules.to_timestamp(zoned.datetime()).unwrap().as_microsecond()
+                );
+                for days in [-400, -1, 0, 1, 40] {
+                    assert_eq!(days_after(zoned.date(), days), zoned.date().saturating_add(days.days()));
+                }
                 if let Some(plain) = plain_rfc3339(text.as_bytes()) {
                     assert_eq!(plain, at, "{text}");
                     assert_eq!(text.parse::<jiff::Timestamp>().unwrap().as_microsecond(), at.0);

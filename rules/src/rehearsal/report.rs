@@ -5,7 +5,7 @@ use crate::{Rule, Text};
 use jiff::{ToSpan, civil::Date};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use vitals::{Finding, PatientId, Recipient, Severity, Timestamp, Verdict, Zone};
+use vitals::{Finding, PatientId, Recipient, Severity, Timestamp, Verdict, Zone, days_after};
 
 /// Days in a patient-month.
 const MONTH: f64 = 30.4375;
@@ -335,5 +335,5 @@ fn says(days: f64, patients: usize, did: (usize, usize), would: (usize, usize)) 
 
 fn monday(at: Timestamp, zone: &Zone) -> Date {
     let day = at.day(zone);
-    day.checked_sub(i64::from(day.weekday().to_monday_zero_offset()).days()).unwrap_or(day)
+    days_after(day, -i64::from(day.weekday().to_monday_zero_offset()))
 }

@@ -16,8 +16,8 @@ use std::{
 };
 use store::{DeviceHistory, Known};
 use vitals::{
-    Binding, BindingId, DeviceKey, Entry, Finding, FindingId, Held, Patient, PatientId, Reading, ReadingId,
-    Severity, Slot, Timestamp, Zone,
+    Binding, BindingId, DeviceKey, Entry, Finding, FindingId, Held, Patient, PatientId, Reading, ReadingId, Severity,
+    Slot, Timestamp, Zone,
 };
 use wire::reading_v1;
 

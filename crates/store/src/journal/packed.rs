@@ -13,7 +13,7 @@ use jiff::{
 use serde::{Deserialize, Serialize};
 use vitals::{
     Context, DeviceKey, DeviceTime, Disposition, Meal, MealName, PatientId, Reading, ReadingId, Statuses, TimeQuality,
-    Timestamp, Unit, Values,
+    Timestamp, Unit, Values, Zone,
 };
 
 /// The step from version 3 of the file to version 4: the tables stay, but an older program cannot read what is new in
@@ -213,11 +213,21 @@ fn clock(text: &str) -> Option<(Told, i64, i8)> {
     }
 }
 
+/// `2026-03-01T07:12:09`, of seconds since 1970.
+fn plain(wall: i64) -> String {
+    let at = Timestamp::from_seconds(wall);
+    if at.as_micros() == wall.saturating_mul(1_000_000) {
+        let mut text = at.to_rfc3339(&Zone::utc());
+        text.truncate(19);
+        return text;
+    }
+    // A clock may show the year 0000, which is no moment.
+    let d = Offset::UTC.to_datetime(jiff::Timestamp::from_second(wall).unwrap_or_default());
+    format!("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", d.year(), d.month(), d.day(), d.hour(), d.minute(), d.second())
+}
+
 fn text(told: Told, wall: i64, east: i8) -> Box<str> {
-    let at = jiff::Timestamp::from_second(wall).unwrap_or_default();
-    let d = Offset::UTC.to_datetime(at);
-    let mut text =
-        format!("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", d.year(), d.month(), d.day(), d.hour(), d.minute(), d.second());
+    let mut text = plain(wall);
     match told {
         Told::Utc => text.push('Z'),
         Told::Offset => {
@@ -235,7 +245,7 @@ mod tests {
     use proptest::prelude::*;
     use vitals::{Decimal, GlucoseValue, Status};
 
-    fn plain(values: Values, unit: Unit, device_time: Option<&str>) -> Reading {
+    fn ordinary(values: Values, unit: Unit, device_time: Option<&str>) -> Reading {
         Reading {
             id: ReadingId::new(20_000_000),
             device: DeviceKey::new(u64::MAX),
@@ -274,8 +284,8 @@ mod tests {
 
     #[test]
     fn an_ordinary_reading_takes_little_room() {
-        let (again, size) = back(&plain(pressure(), Unit::MmHg, Some("2026-03-01T07:11:40+08:00")));
-        assert_eq!(again, plain(pressure(), Unit::MmHg, Some("2026-03-01T07:11:40+08:00")));
+        let (again, size) = back(&ordinary(pressure(), Unit::MmHg, Some("2026-03-01T07:11:40+08:00")));
+        assert_eq!(again, ordinary(pressure(), Unit::MmHg, Some("2026-03-01T07:11:40+08:00")));
         assert!(size <= 34, "{size}");
     }
 
@@ -300,7 +310,7 @@ mod tests {
             "",
             "七点",
         ] {
-            let r = plain(pressure(), Unit::MmHg, Some(text));
+            let r = ordinary(pressure(), Unit::MmHg, Some(text));
             assert_eq!(back(&r).0, r, "{text}");
         }
     }
@@ -321,7 +331,7 @@ mod tests {
                 2 => Values::Pressure { systolic: number, diastolic: number, map: Some(number), pulse: None },
                 _ => pressure(),
             };
-            let mut r = plain(values, UNITS[unit], time.as_deref());
+            let mut r = ordinary(values, UNITS[unit], time.as_deref());
             if !owned { r.patient = None; }
             r.seq = seq;
             r.epoch = epoch;

@@ -129,6 +129,8 @@ impl Shared {
         if !weeks.is_empty() {
             let in_memory = found.len();
             self.readers.with(|c| {
+                // One transaction for all weeks: taking and leaving the file's lock costs as much as a week's rows.
+                let _reads = c.unchecked_transaction().map_err(fault)?;
                 let mut statement = c
                     .prepare_cached(
                         "SELECT owner, measured, id, b FROM series WHERE wk = ?1 AND owner = ?2 AND (measured, id) >= (?3, ?4)

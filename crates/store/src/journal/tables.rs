@@ -8,7 +8,7 @@ use super::{
     Known, packed,
     row::{self, IdentityKey, Row, SeriesKey, identity_key, series_key},
 };
-use crate::StoreError;
+use crate::{StoreError, readers::plan_once};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use std::path::Path;
 use vitals::{DeviceKey, Reading, ReadingId, Timestamp};
@@ -99,6 +99,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     )
     .map_err(fault)?;
     c.set_prepared_statement_cache_capacity(64);
+    plan_once(&c).map_err(fault)?;
     let found: i64 = c.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(fault)?;
     refuse_newer(path, found)?;
     if found < VERSION {
@@ -126,6 +127,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     c.execute_batch("PRAGMA query_only=ON; PRAGMA busy_timeout=5000; PRAGMA cache_size=-16384;").map_err(fault)?;
     refuse_newer(path, c.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(fault)?)?;
     c.set_prepared_statement_cache_capacity(32);
+    plan_once(&c).map_err(fault)?;
     Ok(c)
 }
 

@@ -28,7 +28,10 @@ mod schema;
 pub(crate) mod sessions;
 pub(crate) mod worklist;
 
-use crate::{StoreError, readers::Readers};
+use crate::{
+    StoreError,
+    readers::{Readers, plan_once},
+};
 use directory::Directory;
 use runtime::Drain;
 use rusqlite::Connection;
@@ -87,6 +90,7 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
          PRAGMA secure_delete=ON;",
     )?;
     c.set_prepared_statement_cache_capacity(128);
+    plan_once(&c)?;
     Ok(c)
 }
 
