@@ -145,7 +145,7 @@ impl Run<'_> {
             }
             self.admin.move_to(at).await?;
             if enrolled {
-                match self.lines[i].home.next() {
+                match self.lines[i].home.go_on() {
                     Some(Next::Sends(upload)) => self.send(i, &upload).await?,
                     Some(Next::Hears(kind)) => self.hear(i, at, kind, WAITS).await?,
                     None => {}

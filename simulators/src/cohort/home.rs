@@ -176,7 +176,7 @@ impl Home {
     }
 
     /// What happens next. Who hears is told what is asked before the next call.
-    pub fn next(&mut self) -> Option<Next> {
+    pub fn go_on(&mut self) -> Option<Next> {
         let next = self.next_at()?;
         let kinds = [Kind::BloodPressure, Kind::BloodGlucose];
         if let Some(kind) = kinds.into_iter().find(|kind| self.unanswered[place(*kind)] == Some(next)) {

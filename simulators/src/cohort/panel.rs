@@ -231,7 +231,7 @@ mod tests {
         };
         let first = |panel| {
             let mut home = scenario(panel).stations(3).swap_remove(0).homes.swap_remove(0);
-            let sent = std::iter::from_fn(|| home.next()).map(|next| match next {
+            let sent = std::iter::from_fn(|| home.go_on()).map(|next| match next {
                 Next::Sends(upload) => (upload.at, upload.payload),
                 Next::Hears(kind) => panic!("nothing was asked of {kind:?}"),
             });

@@ -73,7 +73,7 @@ fn station_through(scenario: &Scenario, seed: u64, station: Station) -> Result<O
             if homes[i].next_at() != Some(at) {
                 continue; // it has something earlier to say since, and has said it
             }
-            if let Some(Next::Sends(upload)) = homes[i].next() {
+            if let Some(Next::Sends(upload)) = homes[i].go_on() {
                 let key = keys(i)[usize::from(upload.kind == Kind::BloodGlucose)];
                 for _ in 0..=u8::from(upload.twice) {
                     house.message(key, &upload.payload)?;
