@@ -327,8 +327,11 @@ fn allocations() -> bool {
     check("allocations a reading", each, ALLOCATIONS, true)
 }
 
+/// A name, and what prints its figures and says whether its bounds were met.
+type Part = (&'static str, fn() -> bool);
+
 fn main() -> ExitCode {
-    let parts: [(&str, fn() -> bool); 5] = [
+    let parts: [Part; 5] = [
         ("rates", rates),
         ("size", size),
         ("rebuild", rebuild),
