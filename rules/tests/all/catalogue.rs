@@ -1,11 +1,8 @@
 //! What the catalogue asks beyond the commonest rules: repeats of low pressures, who measures seldom, two stages, meters that
 //! need care, sensors, visits.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may break a test")]
 
-mod story;
-
+use crate::story::{Story, at, bg, bp, brief, minutes, patient};
 use std::{collections::BTreeMap, sync::Arc};
-use story::{Story, at, bg, bp, brief, minutes, patient};
 use vitals::{
     Context, DeviceTime, Finding, Medication, MedicationClass, Patient, Plan, Reading, Recipient, Severity, Status,
     TimeQuality, Timestamp,

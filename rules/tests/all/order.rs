@@ -1,11 +1,8 @@
 //! Order, repeats and batches decide nothing but how soon something is known.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may break a test")]
 
-mod story;
-
+use crate::story::{Story, at, bg, bp, minutes, patient};
 use proptest::prelude::*;
 use std::{collections::BTreeSet, time::Duration};
-use story::{Story, at, bg, bp, minutes, patient};
 use vitals::{Disposition, Plan, Reading, Severity, Status, Timestamp};
 
 const START: &str = "2026-03-02T00:00:00+08:00";

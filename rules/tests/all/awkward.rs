@@ -1,10 +1,7 @@
 //! Awkward but true: a patient who moves, one whose date of birth nobody knows, ten years of readings at once.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may break a test")]
 
-mod story;
-
+use crate::story::{Story, at, bg, bp, minutes, patient};
 use std::{sync::Arc, time::Duration};
-use story::{Story, at, bg, bp, minutes, patient};
 use vitals::{Patient, Plan, Reading, Recipient, Severity, Timestamp, Verdict};
 
 const START: &str = "2026-03-02T08:00:00+08:00";

@@ -1,13 +1,11 @@
 //! The event sequences of the clinical reference, told to the pure evaluator: same rule, severity, recipients and time,
 //! and nothing that is forbidden. A sequence about a rule that is not built yet is named and passed over.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may break a test")]
 
-mod story;
-
+use crate::story;
+use crate::story::{Story, at, beyond, bg, bp, implausible, minutes, patient};
 use rules::Rule;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use story::{Story, at, beyond, bg, bp, implausible, minutes, patient};
 use vitals::{Disposition, Entry, GlucoseValue, Medication, MedicationClass, Plan, Status, Targets, Timestamp};
 
 fn plan(profile: &Value) -> Plan {

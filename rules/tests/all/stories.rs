@@ -1,10 +1,8 @@
 //! What patients and their meters do, and what is concluded of it.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may break a test")]
 
-mod story;
-
+use crate::story;
+use crate::story::{Story, at, beyond, bg, bp, brief, minutes, patient};
 use std::{collections::BTreeMap, time::Duration};
-use story::{Story, at, beyond, bg, bp, brief, minutes, patient};
 use vitals::{Finding, GlucoseValue, Plan, Reading, Recipient, Severity, Verdict};
 
 const START: &str = "2026-03-02T08:00:00+08:00";

@@ -1,17 +1,14 @@
 //! A rehearsal of today's own cards says exactly what live said; with other cards it says what they would have said;
 //! and nothing of it stays.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may break a test")]
 
-mod story;
-
+use crate::story::{
+    at, bg, bp, minutes,
+    service::{START, Service},
+};
 use rules::{Bounds, Cards, Content, Error, Rehearsal, Report, Rule, rehearse};
 use runtime::Paced;
 use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
 use store::{NewRuleEdit, RuleScope};
-use story::{
-    at, bg, bp, minutes,
-    service::{START, Service},
-};
 use vitals::{DeviceKey, OrganisationId, PatientId, Reading, Statuses, Timestamp, UserId};
 
 const DAYS: u64 = 75;

@@ -1,12 +1,9 @@
 //! What weeks of measuring come to: trends, levels, patterns, and what silences them.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may break a test")]
 
-mod story;
-
+use crate::story::{Story, at, bg, bp, implausible, minutes, patient};
 use proptest::prelude::*;
 use std::{collections::BTreeSet, time::Duration};
 use store::Season;
-use story::{Story, at, bg, bp, implausible, minutes, patient};
 use vitals::{
     Disposition, Entry, Meal, Medication, MedicationClass, OrganisationId, Patient, Plan, Reading, Recipient, Severity,
     Status, Timestamp, Verdict,

@@ -2,17 +2,14 @@
 //!
 //! Work is counted in readings and mornings that were looked at, and in readings that the store was asked for; time is
 //! not measured.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may break a test")]
 
-mod story;
-
+use crate::story::{at, bg, bp, minutes, patient};
 use rules::{Cards, Engine, Error, Pace, World};
 use std::{
     cell::Cell,
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
-use story::{at, bg, bp, minutes, patient};
 use vitals::{Entry, Finding, Patient, PatientId, Plan, Reading, ReadingId, Timestamp, Zone};
 
 const START: &str = "2026-03-02T08:00:00+08:00";

@@ -1,12 +1,10 @@
 //! What two persons sign: numbers of the platform, of stations and groups, beside each other and over time.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may break a test")]
 
-mod story;
-
+use crate::story;
+use crate::story::at;
 use rules::{Cards, Content, Force, Rule};
 use std::{sync::Arc, time::Duration};
 use store::{RuleEdit, RuleScope};
-use story::at;
 use vitals::{OrganisationId, Patient, Plan, Timestamp, UserId};
 
 const START: &str = "2026-03-02T08:00:00+08:00";
@@ -59,7 +57,7 @@ fn an_edit_that_may_not_be_names_field_and_remedy() {
     }
     // A card on trial is held to the same order.
     let folder = tempfile::tempdir().unwrap();
-    let text = include_str!("../../config/rules/adh-1.toml").replacen("default = 72", "default = 168", 1);
+    let text = include_str!("../../../config/rules/adh-1.toml").replacen("default = 72", "default = 168", 1);
     std::fs::write(folder.path().join("my.toml"), text).unwrap();
     let said = Cards::built_in().unwrap().with_files(folder.path()).unwrap_err().to_string();
     assert!(said.contains("ADH-1 remind = 168 is not below") && said.contains("my.toml, line"), "{said}");
@@ -195,7 +193,7 @@ fn a_signed_number_that_a_newly_installed_card_leaves_no_room_for_gives_way_and_
             RuleEdit { id: 2, ..signed("ADH-1", group("frail"), "remind", 160.0) },
         ]
     };
-    let text = include_str!("../../config/rules/adh-1.toml").replacen("default = 168", "default = 120", 1);
+    let text = include_str!("../../../config/rules/adh-1.toml").replacen("default = 168", "default = 120", 1);
     std::fs::write(folder.path().join("adh-1.toml"), text).unwrap();
     let remind = |installed: Cards, organisation: Option<u64>, tags: &[&str]| {
         let cards = Force::new(installed, edits()).at(at(START));

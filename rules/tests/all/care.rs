@@ -1,10 +1,7 @@
 //! PREG-1 and FU-1: what a pregnancy changes, and who must be seen again.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may break a test")]
 
-mod story;
-
+use crate::story::{Story, at, bp, minutes, patient};
 use std::time::Duration;
-use story::{Story, at, bp, minutes, patient};
 use vitals::{Patient, Plan, Reading, Recipient, Severity, Timestamp};
 
 const START: &str = "2026-03-02T08:00:00+08:00";

@@ -1,11 +1,9 @@
 //! A card that says too little, too much or something else is refused, naming file, line and remedy.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may break a test")]
 
-mod story;
-
+use crate::story;
 use rules::{Card, Cards, Rule};
 
-const GOOD: &str = include_str!("../../config/rules/glu-c1.toml");
+const GOOD: &str = include_str!("../../../config/rules/glu-c1.toml");
 
 fn refused(text: &str) -> String {
     Card::parse("my.toml", text).unwrap_err().to_string()
@@ -71,7 +69,8 @@ fn numbers_of_stations_have_no_file() {
 
 #[test]
 fn severities_that_overlap_are_refused_with_file_and_line() {
-    let card = include_str!("../../config/rules/glu-c3.toml").replacen("default = 22.2", "default = 22.2\n# moved", 1);
+    let card =
+        include_str!("../../../config/rules/glu-c3.toml").replacen("default = 22.2", "default = 22.2\n# moved", 1);
     let low = card.replacen("default = 16.7", "default = 22.2", 1).replacen("max = 20", "max = 25", 1);
     let said = folder(&[("c3.toml", &low)]);
     let said = said.unwrap_err();

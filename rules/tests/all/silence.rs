@@ -1,11 +1,9 @@
 //! ADH-1 names what most likely lies behind a silence, and does not blame the patient for ours.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may break a test")]
 
-mod story;
-
+use crate::story;
+use crate::story::{Story, at, bp, minutes, patient, service::Service};
 use rules::{Link, Meter};
 use std::time::Duration;
-use story::{Story, at, bp, minutes, patient, service::Service};
 use vitals::{Finding, Plan, Recipient, Status, Timestamp, Verdict};
 
 const START: &str = "2026-03-02T08:00:00+08:00";

@@ -1,15 +1,13 @@
 //! The stage on a real store in a folder: what it concludes is durable together with the position it stands on.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may break a test")]
 
-mod story;
-
-use runtime::Paced;
-use std::time::Duration;
-use store::FindingChange;
-use story::{
+use crate::story;
+use crate::story::{
     at, bp, minutes,
     service::{START, Service},
 };
+use runtime::Paced;
+use std::time::Duration;
+use store::FindingChange;
 use vitals::{Plan, Severity};
 
 #[tokio::test]
@@ -161,7 +159,7 @@ async fn cards_are_loaded_again_while_it_runs_and_a_bad_one_changes_nothing() {
     let service = Service::open(folder.path(), at(START)).await;
     let person = service.person().await;
     let config = rules::Config { folder: Some(cards.path().to_owned()) };
-    let card = include_str!("../../config/rules/bp-c1.toml");
+    let card = include_str!("../../../config/rules/bp-c1.toml");
     std::fs::write(cards.path().join("a.toml"), card.replacen("default = 180", "default = 170", 1)).unwrap();
     service.rules.reload(&config).unwrap();
     service.rules.settle().await;

@@ -2,13 +2,10 @@
 //!
 //! "Worse" is farther beyond the limits that a rule guards: a higher pressure, a lower glucose among lows, a higher among
 //! highs. What is told is counted by patient and concept, for there is one open alert of each.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may break a test")]
 
-mod story;
-
+use crate::story::{Story, at, bg, bp, minutes, patient};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use story::{Story, at, bg, bp, minutes, patient};
 use vitals::{Concept, Plan, Reading, Severity, Timestamp};
 
 const START: &str = "2026-03-02T00:00:00+08:00";

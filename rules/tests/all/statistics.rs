@@ -1,5 +1,4 @@
 //! The numeric cases of the clinical reference, each within its own tolerance.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may break a test")]
 
 use rules::statistics::{self as st, Prior, Session, Start};
 use serde_json::{Value, json};
