@@ -81,9 +81,7 @@ const OF_EPISODE: usize = 100;
 /// How many readings of an episode are doubted, of the newest [`OF_EPISODE`].
 pub(crate) async fn count(api: &Inner, episode: &Episode) -> Answer<usize> {
     let Some(patient) = api.directory().patient(episode.patient) else { return Ok(0) };
-    let mut readings = Vec::new();
-    for id in episode.readings.iter().rev().take(OF_EPISODE) {
-        readings.extend(api.store.readings().by_id(*id).await?);
-    }
+    let newest = episode.readings.iter().rev().take(OF_EPISODE).copied().collect();
+    let readings: Vec<_> = api.store.readings().by_ids(newest).await?.into_values().collect();
     Ok(of(api, &patient, &readings).await?.len())
 }

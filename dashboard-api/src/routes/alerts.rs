@@ -12,7 +12,7 @@ use crate::{
 use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 use store::{AlertState, DeliveryState, Episode, EpisodeQuery, StateFilter, TimelineEvent};
 use utoipa::{IntoParams, ToSchema};
 use vitals::{AlertId, Excluded, Reading, ReadingId, Severity, UserId};
@@ -222,26 +222,19 @@ async fn evidence(api: &Inner, episode: &Episode) -> Answer<(EvidenceView, Optio
     if let Some(found) = rest.remove("excluded").and_then(|x| serde_json::from_value::<Vec<Excluded>>(x).ok()) {
         excluded = found;
     }
-    let (mut readings, mut left_out) = (Vec::with_capacity(used.len()), Vec::with_capacity(excluded.len()));
-    let mut seen = HashSet::new();
-    for id in used.into_iter().filter(|id| seen.insert(*id)) {
-        readings.extend(api.store.readings().by_id(id).await?);
-    }
-    for x in excluded {
-        left_out.push((api.store.readings().by_id(x.reading_id).await?, x));
-    }
+    let used: BTreeSet<ReadingId> = used.into_iter().collect();
+    let named = used.iter().copied().chain(excluded.iter().map(|x| x.reading_id)).collect();
+    let all = api.store.readings().by_ids(named).await?;
     let doubts = match api.directory().patient(episode.patient) {
-        Some(patient) => {
-            let all: Vec<_> = readings.iter().chain(left_out.iter().filter_map(|(r, _)| r.as_ref())).cloned().collect();
-            doubt::of(api, &patient, &all).await?
-        }
+        Some(patient) => doubt::of(api, &patient, &all.values().cloned().collect::<Vec<_>>()).await?,
         None => Doubts::new(),
     };
     let view = |r: &Arc<Reading>| ReadingView::new(api, r).doubted(doubts.get(&r.id));
+    let mut readings: Vec<&Arc<Reading>> = used.iter().filter_map(|id| all.get(id)).collect();
     readings.sort_by_key(|r| (r.measured_at, r.id));
-    let readings = readings.iter().map(view).collect();
-    let excluded = left_out.into_iter().map(|(reading, x)| {
-        let reading = reading.as_ref().map(view);
+    let readings = readings.into_iter().map(view).collect();
+    let excluded = excluded.into_iter().map(|x| {
+        let reading = all.get(&x.reading_id).map(view);
         ExcludedView { reading_id: x.reading_id, reason: x.reason, reading }
     });
     Ok((EvidenceView { readings, excluded: excluded.collect(), rest }, version))

@@ -12,7 +12,7 @@ use super::{
 use crate::StoreError;
 use jiff::civil::Date;
 use rusqlite::{Connection, params};
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 use vitals::{DeviceKey, Entry, Held, PatientId, Reading, ReadingId};
 
 /// More than the readings of one message (contract: 200), so that a page always ends between two messages.
@@ -52,6 +52,35 @@ impl Readings {
             return Ok(row.reading().cloned());
         }
         self.ask(move |shared| shared.readers.with(|c| merged_reading(c, id))).await
+    }
+
+    /// Some readings, in one question; those that are not there are left out.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn by_ids(&self, ids: Vec<ReadingId>) -> Result<HashMap<ReadingId, Arc<Reading>>, StoreError> {
+        self.ask(move |shared| {
+            let mut found: HashMap<ReadingId, Arc<Reading>> = HashMap::with_capacity(ids.len());
+            let (mut merged, memory) = (Vec::new(), shared.memory.read());
+            for id in ids {
+                match memory.row(id) {
+                    Some(row) => found.extend(row.reading().map(|r| (id, r.clone()))),
+                    None => merged.push(id),
+                }
+            }
+            drop(memory);
+            if !merged.is_empty() {
+                shared.readers.with(|c| {
+                    let _reads = c.unchecked_transaction().map_err(fault)?;
+                    for id in merged {
+                        found.extend(merged_reading(c, id)?.map(|r| (id, r)));
+                    }
+                    Ok(())
+                })?;
+            }
+            Ok(found)
+        })
+        .await
     }
 
     /// The reading with the newest measurement time.
