@@ -98,7 +98,7 @@ impl Press<'_> {
             "recipient": { "userId": user.id, "address": contact.address },
             "raisedAt": case.memo.decided_at.to_rfc3339(self.zone),
             "title": words.title(e.severity, e.concept),
-            "text": words.text(level),
+            "text": words.text(level, case.memo.late.then(|| self.now.since(case.memo.since))),
             "ackUrl": format!("{}/api/v1/a/{token}", self.public_url),
         });
         if self.detail(contact) == Detail::Full {
@@ -205,12 +205,20 @@ impl Words {
         }
     }
 
-    fn text(self, level: u32) -> String {
-        match self {
+    /// `age`: of what was measured long ago and only came now.
+    fn text(self, level: u32, age: Option<Duration>) -> String {
+        let text = match self {
             Self::Chinese => format!("您团队的一位患者需要处理，请打开链接确认收到（第{level}级呼叫）。"),
             Self::English => {
                 format!("A patient of your team needs you. Open the link to acknowledge (call level {level}).")
             }
+        };
+        let Some(hours) = age.map(|age| age.as_secs() / 3600) else { return text };
+        match (self, hours) {
+            (Self::Chinese, 0..72) => format!("补传数据：测量于约{hours}小时前。{text}"),
+            (Self::Chinese, _) => format!("补传数据：测量于约{}天前。{text}", hours / 24),
+            (Self::English, 0..72) => format!("Uploaded late: measured about {hours} hours ago. {text}"),
+            (Self::English, _) => format!("Uploaded late: measured about {} days ago. {text}", hours / 24),
         }
     }
 
@@ -267,5 +275,22 @@ const fn concept_words(concept: Concept) -> (&'static str, &'static str) {
         Concept::NoResponse => ("无人响应", "no response"),
         Concept::FollowUpDue => ("随访到期", "follow-up due"),
         Concept::PregnancyBp => ("妊娠期血压", "blood pressure in pregnancy"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_uploaded_late_says_how_old_it_is() {
+        let hours = |n: u64| Some(Duration::from_secs(n * 3600));
+        assert_eq!(
+            Words::Chinese.text(1, hours(26)),
+            format!("补传数据：测量于约26小时前。{}", Words::Chinese.text(1, None))
+        );
+        assert!(Words::Chinese.text(1, hours(24 * 9)).starts_with("补传数据：测量于约9天前。"));
+        assert!(Words::English.text(2, hours(71)).starts_with("Uploaded late: measured about 71 hours ago. "));
+        assert!(Words::English.text(2, hours(72)).starts_with("Uploaded late: measured about 3 days ago. "));
     }
 }

@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 use store::{CardRecord, RuleScope};
-use vitals::{OrganisationId, Patient};
+use vitals::{OrganisationId, Patient, Targets};
 
 const BUILT_IN: [(&str, &str); 24] = [
     ("bp-c1.toml", include_str!("../../config/rules/bp-c1.toml")),
@@ -114,6 +114,15 @@ struct Set {
     layers: BTreeMap<Rule, Vec<Layer>>,
 }
 
+/// Targets of a plan that are parameters of cards under the same name.
+type Target = (&'static str, fn(&Targets) -> Option<f64>);
+const TARGETS: [Target; 4] = [
+    ("homeSystolic", |t| t.home_systolic),
+    ("homeDiastolic", |t| t.home_diastolic),
+    ("fastingHigh", |t| t.fasting_high),
+    ("postMealHigh", |t| t.post_meal_high),
+];
+
 impl Cards {
     /// The built-in cards.
     ///
@@ -208,6 +217,21 @@ impl Cards {
                     }
                     e => e,
                 })?;
+            }
+        }
+        for rule in Rule::ALL {
+            let Some(numbers) = self.numbers(rule, patient) else { continue };
+            for (name, target) in TARGETS {
+                let Some((value, p)) = target(&patient.plan.targets).zip(numbers.card.parameter(name)) else {
+                    continue;
+                };
+                if !(p.min..=p.max).contains(&value) {
+                    return Err(Error::Edit {
+                        field: format!("targets.{name}"),
+                        what: format!("outside the bounds {} to {} {} of {}", p.min, p.max, p.unit.as_str(), rule.id()),
+                        remedy: "Stay within them",
+                    });
+                }
             }
         }
         let number = |(rule, name)| self.numbers(rule, patient).map(|n| n.get(name));
@@ -460,16 +484,10 @@ impl Numbers<'_> {
         if let Some(value) = plan.parameters.get(&self.card.id).and_then(|own| own.get(name)) {
             return Some(*value);
         }
-        match name {
-            "homeSystolic" => plan.targets.home_systolic,
-            "homeDiastolic" => plan.targets.home_diastolic,
-            "fastingHigh" => plan.targets.fasting_high,
-            "postMealHigh" => plan.targets.post_meal_high,
-            "perWeek" => {
-                let both = [plan.measuring.blood_pressure_per_week, plan.measuring.glucose_per_week];
-                both.into_iter().flatten().filter(|n| *n > 0.0).reduce(f64::max)
-            }
-            _ => None,
+        if name == "perWeek" {
+            let both = [plan.measuring.blood_pressure_per_week, plan.measuring.glucose_per_week];
+            return both.into_iter().flatten().filter(|n| *n > 0.0).reduce(f64::max);
         }
+        TARGETS.iter().find(|(target, _)| *target == name).and_then(|(_, of)| of(&plan.targets))
     }
 }

@@ -49,6 +49,8 @@ pub(crate) struct Concluded {
     pub step: Box<str>,
     pub worst: (f64, f64),
     pub since: Timestamp,
+    /// Of recent readings that found another patient: nobody was told, so it silences nobody.
+    pub muted: bool,
 }
 
 impl Concluded {
@@ -82,6 +84,7 @@ impl Concluded {
             step: evidence["step"].as_str().unwrap_or_default().into(),
             worst: (number("systolic"), number("diastolic")),
             since: since.unwrap_or(draft.effective_at),
+            muted: draft.verdict == Verdict::Note && draft.at.since(draft.effective_at) <= HORIZON,
         })
     }
 }
@@ -127,6 +130,7 @@ impl Conclusion {
             step: self.step.into(),
             worst: (number("systolic"), number("diastolic")),
             since: self.since,
+            muted: self.note,
         }
     }
 

@@ -57,8 +57,8 @@ pub(crate) struct Look<'a> {
     pub concluded: &'a [Concluded],
     /// When somebody wrote down that they followed the patient up.
     pub contacts: &'a [Timestamp],
-    /// The rule's newest conclusion was no all-clear.
-    pub open: bool,
+    /// The day of the rule's newest conclusion, where that was no all-clear.
+    pub open: Option<Date>,
     /// The day on which the rule last asked the patient for something, while that silences it.
     pub asked: Option<Date>,
 }
@@ -301,7 +301,8 @@ impl Person {
                     contacts: &contacts,
                     open: before
                         .last()
-                        .is_some_and(|b| matches!(b.said, Said::Told | Said::Visit) && b.severity > Severity::Info),
+                        .filter(|b| matches!(b.said, Said::Told | Said::Visit) && b.severity > Severity::Info)
+                        .map(|b| b.at.day(&zone)),
                     asked: before
                         .last()
                         .filter(|b| b.said == Said::Asked && slot < b.at.plus(hold))

@@ -47,7 +47,7 @@ pub(crate) fn due(look: &Look<'_>) -> Option<Found> {
     let (critical, visit) = (after_critical(look), quarterly(look));
     let told = match (critical, visit) {
         (Open::Told(found), _) | (_, Open::Told(found)) => found,
-        (Open::Nothing, Open::Nothing) if look.open => {
+        (Open::Nothing, Open::Nothing) if look.open.is_some() => {
             let mut found = Found::new("recorded", Severity::Info, look.date, none);
             found.closes = true;
             found
@@ -79,7 +79,9 @@ fn told(look: &Look<'_>, step: &'static str, to: &'static [Recipient], since: i6
 fn after_critical(look: &Look<'_>) -> Open {
     let morning = look.zone.start_of(look.date);
     let open = |on: &dyn Fn(Date) -> bool| {
-        let from = look.zone.start_of(look.ago(FARTHEST));
+        // What was told of stays due until something is recorded, however long ago it was.
+        let from = look.open.map_or(look.date, |told| told.min(look.date));
+        let from = look.zone.start_of(schedule::days_after(from, -FARTHEST));
         let begin = look.concluded.partition_point(|c| c.effective_at < from);
         let mut late = look.concluded[begin..].iter().take_while(|c| c.effective_at < morning);
         late.find(|c| needs(c) && on(c.effective_at.day(look.zone)) && unseen(c, look.contacts, morning, look.zone))
@@ -114,7 +116,9 @@ fn quarterly(look: &Look<'_>) -> Open {
 impl Person {
     /// What was logged since the first critical finding that the mornings from `first` on can ask about.
     pub(crate) fn contacts<W: World>(&self, world: &W, first: Timestamp) -> Result<Vec<Timestamp>, Error> {
-        let from = first.minus(std::time::Duration::from_secs((FARTHEST.unsigned_abs() + 2) * 86_400));
+        let told = self.concluded.iter().rev().find(|c| c.rule == Rule::Fu1 && c.effective_at < first);
+        let told = told.filter(|c| c.severity > Severity::Info).map_or(first, |c| c.effective_at);
+        let from = told.minus(std::time::Duration::from_secs((FARTHEST.unsigned_abs() + 2) * 86_400));
         let begin = self.concluded.partition_point(|c| c.effective_at < from);
         let Some(c) = self.concluded[begin..].iter().find(|c| needs(c)) else { return Ok(Vec::new()) };
         let mut all = world.contacts(self.id(), c.effective_at)?;

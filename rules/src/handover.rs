@@ -1,11 +1,10 @@
 //! Readings that turn out to be somebody else's: what stood on them is withdrawn, both sides are judged again.
 //!
-//! Nobody is paged by it: what is concluded here is written down as a note, and what was measured within the last day
-//! speaks with the patient's next reading only.
+//! Nobody is paged by it: what is concluded here is written down as a note.
 
 use crate::{
     Error, Point, Rule, acute,
-    conclusion::{Concluded, HORIZON},
+    conclusion::Concluded,
     person::{Person, Scene, World},
     window::RETENTION,
 };
@@ -32,16 +31,7 @@ impl Person {
         for p in points.iter().filter(|p| p.valid) {
             late.add_valid(p.at, scene.decided);
         }
-        let old: Vec<Point> = points.iter().filter(|p| scene.now.since(p.at) > HORIZON).copied().collect();
-        self.judge_moved(scene, &old)?;
-        points
-            .iter()
-            .map(|p| p.at)
-            .filter(|at| *at < self.open_day)
-            .min()
-            .into_iter()
-            .for_each(|at| self.look_again(at));
-        Ok(())
+        self.judge_moved(scene, points)
     }
 
     fn judge_moved<W: World>(&mut self, scene: &mut Scene<'_, W>, points: &[Point]) -> Result<(), Error> {
@@ -51,7 +41,9 @@ impl Person {
                 self.look_again(p.at);
             }
         }
-        self.judge_late(scene)
+        self.judge_late(scene)?;
+        self.recheck = [false; 2]; // all of it was judged
+        Ok(())
     }
 
     /// Takes back what stands on readings that are `gone`.

@@ -8,7 +8,7 @@ use crate::{
     pattern,
     person::{KINDS, Person, Scene, World, place},
     quality::{self, Cuff, SESSION},
-    question::{self, Held},
+    question::{self, Asking, Held},
     track::held_of,
 };
 use std::time::Duration;
@@ -187,13 +187,28 @@ impl Person {
         }
         self.ended(rule, outcome.expired);
         let asking = if end >= self.newest_of(rule) {
-            outcome.asking
+            if scene.quiet { self.hushed(rule, outcome.asking, &all, window, scene.now) } else { outcome.asking }
         } else {
             self.tracks.iter_mut().find(|t| t.rule == rule).and_then(|t| t.asking.take())
         };
         self.find_track(scene.cards, rule, asking);
         self.retime(scene, asked);
         Ok(())
+    }
+
+    /// What recent readings that found this patient ask: nobody hears of it, and the next reading may confirm them.
+    fn hushed(
+        &self,
+        rule: Rule,
+        asking: Option<Asking>,
+        points: &[Point],
+        window: Duration,
+        now: Timestamp,
+    ) -> Option<Asking> {
+        let recent = |p: &&Point| p.valid && self.limits.over(rule, p) && p.at.plus(window) > now;
+        let mut asking = asking.or_else(|| points.iter().rev().find(recent).map(|p| Asking::quietly(*p, window)));
+        asking.iter_mut().for_each(Asking::hush);
+        asking
     }
 
     /// Back from `at` to a moment at which nothing can have been asked.
@@ -209,7 +224,9 @@ impl Person {
         let top = acute::top(rule);
         let counts = |p: &Point| {
             let silenced = prior.filter(|h| h.severity >= top && p.at < h.at.plus(hold));
-            self.limits.over(rule, p) && silenced.is_none_or(|h| question::is_worse(margin, p, &h))
+            // What is silenced near the end of the hold may be half of what is not.
+            let half = |h: Held| question::is_worse(margin, p, &h) || p.at.plus(window) >= h.at.plus(hold);
+            self.limits.over(rule, p) && silenced.is_none_or(half)
         };
         let mut start = at;
         if window.is_zero() {

@@ -142,7 +142,7 @@ pub(crate) fn fasting(look: &Look<'_>) -> Option<Found> {
         vec![("fastingMean", newer), ("values", values), ("fastingMeanBefore", older), ("valuesBefore", before)];
     let over = [newer, older].map(|mean| mean > target + ROUNDING);
     if over == [false, false] {
-        return look.open.then(|| {
+        return look.open.map(|_| {
             let mut found = Found::new("cleared", Severity::Info, look.ago(28), fasting);
             (found.closes, found.numbers) = (true, numbers);
             found.limit = format!("<= {target} mmol/L");

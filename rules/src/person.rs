@@ -7,7 +7,7 @@ use crate::{
     Cards, Error, Link, Point, Rule,
     acute::Limits,
     adherence,
-    conclusion::{Concluded, Conclusion},
+    conclusion::{Concluded, Conclusion, HORIZON},
     days::{Days, Terms},
     late::Late,
     pattern::Lows,
@@ -128,7 +128,7 @@ pub(crate) struct Person {
     pub open_day: Timestamp,
     /// What waits to be judged again waits because readings found another patient.
     pub handed: bool,
-    /// A binding changed: readings may have come or gone that no journal entry told of.
+    /// What was told of readings that came or went was missed.
     pub stale: bool,
     /// The earliest entry of this patient in the engine's queue.
     pub queued: Option<Timestamp>,
@@ -211,15 +211,13 @@ impl Person {
         if let Some(numbers) = cards.numbers(Rule::Adh1, &patient) {
             self.steps = adherence::Steps::of(&numbers);
         }
-        let bound = world.bound(patient.id);
-        self.stale |= bound != self.bound;
-        self.bound = bound;
+        self.bound = world.bound(patient.id); // which readings came or went with it is told of by itself
         self.patient = patient;
         self.open_day = self.zone.start_of(schedule::last_slot(now, &self.zone).day(&self.zone));
     }
 
-    /// Reads the recent readings anew where a binding changed. They are looked at with the next reading or Monday:
-    /// re-attribution by itself tells nobody anything.
+    /// Reads the recent readings anew where it was missed that some came or went. They are looked at with the next
+    /// reading or Monday.
     pub(crate) fn freshen<W: World>(&mut self, world: &W, cards: &Cards, now: Timestamp) -> Result<(), Error> {
         if std::mem::take(&mut self.stale) { self.reread(world, cards, now) } else { Ok(()) }
     }
@@ -387,7 +385,8 @@ impl Person {
             draft.severity = draft.severity.min(Severity::Routine);
         }
         let id = store::finding_id(&draft);
-        let concluded = conclusion.concluded(id);
+        let mut concluded = conclusion.concluded(id);
+        concluded.muted |= scene.quiet && scene.now.since(conclusion.effective_at) <= HORIZON;
         let place = self.concluded.partition_point(|c| c.effective_at <= concluded.effective_at);
         self.concluded.insert(place, concluded);
         let unsaid = scene.batch.retract.len();

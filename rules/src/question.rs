@@ -109,9 +109,20 @@ pub(crate) fn remind_at(asked: Timestamp, deadline: Timestamp) -> Timestamp {
 }
 
 impl Asking {
+    /// Asked for nobody to hear: `first` may be half of a pair whose other half is yet to come.
+    pub(crate) fn quietly(first: Point, window: Duration) -> Self {
+        let deadline = first.at.plus(window);
+        Self { first, deadline, normals: Vec::new(), quiet: true, told: false, reminded: false }
+    }
+
     /// When the request is made once more.
     pub(crate) fn remind_at(&self) -> Timestamp {
         remind_at(self.first.at, self.deadline)
+    }
+
+    /// Nobody is told of it unless it is confirmed.
+    pub(crate) fn hush(&mut self) {
+        self.quiet = true;
     }
 
     /// When there is something to do about it.
@@ -217,18 +228,24 @@ impl Run<'_> {
                     self.raise(Kind::Confirmed, severity, vec![asking.first, *p]);
                     if severity < self.spec.top {
                         let half = [*p, asking.first].into_iter().find(|p| (self.spec.again)(p));
-                        self.asking = half.map(|p| self.asking(p, true));
+                        self.asking = half.map(|p| Asking::quietly(p, self.spec.window));
                     }
                 }
                 (None, Some(severity)) => self.raise(Kind::Alone, severity, vec![*p]),
                 (None, None) => {
-                    self.asking = Some(self.asking(*p, silenced.is_some()));
+                    let quiet = silenced.is_some();
+                    self.asking = Some(Asking { quiet, ..Asking::quietly(*p, self.spec.window) });
                 }
             }
             return;
         }
         if over {
             self.join(&[*p]);
+            // It may yet be the first of a pair whose second comes when nothing is held any more.
+            if silenced.is_some_and(|(h, _)| p.at.plus(self.spec.window) >= h.at.plus(self.spec.hold)) {
+                self.asking = Some(Asking::quietly(*p, self.spec.window));
+                return;
+            }
         }
         let Some(asking) = &mut self.asking else { return };
         asking.normals.push(*p);
@@ -242,17 +259,6 @@ impl Run<'_> {
                 let readings = std::iter::once(asking.first).chain(asking.normals).collect();
                 self.push(Kind::Cleared, p.at, Severity::Info, readings, closes);
             }
-        }
-    }
-
-    fn asking(&self, first: Point, quiet: bool) -> Asking {
-        Asking {
-            first,
-            deadline: first.at.plus(self.spec.window),
-            normals: Vec::new(),
-            quiet,
-            told: false,
-            reminded: false,
         }
     }
 

@@ -10,10 +10,10 @@ use crate::{
     question::{self, Asking, Held, Kind as Step},
 };
 use std::time::Duration;
-use vitals::{Excluded, FindingId, Kind, Timestamp};
+use vitals::{Excluded, FindingId, Kind, Severity, Timestamp};
 
-/// A repeat of a pressure: two, a minute apart.
-const PRESSURE_REPEAT: (u32, u32) = (2, 60);
+/// A repeat of a pressure: two, after a rest of five minutes.
+const PRESSURE_REPEAT: (u32, u32) = (2, 300);
 /// A repeat of a glucose: one, after a quarter of an hour.
 const GLUCOSE_REPEAT: (u32, u32) = (1, 900);
 /// Who is asked once more has waited long enough: seconds.
@@ -48,7 +48,8 @@ impl Track {
 
 /// What a finding that stands still silences.
 pub(crate) fn held_of(c: &Concluded) -> (FindingId, Held) {
-    let held = Held { at: c.effective_at, severity: c.severity, confirmed: &*c.step == "confirmed", worst: c.worst };
+    let severity = if c.muted { c.severity.min(Severity::Routine) } else { c.severity };
+    let held = Held { at: c.effective_at, severity, confirmed: &*c.step == "confirmed", worst: c.worst };
     (c.id, held)
 }
 

@@ -82,6 +82,27 @@ fn severities_that_overlap_are_refused_with_file_and_line() {
 }
 
 #[test]
+fn a_plans_targets_are_within_the_bounds_of_the_cards_that_use_them() {
+    let cards = Cards::built_in().unwrap();
+    let with = |targets: vitals::Targets| {
+        let plan = vitals::Plan { targets, ..vitals::Plan::default() };
+        let checked = cards.check_plan(&story::patient(plan, story::at("2026-03-02T08:00:00+08:00")));
+        checked.map_or_else(|e| e.to_string(), |()| "fine".to_owned())
+    };
+    let systolic = |value| vitals::Targets { home_systolic: Some(value), ..vitals::Targets::default() };
+    let after = |value| vitals::Targets { post_meal_high: Some(value), ..vitals::Targets::default() };
+    for (targets, expected) in [
+        (systolic(110.0), "fine"),
+        (systolic(160.0), "fine"),
+        (systolic(109.0), "targets.homeSystolic: outside the bounds 110 to 160 mmHg of BP-S1. Stay within them"),
+        (systolic(161.0), "targets.homeSystolic: outside the bounds 110 to 160 mmHg of BP-S1. Stay within them"),
+        (after(15.0), "targets.postMealHigh: outside the bounds 7.8 to 14 mmol/L of GLU-S2. Stay within them"),
+    ] {
+        assert!(with(targets).contains(expected), "{:?} should say {expected:?}", with(targets));
+    }
+}
+
+#[test]
 fn a_plans_numbers_are_the_cards_and_the_patients_and_within_its_bounds() {
     let cards = Cards::built_in().unwrap();
     let with = |rule: &str, name: &str, value: f64| {

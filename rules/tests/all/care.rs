@@ -119,6 +119,16 @@ fn nobody_saw_the_patient_again_the_manager_is_told_on_day_12_and_the_gp_on_day_
 }
 
 #[test]
+fn a_follow_up_stays_due_until_somebody_records_it_however_long_that_takes() {
+    let mut story = crisis();
+    story.goto(at(START).plus(days(100)));
+    assert_eq!(story.of("FU-1").len(), 2, "told on day 12 and day 14, and closed by nothing");
+    story.engine.world_mut().contacts.push(story.now);
+    story.goto(story.now.plus(days(2)));
+    assert!(story.of("FU-1").pop().unwrap().draft.closes, "the record ends it");
+}
+
+#[test]
 fn who_was_seen_again_within_two_weeks_is_not_asked_about() {
     let mut story = crisis();
     story.engine.world_mut().contacts.push(at(START).plus(days(3)));

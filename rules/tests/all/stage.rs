@@ -122,10 +122,15 @@ async fn a_reading_that_finds_its_patient_pages_nobody_but_counts_with_the_next(
     service.goto(at(START).plus(minutes(2))).await;
     service.bind(person).await;
     service.goto(at(START).plus(minutes(3))).await;
-    assert_eq!(service.severities(person.0).await, [""; 0]);
-    service.message(person, vec![bp(3, service.clock.now(), 190, 115)]).await;
+    let noted = service.store.findings_of(person.0, None, None, None, None, 10).await.unwrap();
+    let noted: Vec<_> = noted.iter().map(|f| (&*f.draft.rule, f.draft.verdict, f.draft.severity)).collect();
+    assert_eq!(noted, [("BP-C1", vitals::Verdict::Note, Severity::Routine)], "written down, and nobody is paged");
+    service.message(person, vec![bp(3, service.clock.now(), 120, 80)]).await;
     service.rules.settle().await;
-    assert_eq!(service.severities(person.0).await, ["critical"]);
+    assert_eq!(service.severities(person.0).await, ["routine"], "an ordinary reading pages nobody either");
+    service.message(person, vec![bp(4, service.clock.now().plus(minutes(1)), 190, 115)]).await;
+    service.rules.settle().await;
+    assert_eq!(service.severities(person.0).await, ["routine", "critical"], "one more that is over the limit does");
     service.close().await;
 }
 

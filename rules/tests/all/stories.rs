@@ -31,7 +31,7 @@ fn one_high_reading_asks_its_meter_for_a_repeat_and_tells_no_staff() {
     let command = &story.engine.world().commands[0];
     let body: serde_json::Value = serde_json::from_str(&command.body).unwrap();
     assert_eq!(body["type"], "remeasure");
-    assert_eq!((body["times"].as_u64(), body["afterSeconds"].as_u64()), (Some(2), Some(60)));
+    assert_eq!((body["times"].as_u64(), body["afterSeconds"].as_u64()), (Some(2), Some(300)));
     assert_eq!(body["expiresAt"], "2026-03-02T08:30:00+08:00");
     assert_eq!(command.expires_at, at("2026-03-02T08:30:00+08:00"));
 }
@@ -93,6 +93,43 @@ fn while_it_is_held_only_a_much_worse_confirmed_pair_speaks_again_and_after_six_
         story.message(vec![bp(seq, story.now, 185, 100)]);
     }
     assert_eq!(criticals(&story).len(), 3);
+}
+
+#[test]
+fn a_pair_that_begins_within_the_hold_and_ends_after_it_is_a_crisis_of_its_own() {
+    let seconds = at("2026-03-02T14:06:00+08:00");
+    let halves = [at("2026-03-02T14:01:00+08:00"), seconds];
+    let live = {
+        let mut story = quiet();
+        story.message(vec![bp(1, story.now, 186, 112)]);
+        story.goto(at("2026-03-02T08:05:00+08:00"));
+        story.message(vec![bp(2, story.now, 188, 113)]);
+        for (seq, when) in [3, 4].into_iter().zip(halves) {
+            story.goto(when);
+            story.message(vec![bp(seq, when, 190, 113)]);
+        }
+        story
+    };
+    let late = {
+        let mut story = quiet();
+        story.goto(at("2026-03-02T15:00:00+08:00"));
+        let first = [at(START), at("2026-03-02T08:05:00+08:00")];
+        let all = first.into_iter().chain(halves).zip(1..).map(|(when, seq)| bp(seq, when, 188, 113)).collect();
+        story.message(all);
+        story
+    };
+    for story in [&live, &late] {
+        let when: Vec<_> = criticals(story).iter().map(|f| f.draft.effective_at).collect();
+        assert_eq!(when, [at("2026-03-02T08:05:00+08:00"), seconds], "the hold of six hours ended at 14:05");
+    }
+    let mut alone = quiet();
+    for (seq, when) in [(1, START), (2, "2026-03-02T08:05:00+08:00"), (3, "2026-03-02T14:01:00+08:00")] {
+        alone.goto(at(when));
+        alone.message(vec![bp(seq, at(when), 188, 113)]);
+    }
+    alone.goto(at("2026-03-02T16:00:00+08:00"));
+    assert_eq!(criticals(&alone).len(), 1);
+    assert_eq!(alone.of("BP-C1").len(), 2, "asked, confirmed; what lies within the hold alone only joins it");
 }
 
 #[test]
