@@ -178,3 +178,39 @@ async fn a_payload_that_waited_for_its_adapter_is_kept_without_the_persons_in_it
     assert!(!String::from_utf8_lossy(&original.bytes).contains(NAME), "{original:?}");
     assert!(!serde_json::to_string(&*stored).unwrap().contains(NAME));
 }
+
+/// Whether some file of the installation holds these letters.
+fn is_in_a_file(folder: &std::path::Path, what: &str) -> bool {
+    let files = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()).filter(|p| p.is_file());
+    files.into_iter().any(|file| std::fs::read(file).unwrap().windows(what.len()).any(|w| w == what.as_bytes()))
+}
+
+#[tokio::test]
+async fn an_erasure_takes_what_was_held_of_a_stranger_and_has_been_replayed_since() {
+    const CANARY: &str = "canary-of-a-stranger";
+    let folder = tempfile::tempdir().unwrap();
+    let station = Station::open(folder.path(), None).await;
+    let through = device(&station, "upstream", DeviceKind::Gateway).await;
+    let reading = |device: &str, note: &str| {
+        json!({"v": 1, "readings": [{"device": device, "seq": 1, "kind": "blood_pressure",
+            "time": "2026-03-01T07:00:00+08:00", "systolic": 131, "diastolic": 80, "unit": "mmHg", "context": {"note": note}}]})
+        .to_string()
+    };
+    let topics = ["hb/v1/devices/n-1/readings", "hb/v1/devices/n-2/readings"];
+    arrives(&station, &through, topics[0], reading("n-1", CANARY)).await;
+    arrives(&station, &through, topics[1], reading("n-2", "somebody else")).await;
+    let mut people = Vec::new();
+    for (name, topic) in ["n-1", "n-2"].into_iter().zip(topics) {
+        let meter = device(&station, name, DeviceKind::Meter).await;
+        people.push(station.person(&meter).await);
+        let entry = held_of(&station, topic).await;
+        assert_eq!(replay(&station, &entry).await, (true, vec!["stored".into()]));
+    }
+    assert!(is_in_a_file(folder.path(), CANARY));
+    let done = station.store.erase_patient(people[0]).await.unwrap();
+    assert_eq!((done.readings.readings_before, done.readings.readings_after), (1, 0));
+    assert!(!is_in_a_file(folder.path(), CANARY), "neither the reading nor what was held of it");
+    let theirs = station.store.readings().latest(people[1]).await.unwrap().unwrap();
+    assert!(station.store.readings().original(theirs.id).await.unwrap().is_some(), "nobody else's message went");
+    assert_eq!(station.store.readings().recount(station.store.zone()).unwrap().mismatches, []);
+}

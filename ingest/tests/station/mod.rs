@@ -7,7 +7,7 @@ use runtime::{Clock, Drain, DrainHandle};
 use serde_json::{Value, json};
 use std::{path::Path, sync::Arc, time::Duration};
 use store::Store;
-use vitals::{Device, DeviceKey, DeviceKind, Reading, Timestamp};
+use vitals::{Binding, BindingId, Device, DeviceKey, DeviceKind, Patient, PatientId, Plan, Reading, Slot, Timestamp};
 use wire::topic::{Tree, Up};
 
 pub(crate) const NOW: &str = "2026-03-02T08:00:00+08:00";
@@ -69,6 +69,31 @@ impl Station {
     pub(crate) async fn books(&self) -> (u64, u64, u64) {
         let rows = self.store.readings().books(jiff::civil::date(2026, 3, 2), Some(self.device.key)).await.unwrap();
         rows.first().map_or((0, 0, 0), |r| (r.stored, r.duplicate, r.quarantined))
+    }
+
+    /// Somebody who has worn this device since the year began.
+    pub(crate) async fn person(&self, device: &Device) -> PatientId {
+        let from = Timestamp::parse_rfc3339("2026-01-01T00:00:00+08:00").unwrap();
+        let patient = Patient {
+            id: PatientId::new(0),
+            name: String::new(),
+            birth_date: None,
+            sex: None,
+            tags: Vec::new(),
+            conditions: Vec::new(),
+            team: None,
+            organisation: None,
+            phone: None,
+            time_zone: None,
+            enrolled_at: from,
+            visited_on: None,
+            plan: Plan::default(),
+        };
+        let patient = self.store.create_patient(patient).await.unwrap().id;
+        let (id, device) = (BindingId::new(0), device.key);
+        let binding = Binding { id, device, slot: Slot::Any, from, to: None, patient, recorded_at: from };
+        self.store.create_binding(binding).await.unwrap();
+        patient
     }
 
     /// In the order of their arrival.

@@ -85,10 +85,11 @@ impl Writer {
         let readings = readings_of(&self.connection, patient)?;
         let held = held_of(&self.connection, patient, worn)?;
         let worn_since = worn.iter().map(|w| (w.device, Timestamp::from_micros(w.from)));
+        let replayed = replayed_elsewhere(&self.connection, worn)?;
         let traces = Traces::of(&self.connection, &readings, &held, worn_since)?;
         let messages = originals_erase::find(&self.connection, &traces)?;
         let originals_before = self.in_transaction(|writer| {
-            writer.erase_rows(patient, &readings, &held, worn, zone)?;
+            writer.erase_rows(patient, &readings, (&held, &replayed), worn, zone)?;
             originals_erase::erase(&writer.connection, &messages)
         })?;
         {
@@ -120,7 +121,7 @@ impl Writer {
         &mut self,
         patient: PatientId,
         readings: &[Reading],
-        held: &[Held],
+        (held, replayed): (&[Held], &[Held]),
         worn: &[Worn],
         zone: &Zone,
     ) -> Result<(), StoreError> {
@@ -130,7 +131,7 @@ impl Writer {
             keeping::take_out(&self.connection, &self.shared.folding, reading, zone, &mut removed)?;
             keeping::widen(&mut stretch, reading.measured_at);
         }
-        for held in held {
+        for held in held.iter().chain(replayed) {
             drop_held(&self.connection, held.id)?;
             let key = (day_number(held.received_at.day(zone)), held.device);
             *removed.entry(key).or_default() += Counts { quarantined: 1, ..Counts::default() };
@@ -203,6 +204,21 @@ fn held_of(c: &Connection, patient: PatientId, worn: &[Worn]) -> Result<Vec<Held
         let times = [Some(held.received_at), held.measured_at];
         let while_worn = || times.into_iter().flatten().any(|at| worn.iter().any(|w| w.covers(held.device, at)));
         if held.patient == Some(patient) || (held.patient.is_none() && while_worn()) {
+            all.push(held);
+        }
+    }
+    Ok(all)
+}
+
+/// What came through somebody else (a gateway, a broker above), was held, and has been replayed since: whose it became is
+/// not written on it. Its bytes are kept elsewhere as what they became, so all of it goes, the patient's with the rest.
+fn replayed_elsewhere(c: &Connection, worn: &[Worn]) -> Result<Vec<Held>, StoreError> {
+    let mut all = Vec::new();
+    let mut statement = c.prepare("SELECT h.b FROM held h JOIN released r ON r.id = h.id").map_err(fault)?;
+    let mut rows = statement.query([]).map_err(fault)?;
+    while let Some(r) = rows.next().map_err(fault)? {
+        let held: Held = row::decode(r.get_ref(0).map_err(fault)?.as_blob().unwrap_or_default())?;
+        if held.patient.is_none() && !worn.iter().any(|w| w.device == held.device) {
             all.push(held);
         }
     }
