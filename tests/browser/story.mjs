@@ -172,6 +172,14 @@ async function looking({ wang, li }) {
     await shot(page, "patient");
   });
 
+  await check("a visit is written down on the patient's page", async () => {
+    await page.getByLabel("面访日期").fill("2026-03-01");
+    await page.getByRole("button", { name: "登记面访", exact: true }).click();
+    await page.getByText("最近一次面访：2026-03-01", { exact: true }).waitFor();
+    const kept = await s.ask("GET", `/api/v1/patients/${wang.patient}`, undefined, await s.gp());
+    need(kept.visitedOn === "2026-03-01", `it is stored: ${kept.visitedOn}`);
+  });
+
   await check("the chart's readings are reached by the keyboard, in the site's time", async () => {
     const slider = page.getByRole("figure", { name: "血压", exact: true }).getByRole("slider");
     await slider.focus();

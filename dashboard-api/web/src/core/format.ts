@@ -107,6 +107,9 @@ export function hourOf(at: number, zone: string): number {
   return new Date(at + offsetMinutes(at, zone) * 60_000).getUTCHours();
 }
 
+/** The local day as `2026-03-02`. */
+export const dayOf = (at: number, zone: string): string => new Date(at + offsetMinutes(at, zone) * 60_000).toISOString().slice(0, 10);
+
 /** The local midnight at or before a moment. */
 export function midnight(at: number, zone: string): number {
   const shift = offsetMinutes(at, zone) * 60_000;

@@ -97,6 +97,7 @@ export interface Patient {
   phone?: string | null;
   teamId?: string | null;
   timeZone?: string | null;
+  visitedOn?: string | null;
 }
 
 export interface Plan {

@@ -67,6 +67,9 @@ export const en: Messages = {
     perWeekBp: (n) => `blood pressure ${n} a week`, perWeekBg: (n) => `glucose ${n} a week`, home: (s, d) => `at home < ${s}/${d} mmHg`, fasting: (a, b) => `fasting ${a.toFixed(1)}–${b.toFixed(1)} mmol/L`,
     postMeal: (a) => `after meals < ${a.toFixed(1)} mmol/L`, defaultMark: " (default)", parameters: "Own rule parameters", alerts: "Alerts", findings: "Findings", noAlerts: "No alerts.", noFindings: "No findings.", retracted: "retracted", since: (t) => `since ${t}`, until: (t) => `until ${t}`,
   },
+  visit: {
+    title: "Visits", last: (day) => `Last visit: ${day}`, none: "No visit was ever recorded.", day: "Day of the visit", write: "Record the visit", written: (day) => `The visit of ${day} is recorded.`, failed: "It was not saved. Please try again.",
+  },
   chart: {
     browse: "Step through the readings with the arrow keys", time: "Measured", value: "Value", pulse: "Pulse", pulseUnit: "/min", meal: "Meal", quality: "Time", mark: "Marks", device: "Device", morning: "morning", evening: "evening", otherTime: "other times",
     excludedMark: "hollow: left out", irregular: "irregular pulse", uncertain: "time uncertain", target: "target", low: "low limit 3.9", fastingMark: "fasting", postMark: "after meal", otherMeal: "other", used: "used", unused: "left out",

@@ -91,6 +91,9 @@ export const zh = {
     perWeekBp: (n: number) => `血压每周 ${n} 次`, perWeekBg: (n: number) => `血糖每周 ${n} 次`, home: (s: number, d: number) => `家庭血压 < ${s}/${d} mmHg`, fasting: (a: number, b: number) => `空腹血糖 ${a.toFixed(1)}–${b.toFixed(1)} mmol/L`,
     postMeal: (a: number) => `餐后血糖 < ${a.toFixed(1)} mmol/L`, defaultMark: "（默认）", parameters: "个人规则参数", alerts: "告警", findings: "规则结论", noAlerts: "没有告警。", noFindings: "没有结论。", retracted: "已撤回", since: (t: string) => `自 ${t}`, until: (t: string) => `至 ${t}`,
   },
+  visit: {
+    title: "面访", last: (day: string) => `最近一次面访：${day}`, none: "没有登记过面访。", day: "面访日期", write: "登记面访", written: (day: string) => `已登记 ${day} 的面访。`, failed: "没有保存成功，请重试。",
+  },
   chart: {
     browse: "逐条查看读数，用左右方向键", time: "测量时间", value: "数值", pulse: "脉搏", pulseUnit: "次/分", meal: "时段", quality: "时间质量", mark: "标记", device: "设备", morning: "早晨", evening: "晚间", otherTime: "其他时间",
     excludedMark: "空心：未采用", irregular: "脉搏不齐", uncertain: "时间不确定", target: "目标", low: "低血糖界值 3.9", fastingMark: "空腹", postMark: "餐后", otherMeal: "其他", used: "采用", unused: "未采用",

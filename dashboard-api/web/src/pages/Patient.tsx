@@ -14,6 +14,7 @@ import { Failed, Loading } from "../ui/basics";
 import { GlucoseFigure, PressureFigure, type Span } from "./patient/Figures";
 import { SummaryCard } from "./patient/Summary";
 import { AlertsCard, FindingsCard, PlanCard } from "./patient/Side";
+import { VisitCard } from "./patient/Visit";
 
 const DAY = 86_400_000;
 const RANGES = ["7", "30", "90", "all"] as const;
@@ -131,6 +132,7 @@ export function Patient({ id }: { id: string }): JSX.Element {
         <div class="column">
           <AlertsCard id={id} />
           <PlanCard plan={plan.data} targets={targets} />
+          <VisitCard person={person.data} changed={person.reload} />
           <FindingsCard id={id} />
         </div>
       </div>
