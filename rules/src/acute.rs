@@ -99,10 +99,14 @@ impl Limits {
     }
 
     /// Whether a valid reading may stand in a conclusion of the rule: who said once that they are dizzy need not say it
-    /// again with each repeat.
+    /// again with each repeat, and who was asked what they feel answers with the repeat, whatever that shows.
     pub(crate) fn supports(&self, rule: Rule, p: &Point) -> bool {
-        let low = |(s, _): (f64, f64)| rule == Rule::BpC2 && s < self.dizzy_systolic;
-        self.over(rule, p) || p.pressure().is_some_and(low)
+        let answers = |(s, _): (f64, f64)| match rule {
+            Rule::BpC1 | Rule::Preg1 => p.symptoms,
+            Rule::BpC2 => s < self.dizzy_systolic,
+            _ => false,
+        };
+        self.over(rule, p) || p.pressure().is_some_and(answers)
     }
 
     /// At or over the limit of one level of PREG-1.
@@ -180,7 +184,7 @@ pub(crate) fn judge<'p>(
     let both = |a: &Point, b: &Point| severe(a) && severe(b) && b.at.since(a.at) <= limits.severe_window;
     let spec = Spec {
         over: &|p| limits.over(rule, p),
-        over_after: &|first, p| rule == Rule::BpC2 && first.dizzy && limits.supports(rule, p),
+        over_after: &|first, p| (rule != Rule::BpC2 || first.dizzy) && limits.supports(rule, p),
         alone: &|p| limits.alone(rule, p),
         absorbed: &|p| limits.absorbed(rule, p),
         confirmed: &|a, b| if both(a, b) { Severity::Critical } else { confirmed },

@@ -96,6 +96,22 @@ fn while_it_is_held_only_a_much_worse_confirmed_pair_speaks_again_and_after_six_
 }
 
 #[test]
+fn symptoms_that_are_told_with_the_repeat_are_a_crisis_whatever_the_repeat_shows() {
+    let felt = |mut reading: vitals::Reading| {
+        reading.context.symptoms = vec!["chest_pain".into()];
+        reading
+    };
+    let mut story = quiet();
+    story.message(vec![bp(1, story.now, 186, 92)]);
+    story.goto(at("2026-03-02T08:05:00+08:00"));
+    story.message(vec![felt(bp(2, story.now, 165, 90))]);
+    assert_eq!(criticals(&story).len(), 1);
+    let mut other = quiet();
+    other.message(vec![felt(bp(1, other.now, 165, 90))]);
+    assert!(other.standing().is_empty(), "nobody had asked");
+}
+
+#[test]
 fn a_pair_that_begins_within_the_hold_and_ends_after_it_is_a_crisis_of_its_own() {
     let seconds = at("2026-03-02T14:06:00+08:00");
     let halves = [at("2026-03-02T14:01:00+08:00"), seconds];
