@@ -4,7 +4,7 @@ use crate::{
     Done, Failure,
     arguments::RunOptions,
     authority,
-    config::{self, Series},
+    config::{self, Config, Series},
     folder,
 };
 use rustix::process::{Resource, getrlimit};
@@ -53,19 +53,7 @@ pub(crate) fn doctor(options: &RunOptions) -> Done {
     }
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     tell(files >= FILES_WANTED, "open files", format!("{files}; one meter needs one (ulimit -n, LimitNOFILE)"));
-    let listeners = [
-        ("mqtt", &config.broker.mqtt),
-        ("mqtts", &config.broker.mqtts),
-        ("ws", &config.broker.ws),
-        ("wss", &config.broker.wss),
-        ("http", &config.api.address),
-    ];
-    for (name, address) in listeners.into_iter().filter(|(_, address)| !address.is_empty()) {
-        match TcpListener::bind(address.as_str()) {
-            Ok(_) => tell(true, name, format!("{address} is free")),
-            Err(e) => tell(false, name, format!("{address}: {e} (fine if the service runs)")),
-        }
-    }
+    listeners(&config, &mut tell);
     let year = runtime::Clock::wall().in_zone(&Zone::utc()).year();
     tell((2025..2100).contains(&year), "clock", format!("the year is {year}; run an NTP client"));
     certificates(&config.broker, data, &mut tell);
@@ -98,6 +86,23 @@ pub(crate) fn doctor(options: &RunOptions) -> Done {
         }
     }
     if well { Ok(()) } else { Err(Failure::Quiet) }
+}
+
+/// Each configured address can be listened on.
+fn listeners(config: &Config, tell: &mut impl FnMut(bool, &str, String)) {
+    let listeners = [
+        ("mqtt", &config.broker.mqtt),
+        ("mqtts", &config.broker.mqtts),
+        ("ws", &config.broker.ws),
+        ("wss", &config.broker.wss),
+        ("http", &config.api.address),
+    ];
+    for (name, address) in listeners.into_iter().filter(|(_, address)| !address.is_empty()) {
+        match TcpListener::bind(address.as_str()) {
+            Ok(_) => tell(true, name, format!("{address} is free")),
+            Err(e) => tell(false, name, format!("{address}: {e} (fine if the service runs)")),
+        }
+    }
 }
 
 /// What is configured can be used, and until when: a certificate that is over keeps every meter out.
