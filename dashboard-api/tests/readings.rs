@@ -136,6 +136,7 @@ async fn a_file_of_contracts_goes_in_and_its_bad_rows_are_named() {
             .header("content-type", "text/csv");
         world.send(request.body(axum::body::Body::from(file.clone())).unwrap())
     };
+    post("?dryRun=perhaps").await.problem(400);
     let dry = post("?dryRun=true").await.must(200).json();
     assert_eq!(dry["created"], json!({"patients": 1, "devices": 2, "bindings": 2}));
     let done: Value = post("").await.must(200).json();

@@ -193,7 +193,11 @@ pub(super) async fn import(
     Params(query): Params<ImportQuery>,
     body: Bytes,
 ) -> Answer<Json<ImportReport>> {
-    let dry_run = query.dry_run.as_deref().is_some_and(|v| v != "false" && v != "0");
+    let dry_run = match query.dry_run.as_deref() {
+        None | Some("false" | "0") => false,
+        Some("true" | "1" | "") => true,
+        Some(_) => return Err(Problem::bad("dryRun: true or false")),
+    };
     import::import(&api.store, &body, dry_run, Some(&caller.scope)).await.map(Json).map_err(|e| match e {
         AdminError::Invalid { remedy, .. } => Problem::bad(remedy),
         e => e.into(),
