@@ -4,20 +4,20 @@
 //! Goes in: words, a moment. Comes out: users with why. Must never: decide when.
 
 use crate::{
-    config::{Config, WEEK, is_word_of_chain, time_of_day},
+    config::{Config, WEEK, time_of_day},
     hours::Hours,
 };
 use jiff::civil::Time;
 use serde::Deserialize;
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, OnceLock},
+};
 use store::{
-    ChainFault, ChainWarning, Contact, DeadAddress, Directory, OnCallLevel, OnCallPerson, Organisation,
-    OrganisationKind, Role, Roster, Store, Team, User,
+    Contact, DeadAddress, Directory, OnCallLevel, OnCallPerson, Organisation, OrganisationKind, Role, Roster, Store,
+    Team, User,
 };
 use vitals::{OrganisationId, TeamId, Timestamp, UserId, Zone};
-
-/// A chain must hold for so long from the moment it is saved.
-const AHEAD: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// An organisation's own hours: `{"from": "08:00", "to": "17:30", "days": ["mon", …]}`.
 #[derive(Deserialize)]
@@ -39,13 +39,21 @@ pub(crate) struct Place {
 pub(crate) struct Desk<'a> {
     pub(crate) directory: &'a Directory,
     pub(crate) config: &'a Config,
-    roster: Arc<Roster>,
+    pub(crate) roster: Arc<Roster>,
     dead: Arc<HashSet<DeadAddress>>,
+    /// Each station's administrators; asked for thousands of times when every chain is looked through.
+    heads: OnceLock<HashMap<OrganisationId, Vec<UserId>>>,
 }
 
 impl<'a> Desk<'a> {
     pub(crate) fn new(store: &'a Store, config: &'a Config) -> Self {
-        Self { directory: store.directory(), config, roster: store.roster(), dead: store.dead_addresses() }
+        let (roster, dead) = (store.roster(), store.dead_addresses());
+        Self { directory: store.directory(), config, roster, dead, heads: OnceLock::new() }
+    }
+
+    /// The same, were the roster another.
+    pub(crate) fn with_roster(&self, roster: Arc<Roster>) -> Desk<'_> {
+        Desk { directory: self.directory, config: self.config, roster, dead: self.dead.clone(), heads: OnceLock::new() }
     }
 
     pub(crate) fn place(&self, team: Option<TeamId>, organisation: Option<OrganisationId>) -> Place {
@@ -98,16 +106,24 @@ impl<'a> Desk<'a> {
                 self.regions(place.organisation).into_iter().flat_map(|o| self.duty(o, word, at)).collect()
             }
             Some(("station", "head")) => {
-                let users = self.directory.users();
-                let heads = users
-                    .iter()
-                    .filter(|u| u.organisation == place.organisation && u.roles.contains(&Role::StationAdmin));
-                let mut heads: Vec<UserId> = heads.map(|u| u.id).collect();
-                heads.sort_unstable();
+                let heads = place.organisation.map_or_else(Vec::new, |o| self.heads(o));
                 self.present(heads, word, at)
             }
             _ => Vec::new(),
         }
+    }
+
+    pub(crate) fn heads(&self, station: OrganisationId) -> Vec<UserId> {
+        let heads = self.heads.get_or_init(|| {
+            let mut heads: HashMap<OrganisationId, Vec<UserId>> = HashMap::new();
+            let users = self.directory.users();
+            for user in users.iter().filter(|u| u.roles.contains(&Role::StationAdmin)) {
+                user.organisation.into_iter().for_each(|o| heads.entry(o).or_default().push(user.id));
+            }
+            heads.values_mut().for_each(|of_one| of_one.sort_unstable());
+            heads
+        });
+        heads.get(&station).cloned().unwrap_or_default()
     }
 
     /// The region above; a patient without a station is every region's.
@@ -173,34 +189,6 @@ impl<'a> Desk<'a> {
         levels.map(|(level, step)| OnCallLevel { level, people: self.people(&place, step, true, at) }).collect()
     }
 
-    /// Whether a critical of this team reaches somebody throughout the next 14 days.
-    pub(crate) fn check_team(&self, team: &Team, now: Timestamp) -> Result<Vec<ChainWarning>, ChainFault> {
-        let place = Place { organisation: Some(team.organisation), team: Some(Arc::new(team.clone())) };
-        let chain = team.chain.clone().unwrap_or_else(|| self.config.chain.clone());
-        let fault = |step: u32, reason: &str| Err(ChainFault { step, reason: reason.to_owned() });
-        if chain.is_empty() {
-            return fault(1, "a chain needs a step: leave it out for the default one");
-        }
-        for (step, words) in (1_u32..).zip(&chain) {
-            if words.is_empty() || words.iter().any(|w| !is_word_of_chain(w)) {
-                return fault(step, "a step is a list of team:ROLE, station:duty, station:head, region:duty");
-            }
-        }
-        let mut moments: Vec<Timestamp> = self.roster.turns(now).filter(|t| *t < now.plus(AHEAD)).collect();
-        moments.push(now);
-        moments.sort_unstable();
-        moments.dedup();
-        let covered = |step: &[String]| moments.iter().all(|at| !self.people(&place, step, true, *at).is_empty());
-        let empty: Vec<u32> = (1_u32..).zip(&chain).filter(|(_, step)| !covered(step)).map(|(n, _)| n).collect();
-        let last = u32::try_from(chain.len()).unwrap_or(u32::MAX);
-        if empty.contains(&last) {
-            let reason = "throughout the next 14 days somebody with a channel for criticals must be called here: \
-                          name a duty, a member or a contact";
-            return fault(last, reason);
-        }
-        Ok(empty.into_iter().map(|step| ChainWarning { step }).collect())
-    }
-
     /// A station's hours: its own or the nearest above it that has some, and every calendar on the way up.
     pub(crate) fn hours(&self, organisation: Option<OrganisationId>, zone: &Zone) -> Hours {
         let mut hours = default_hours(self.config, zone);
@@ -221,11 +209,6 @@ impl<'a> Desk<'a> {
             }
         }
         hours
-    }
-
-    /// The next moment after `now` at which somebody comes on or goes.
-    pub(crate) fn next_turn(&self, now: Timestamp) -> Option<Timestamp> {
-        self.roster.turns(now).min()
     }
 }
 

@@ -7,13 +7,14 @@ use crate::{
     link,
     message::Warning,
     stage::{Shared, Stage},
+    vigil::Vigil,
     work::Work,
 };
 use runtime::{BoxFuture, Drain, Paced};
 use std::{sync::Arc, time::Duration};
 use store::{
-    ChainFault, ChainWarning, Command, CommandError, Episode, Link, LinkError, OnCallLevel, Role, Store, StoreError,
-    Team,
+    ChainFault, ChainWarning, Command, CommandError, Episode, Leave, Link, LinkError, OnCallLevel, Role, Store,
+    StoreError, Team,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use vitals::{TeamId, Timestamp};
@@ -86,6 +87,7 @@ impl Book {
         let store = self.stage.shared.store.clone();
         let clock = store.clock().clone();
         let mut findings = store.finding_changes();
+        let (mut staff, mut roster) = (store.directory().staff_changes(), store.roster_changes());
         let mut settling: Vec<Settle> = Vec::new();
         let mut done = false;
         loop {
@@ -120,6 +122,7 @@ impl Book {
             let wake = [next, self.stage.next_look()].into_iter().flatten().min();
             tokio::select! {
                 _ = findings.changed() => {}
+                () = Vigil::changed(&mut staff, &mut roster) => {}
                 Some(asked) = self.asked.recv() => { done |= self.answer(asked).await; }
                 Some(()) = self.failures.recv() => {}
                 Some(answer) = self.settles.recv() => settling.push(answer),
@@ -162,34 +165,9 @@ impl Handle {
         self.shared.desk().check_team(team, self.shared.store.clock().now())
     }
 
-    /// After a leave, a role, a contact or a team was changed: every step that became empty, of every team; each
-    /// station's head is told once a day.
-    ///
-    /// # Errors
-    /// As every write.
-    pub async fn warn_empty_steps(&self) -> Result<Vec<(TeamId, ChainWarning)>, StoreError> {
-        let now = self.shared.store.clock().now();
-        let today = now.in_zone(&self.shared.zone).date();
-        let mut found = Vec::new();
-        let mut work = Work::default();
-        {
-            let (desk, press) = (self.shared.desk(), self.shared.press(now));
-            for team in self.shared.store.directory().teams() {
-                let empty = match desk.check_team(&team, now) {
-                    Ok(warnings) => warnings,
-                    Err(fault) => vec![ChainWarning { step: fault.step }],
-                };
-                for warning in empty {
-                    let matter = format!("{} {} {today}", team.id, warning.step);
-                    work.warn_step(Some(team.id), warning.step, None, matter, &desk, &press);
-                    found.push((team.id, warning));
-                }
-            }
-        }
-        if !work.batch.messages.is_empty() {
-            self.shared.store.commit_alerts(work.batch).await?;
-        }
-        Ok(found)
+    /// Steps, of any team, that this stored leave empties; the heads are told by the stage itself.
+    pub fn emptied_by(&self, leave: &Leave) -> Vec<(TeamId, ChainWarning)> {
+        self.shared.desk().emptied_by(leave, self.shared.store.clock().now())
     }
 
     /// Tells operations that the books and the rows disagree; each of them once a day, whoever has a contact.

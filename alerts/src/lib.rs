@@ -4,11 +4,13 @@
 //! messages through the outbox, at least once each under a stable key.
 //! Must never: judge a reading, forget an un-acknowledged critical, put a name or a value where it does not belong.
 //!
-//! `book` decides (pure), `desk` knows who is called, `message` how it looks, `stage` stores it whole, `dispatch` sends.
+//! `book` decides (pure), `desk` knows who is called and `cover` where nobody is, `message` how it looks, `stage` stores it whole,
+//! `vigil` tells of empty steps, `dispatch` sends.
 
 mod book;
 mod channel;
 mod config;
+mod cover;
 mod desk;
 mod dispatch;
 mod error;
@@ -18,6 +20,7 @@ mod in_range;
 mod link;
 mod message;
 mod stage;
+mod vigil;
 mod work;
 
 pub use config::{Channel, Config, Detail, Kind, Secret};

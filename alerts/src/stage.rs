@@ -10,6 +10,7 @@ use crate::{
     hours::Hours,
     in_range,
     message::{Press, Warning},
+    vigil::Vigil,
     work::Work,
 };
 use runtime::crash;
@@ -64,6 +65,7 @@ pub(crate) struct Stage {
     people: watch::Receiver<u64>,
     /// Journal position and moment of the last look at ranges.
     looked: (u64, Timestamp),
+    pub(crate) vigil: Vigil,
 }
 
 /// An alert's number: the same finding event gives the same one, so a crash before the commit changes nothing.
@@ -81,7 +83,8 @@ impl Stage {
         let cases: HashMap<_, _> = active.into_iter().map(|e| (e.id, Case::read(e))).collect();
         let keys = cases.values().map(|c| ((c.episode.patient, c.episode.concept), c.episode.id)).collect();
         let people = store.directory().changes();
-        Ok(Self { shared, cases, keys, position, turned: now, people, looked: (0, Timestamp::MIN) })
+        let vigil = Vigil::new(store);
+        Ok(Self { shared, cases, keys, position, turned: now, people, looked: (0, Timestamp::MIN), vigil })
     }
 
     fn now(&self) -> Timestamp {
@@ -93,7 +96,8 @@ impl Stage {
         self.forget_erased();
         // A stream of findings must not starve the timers; the ranges can wait for both.
         let (new, due, failed) = (self.take_findings().await?, self.fire_timers().await?, self.take_failures().await?);
-        Ok(new || due || failed || self.turn_roster().await? || self.look_at_ranges().await?)
+        let called = new || due || failed || self.turn_roster().await?;
+        Ok(called || self.look_at_ranges().await? || self.look_at_steps().await?)
     }
 
     /// Episodes of a patient who was erased are no longer in the store: memory forgets them too.
@@ -112,13 +116,15 @@ impl Stage {
         let timers = self.cases.values().filter_map(Case::due).min();
         let turn = || self.shared.desk().next_turn(self.turned);
         let turn = if self.cases.values().any(Case::is_calling) { turn() } else { None };
-        [timers, turn].into_iter().flatten().min()
+        [timers, turn, self.vigil.due()].into_iter().flatten().min()
     }
 
-    /// On system time: when the ranges are to be looked at next.
+    /// On system time: when the ranges, or the chains, are to be looked at next.
     pub(crate) fn next_look(&self) -> Option<Timestamp> {
         let wanted = !self.shared.store.clock().is_manual() && self.cases.values().any(may_clear);
-        wanted.then(|| self.looked.1.plus(LOOK_EVERY))
+        let ranges = wanted.then(|| self.looked.1.plus(LOOK_EVERY));
+        let steps = self.vigil.pause().filter(|_| !self.shared.store.clock().is_manual()).map(|p| self.now().plus(p));
+        [ranges, steps].into_iter().flatten().min()
     }
 
     fn place(&self, desk: &Desk<'_>, episode: &Episode) -> Place {
@@ -393,18 +399,17 @@ impl Stage {
 
     /// Does what a person asks; durable when it returns.
     pub(crate) async fn command(&mut self, command: Command) -> Result<Episode, CommandError> {
-        let Command { alert, action, by, idempotency_key } = command;
+        let Command { alert, action, by, once } = command;
         let store = self.shared.store.clone();
         let now = self.now();
         let found = match self.cases.get(&alert) {
             Some(case) => case.clone(),
             None => Case::read(store.episode(alert).await?.ok_or(CommandError::NotFound)?),
         };
-        let text = serde_json::to_string(&action).map_err(StoreError::from)?;
-        if let Some(key) = &idempotency_key
-            && let Some(used) = store.alert_command(by, key.clone()).await?
+        if let Some(once) = &once
+            && let Some(used) = store.alert_command(by, once.key.clone()).await?
         {
-            return if used == (alert, text) { Ok(found.episode) } else { Err(CommandError::KeyReused) };
+            return if used == (alert, once.digest.clone()) { Ok(found.episode) } else { Err(CommandError::KeyReused) };
         }
         if let Action::Assign { user } = &action
             && store.directory().user(*user).is_none_or(|u| u.disabled)
@@ -414,7 +419,7 @@ impl Stage {
         let mut case = found.clone();
         let effects = self.with(&mut case, now, |case, ctx| case.command(&action, by, ctx))?;
         let mut work = Work::default();
-        work.batch.command = idempotency_key.map(|key| (by, key, alert, text, now));
+        work.batch.command = once.map(|once| (by, once.key, alert, once.digest, now));
         if !effects.is_empty() {
             self.put(&mut work, case.clone(), effects, now);
             case.episode.version += 1;

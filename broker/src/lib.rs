@@ -153,17 +153,37 @@ pub async fn start(config: Config, store: Store, sink: Arc<dyn Sink>, drain: &Dr
 }
 
 /// Whether the gate could start with this: values, and certificates that can be read. Opens nothing.
+/// Every fault, as `key: words`.
+pub fn check(config: &Config) -> Vec<String> {
+    let mut faults: Vec<String> = config.faults().iter().map(|f| format!("{}: {}", f.key, f.reason)).collect();
+    let tls = &config.tls;
+    let secure = !config.mqtts.is_empty() || !config.wss.is_empty();
+    if secure && tls.cert_file.is_some() && tls.key_file.is_some() {
+        match tls::Tls::load(tls) {
+            Ok(_) => {}
+            Err(Error::Tls { file, reason }) => {
+                let is =
+                    |path: &Option<std::path::PathBuf>| path.as_ref().is_some_and(|p| *p.display().to_string() == file);
+                let files = [
+                    ("cert_file", &tls.cert_file),
+                    ("key_file", &tls.key_file),
+                    ("client_ca_file", &tls.client_ca_file),
+                ];
+                let key = files.iter().find(|(_, path)| is(path)).map_or(String::new(), |(key, _)| format!(".{key}"));
+                faults.push(format!("tls{key}: {file}: {reason}"));
+            }
+            Err(e) => faults.push(format!("tls: {e}")),
+        }
+    }
+    faults
+}
+
+/// When a certificate file ends: the first of its certificates to do so.
 ///
 /// # Errors
-/// The first fault.
-pub fn check(config: &Config) -> Result<(), Error> {
-    if let Some(fault) = config.faults().into_iter().next() {
-        return Err(fault.into());
-    }
-    if !config.mqtts.is_empty() || !config.wss.is_empty() {
-        tls::Tls::load(&config.tls)?;
-    }
-    Ok(())
+/// [`Error::Tls`] when it cannot be read.
+pub fn certificate_end(path: &std::path::Path) -> Result<vitals::Timestamp, Error> {
+    tls::end(path)
 }
 
 impl Handle {

@@ -126,6 +126,17 @@ pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     if all.is_empty() { Err(fault(Some(path), "no certificate in it")) } else { Ok(all) }
 }
 
+/// When the first certificate of a file ends.
+pub(crate) fn end(path: &Path) -> Result<vitals::Timestamp, Error> {
+    let mut ends = Vec::new();
+    for der in certificates(path)? {
+        let (_, certificate) =
+            x509_parser::certificate::X509Certificate::from_der(&der).map_err(|e| fault(Some(path), e))?;
+        ends.push(vitals::Timestamp::from_seconds(certificate.validity().not_after.timestamp()));
+    }
+    ends.into_iter().min().ok_or_else(|| fault(Some(path), "no certificate in it"))
+}
+
 /// The private key in a PEM file.
 pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
     PrivateKeyDer::from_pem_file(path).map_err(|e| fault(Some(path), e))

@@ -139,6 +139,7 @@ pub(crate) const TABLE: &[Rule] = &[
     to(STAFF, "POST", "/api/v1/alerts/{id}/{action}", "alert.act"),
     to(STAFF, "POST", "/api/v1/alerts:bulk", "alert.bulk"),
     to(OPS, "GET", "/api/v1/deliveries", "delivery.list"),
+    to(OPS, "POST", "/api/v1/deliveries/{id}/retry", "delivery.retry"),
     to(STAFF | OPS, "GET", "/api/v1/rules", ""),
     to(STAFF | OPS, "GET", "/api/v1/rules/{id}", ""),
     to(LEADS | GP, "PUT", "/api/v1/rules/{id}", "rule.draft"),

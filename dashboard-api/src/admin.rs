@@ -204,6 +204,16 @@ impl std::fmt::Debug for Provisioned {
     }
 }
 
+/// A device's public name, of its form.
+pub(crate) fn device_id(text: &str) -> Result<DeviceId, AdminError> {
+    text.parse().map_err(|_| invalid("id", "1 to 64 of A-Z a-z 0-9 . _ -"))
+}
+
+/// A word of a device that fits a label.
+pub(crate) fn short(field: &'static str, text: Option<&str>) -> Result<(), AdminError> {
+    if text.is_some_and(|t| t.chars().count() > 100) { Err(invalid(field, "at most 100 characters")) } else { Ok(()) }
+}
+
 /// Provisions a device.
 ///
 /// # Errors
@@ -213,13 +223,9 @@ pub async fn provision_device(store: &Store, new: NewDevice) -> Result<Provision
         Some(id) => id,
         None => format!("d-{}", password::letters(10)?),
     };
-    let id: DeviceId = text.parse().map_err(|_| invalid("id", "1 to 64 of A-Z a-z 0-9 . _ -"))?;
-    let short = |field, text: &Option<String>| match text {
-        Some(text) if text.chars().count() > 100 => Err(invalid(field, "at most 100 characters")),
-        _ => Ok(()),
-    };
-    short("kind", &new.kind)?;
-    short("model", &new.model)?;
+    let id = device_id(&text)?;
+    short("kind", new.kind.as_deref())?;
+    short("model", new.model.as_deref())?;
     if new.organisation.is_some_and(|o| store.directory().organisation(o).is_none()) {
         return Err(invalid("organisationId", "there is no such organisation"));
     }

@@ -39,7 +39,7 @@ pub(crate) struct ReadingView {
     #[schema(value_type = Option<f64>)]
     pulse: Option<Box<RawValue>>,
     /// A number, or `HI` or `LO` beyond the meter's range.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Value>)]
     glucose: Option<Box<RawValue>>,
     unit: &'static str,
     meal: Option<&'static str>,

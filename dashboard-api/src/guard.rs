@@ -3,6 +3,7 @@
 
 use crate::{
     access::{self, Rule, Who},
+    door::Peer,
     problem::Problem,
     scope::Caller,
     state::Api,
@@ -13,7 +14,6 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use std::net::SocketAddr;
 use store::AuditRow;
 
 /// The cookie over TLS; browsers take the `__Host-` name only with `Secure` and `Path=/`.
@@ -29,6 +29,19 @@ pub(crate) struct Made(pub(crate) String);
 struct Credential<'a> {
     token: &'a str,
     cookie: bool,
+}
+
+/// A handler's word for each record of a call that was about many, for the audit.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    pub(crate) action: String,
+    /// A record's id as the caller gave it, and how it would have been answered alone.
+    pub(crate) each: Vec<(String, StatusCode)>,
+}
+
+/// The audit's word for an act on an alert.
+pub(crate) fn act_word(action: &str) -> String {
+    format!("alert.{}", action.replace('-', "_"))
 }
 
 /// The middleware. Runs for every route that exists.
@@ -53,7 +66,11 @@ pub(crate) async fn guard(State(api): State<Api>, mut request: Request, next: Ne
     let change = *request.method() != Method::GET && *request.method() != Method::HEAD;
     request.extensions_mut().insert(caller);
     let response = next.run(request).await;
+    let each = named(&row, &response);
     if let Some(row) = outcome(row, &response) {
+        for row in each {
+            api.trail.note(row).await;
+        }
         api.trail.note(row).await;
         if change {
             api.trail.flush().await;
@@ -124,7 +141,7 @@ pub(crate) fn same_origin(api: &Api, headers: &HeaderMap) -> bool {
 fn row(api: &Api, rule: &Rule, caller: &Caller, request: &Request, result: &'static str) -> AuditRow {
     let path = request.uri().path();
     let action = match (rule.action, path.rsplit('/').next()) {
-        ("alert.act", Some(action)) => format!("alert.{}", action.replace('-', "_")),
+        ("alert.act", Some(action)) => act_word(action),
         ("", _) => "access".to_owned(),
         (action, _) => action.to_owned(),
     };
@@ -143,7 +160,7 @@ fn row(api: &Api, rule: &Rule, caller: &Caller, request: &Request, result: &'sta
 
 /// The caller's network address.
 pub(crate) fn source(request: &Request) -> Option<String> {
-    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_string())
+    request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(Peer(peer))| peer.ip().to_string())
 }
 
 /// What stands where the route has its first `{…}`.
@@ -152,14 +169,30 @@ fn reference(route: &str, path: &str) -> Option<String> {
     path.split('/').nth(member).map(ToOwned::to_owned)
 }
 
+/// One row for each record of a call that was about many.
+fn named(row: &AuditRow, response: &Response) -> Vec<AuditRow> {
+    let Some(Named { action, each }) = response.extensions().get::<Named>() else { return Vec::new() };
+    each.iter()
+        .filter_map(|(id, status)| {
+            let (reference, result) = (Some(id.clone()), result(*status)?);
+            Some(AuditRow { action: action.clone(), reference, result, ..row.clone() })
+        })
+        .collect()
+}
+
+/// None for what was refused as nonsense.
+fn result(status: StatusCode) -> Option<&'static str> {
+    match status {
+        StatusCode::NOT_FOUND => Some("not_found"),
+        StatusCode::FORBIDDEN => Some("denied"),
+        s if s.is_success() => Some("ok"),
+        _ => None,
+    }
+}
+
 /// The row as it is to be kept; none where nothing was seen or changed.
 fn outcome(mut row: AuditRow, response: &Response) -> Option<AuditRow> {
-    row.result = match response.status() {
-        StatusCode::NOT_FOUND => "not_found",
-        StatusCode::FORBIDDEN => "denied",
-        s if s.is_success() => "ok",
-        _ => return None, // refused as nonsense
-    };
+    row.result = result(response.status())?;
     if row.action == "access" && row.result == "ok" {
         return None; // a list of organisations is no secret
     }

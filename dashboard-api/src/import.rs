@@ -1,7 +1,9 @@
 //! Contracts, patients, devices and bindings in bulk, from a CSV file: one row a patient and device.
 //!
-//! A bad row is reported with its line and column; the good ones go in. Patients first, then devices, then bindings, many
+//! A bad row is reported with its line and column and leaves nothing; the good ones go in. Patients first, then devices, then bindings, many
 //! at a time, so that the registry groups them into few transactions.
+
+mod feasible;
 
 use crate::{
     admin::{self, AdminError, NewDevice},
@@ -103,14 +105,16 @@ pub(crate) async fn import(
     scope: Option<&Scope>,
 ) -> Result<ImportReport, AdminError> {
     let mut report = ImportReport::default();
-    let mut rows = read(store, text, scope, &mut report)?;
+    let rows = read(store, text, scope, &mut report)?;
+    let mut rows = feasible::keep(store, rows, scope, &mut report);
     if dry_run {
         report.created = would_create(store, &rows);
+        report.rejected.sort_by_key(|r| r.line);
         return Ok(report);
     }
     let people = create_patients(store, &rows, &mut report).await;
     rows.retain(|row| people.contains_key(&row.key));
-    let devices = create_devices(store, &rows, scope, &mut report).await;
+    let devices = create_devices(store, &rows, &mut report).await;
     create_bindings(store, &rows, &people, &devices, &mut report).await;
     report.rejected.sort_by_key(|r| r.line);
     Ok(report)
@@ -258,12 +262,7 @@ async fn create_patients(store: &Store, rows: &[Row], report: &mut ImportReport)
     people
 }
 
-async fn create_devices(
-    store: &Store,
-    rows: &[Row],
-    scope: Option<&Scope>,
-    report: &mut ImportReport,
-) -> HashMap<String, Device> {
+async fn create_devices(store: &Store, rows: &[Row], report: &mut ImportReport) -> HashMap<String, Device> {
     let mut devices = HashMap::new();
     let (mut new, mut seen) = (Vec::new(), HashSet::new());
     for row in rows {
@@ -272,11 +271,6 @@ async fn create_devices(
             continue;
         }
         if let Some(known) = store.directory().device(id) {
-            if scope.is_some_and(|s| !s.sees_device(&known)) {
-                let reason = "this id is taken by a device of somebody else".into();
-                report.rejected.push(Rejected { line: row.line, column: "device_id", reason });
-                continue;
-            }
             devices.insert(id.clone(), Device::clone(&known));
         } else {
             new.push((row.line, id.clone(), kind.clone(), row.patient.organisation));

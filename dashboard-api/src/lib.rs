@@ -6,6 +6,7 @@
 mod access;
 pub mod admin;
 mod cursor;
+mod door;
 mod doubt;
 mod dto;
 mod extract;
@@ -58,6 +59,19 @@ impl Default for Config {
             session_idle_minutes: 30,
             session_hours: 12,
         }
+    }
+}
+
+impl Config {
+    /// Every fault of the values themselves, as `key: words`; the address is tried at the start.
+    pub fn faults(&self) -> Vec<String> {
+        let url = &self.public_url;
+        let host = ["https://", "http://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+        let usable = host.is_some_and(|h| !h.is_empty() && !h.starts_with(['/', ':', '?', '#']));
+        if url.is_empty() || (usable && !url.contains(char::is_whitespace)) {
+            return Vec::new();
+        }
+        vec!["public_url: not an address; write for example \"https://hearthbeat.example\"".to_owned()]
     }
 }
 

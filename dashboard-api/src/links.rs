@@ -5,8 +5,8 @@
 use futures_util::future::BoxFuture;
 use std::{fmt, sync::Arc};
 use store::{
-    CardRecord, ChainFault, ChainWarning, Command, CommandError, Episode, Link, LinkError, OnCallLevel, RuleScope,
-    StoreError, Team,
+    CardRecord, ChainFault, ChainWarning, Command, CommandError, Episode, Leave, Link, LinkError, OnCallLevel,
+    RuleScope, StoreError, Team,
 };
 use tokio::sync::watch;
 use vitals::{DeviceId, Patient, ReadingId, TeamId, Timestamp, Zone};
@@ -25,6 +25,8 @@ pub struct Links {
     pub on_call: Ask<(TeamId, Timestamp), Result<Vec<OnCallLevel>, StoreError>>,
     /// Whether a critical of this team reaches somebody throughout the next 14 days.
     pub check_team: Ask<Team, Result<Vec<ChainWarning>, ChainFault>>,
+    /// Steps, of any team, that call nobody during this stored leave and would call somebody without it.
+    pub emptied_by: Ask<Leave, Vec<(TeamId, ChainWarning)>>,
     /// What an acknowledge link stands for. Changes nothing.
     pub read_link: Ask<String, Result<Link, LinkError>>,
     /// Decodes and judges a held entry again, with the present code, allow list and bindings.

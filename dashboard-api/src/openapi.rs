@@ -7,7 +7,10 @@ use crate::{
     problem::ProblemBody,
     state::Api,
 };
-use axum::{Router, http::Method};
+use axum::{
+    Router,
+    http::{Method, StatusCode},
+};
 use serde_json::{Map, Value, json};
 use utoipa::{
     OpenApi,
@@ -52,6 +55,19 @@ fn complete(mut document: Value) -> Value {
     document
 }
 
+/// `get_alerts_id` for `GET /api/v1/alerts/{id}`: handlers share names, paths with their methods do not.
+fn operation_id(path: &str, method: &str) -> String {
+    let path = path.trim_start_matches("/api/v1");
+    let words = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    std::iter::once(method).chain(words).collect::<Vec<_>>().join("_")
+}
+
+/// A status in words.
+fn words(status: &str) -> &'static str {
+    let known = status.parse::<u16>().ok().and_then(|n| StatusCode::from_u16(n).ok());
+    known.and_then(|s| s.canonical_reason()).unwrap_or("As described")
+}
+
 fn finish(path: &str, method: &str, operation: &mut Value) {
     let Some(operation) = operation.as_object_mut() else { return };
     let mut parameters = operation.remove("parameters").and_then(|p| p.as_array().cloned()).unwrap_or_default();
@@ -65,7 +81,16 @@ fn finish(path: &str, method: &str, operation: &mut Value) {
     }
     let problem = json!({"description": "Why not", "content": {"application/problem+json":
         {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}});
+    operation.insert("operationId".into(), operation_id(path, method).into());
     if let Some(responses) = operation.entry("responses").or_insert_with(|| Value::Object(Map::new())).as_object_mut() {
+        for (status, response) in responses.iter_mut() {
+            if response["description"].as_str().is_none_or(str::is_empty) {
+                response["description"] = words(status).into();
+            }
+            if response["content"].is_null() && !status.starts_with('2') {
+                response["content"] = problem["content"].clone();
+            }
+        }
         responses.insert("default".into(), problem);
     }
     let known = Method::from_bytes(method.to_uppercase().as_bytes()).ok();

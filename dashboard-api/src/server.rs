@@ -1,7 +1,9 @@
 //! The listener, the router with its layers, and the orderly end.
 
 use crate::{
-    Config, Error, Links, guard,
+    Config, Error, Links,
+    door::{Door, Peer},
+    guard,
     live::Hub,
     openapi,
     problem::Problem,
@@ -30,7 +32,7 @@ use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer, li
 /// Largest body: an import of 100,000 rows fits. Larger: 413.
 const LARGEST_BODY: usize = 64 * 1024 * 1024;
 /// For requests under way when the end begins; after that their connections close.
-const LAST_REQUESTS: Duration = Duration::from_secs(5);
+const LAST_REQUESTS: Duration = Duration::from_secs(3);
 /// Ended sessions are forgotten so often, in real time: it frees memory and decides nothing.
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -81,9 +83,10 @@ impl Listener {
     pub async fn serve(self, mut config: Config, store: Store, links: Links, drain: &Drain) -> Result<Handle, Error> {
         config.public_url = self.public_url;
         let (router, api) = assemble(config, store, links, drain).await?;
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let service = router.into_make_service_with_connect_info::<Peer>();
         let share = drain.named("api");
-        let listener = self.listener;
+        let (shut, shuts) = watch::channel(false);
+        let listener = Door { listener: self.listener, shut: shuts };
         tokio::spawn(async move {
             let mut stop = api.stopping.clone();
             let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
@@ -94,6 +97,7 @@ impl Listener {
                 () = async { drop(late.wait_for(|stop| *stop).await); tokio::time::sleep(LAST_REQUESTS).await } =>
                     tracing::warn!("closed requests that did not end"),
             }
+            shut.send_replace(true);
             api.trail.flush().await;
             api.trail.close();
             drop(share);
@@ -150,8 +154,23 @@ async fn assemble(config: Config, store: Store, links: Links, drain: &Drain) -> 
         }))
         .layer(CompressionLayer::new())
         .layer(RequestBodyLimitLayer::new(LARGEST_BODY))
+        .layer(middleware::map_response(too_large))
         .layer(axum::extract::DefaultBodyLimit::disable());
     Ok((router, api))
+}
+
+/// The limit answers in words of its own before any handler runs; ours are those of every other error.
+async fn too_large(response: Response) -> Response {
+    let ours = response.headers().get(header::CONTENT_TYPE).is_some_and(|t| t == "application/problem+json");
+    if response.status() != StatusCode::PAYLOAD_TOO_LARGE || ours {
+        return response;
+    }
+    let most = LARGEST_BODY / (1024 * 1024);
+    manners(
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", format!("a body has at most {most} MiB"))
+            .into_response(),
+    )
+    .await
 }
 
 fn watch_drain(drain: &Drain) -> watch::Receiver<bool> {

@@ -80,6 +80,31 @@ async fn an_edit_needs_the_version_that_it_is_based_on() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_too_large_is_a_problem_document_too() {
+    let world = World::new().await;
+    let request = Request::post("/api/v1/import").header("authorization", format!("Bearer {}", world.admin));
+    let answer = world.send(request.body(Body::from(vec![b'x'; 64 * 1024 * 1024 + 1])).unwrap()).await;
+    assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    answer.problem(413);
+    let long = Request::post("/api/v1/import").header("content-length", "70000000");
+    world.send(long.body(Body::empty()).unwrap()).await.problem(413);
+}
+
+#[tokio::test]
+async fn a_plan_that_is_none_wipes_nothing() {
+    let world = World::new().await;
+    let ids = world.district("1").await;
+    let path = format!("/api/v1/patients/{}/plan", ids["patient-record"]);
+    let put = async |body: Value| world.call("PUT", &path, body, &world.admin, &[("if-match", "*")]).await;
+    put(json!({"targets": {"homeSystolic": 135}})).await.must(200);
+    put(json!([])).await.problem(400);
+    let wrong = put(json!({"targets": {"homeSystolc": 130}})).await.problem(422);
+    assert_eq!(wrong["field"], "targets.homeSystolc");
+    assert!(wrong["detail"].as_str().unwrap().contains("homeSystolic"), "{wrong}");
+    assert_eq!(world.get(&path, &world.admin).await.json()["targets"]["homeSystolic"], 135.0);
+}
+
+#[tokio::test]
 async fn a_cookie_changes_something_only_for_a_page_of_this_site() {
     let world = World::new().await;
     let cookie = format!("hb_session={}", world.admin);
@@ -117,6 +142,29 @@ async fn the_service_describes_every_route_in_openapi_3_1() {
             }
         }
     }
+    let mut names = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            names.push(operation["operationId"].as_str().unwrap().to_owned());
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                let name = parameter["name"].as_str().unwrap();
+                let in_path = path.contains(&format!("{{{name}}}"));
+                assert_eq!(parameter["in"] == "path", in_path, "{method} {path}: {parameter}");
+            }
+            let well = operation["responses"].as_object().unwrap();
+            for (status, response) in well {
+                let words = response["description"].as_str().unwrap_or_default();
+                assert!(!words.is_empty(), "{method} {path} {status} has no description");
+            }
+            let silent = ["204", "101"].iter().any(|s| well.contains_key(*s)) || !operation["x-no-content"].is_null();
+            let told = well.iter().any(|(status, r)| status.starts_with('2') && !r["content"].is_null());
+            assert!(told || silent, "{method} {path} does not say what it answers");
+        }
+    }
+    let all = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), all, "an operationId stands for two operations");
     let references = document.to_string();
     for name in references.split("#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap()) {
         assert!(document["components"]["schemas"][name].is_object(), "schema {name} is missing");

@@ -136,6 +136,7 @@ async fn a_file_of_contracts_goes_in_and_its_bad_rows_are_named() {
             .header("content-type", "text/csv");
         world.send(request.body(axum::body::Body::from(file.clone())).unwrap())
     };
+    post("?dryRun=perhaps").await.problem(400);
     let dry = post("?dryRun=true").await.must(200).json();
     assert_eq!(dry["created"], json!({"patients": 1, "devices": 2, "bindings": 2}));
     let done: Value = post("").await.must(200).json();
@@ -148,6 +149,36 @@ async fn a_file_of_contracts_goes_in_and_its_bad_rows_are_named() {
         .map(|r| (r["line"].as_u64().unwrap(), r["column"].as_str().unwrap()))
         .collect();
     assert_eq!(rejected, [(4, "birth_date"), (5, "team")]);
+}
+
+#[tokio::test]
+async fn a_row_that_is_turned_away_leaves_nothing_and_a_dry_run_says_what_the_run_does() {
+    let world = World::new().await;
+    world.district("1").await;
+    let file = "patient_key,name,team,device_id,user_slot,bound_from\n\
+         1,Wang,Team 1,imp-1,,2026-01-01\n\
+         2,Chen,Team 1,imp-1,,2026-02-01\n\
+         3,Zhao,Team 1,m 3/,,2026-01-01\n\
+         4,Qian,Team 1,imp-4,1,2026-01-01\n\
+         5,Sun,Team 1,imp-4,2,2026-01-01\n\
+         6,Li,Team 1,,,\n";
+    let post = async |query: &str| {
+        let request = axum::http::Request::post(format!("/api/v1/import{query}"))
+            .header("authorization", format!("Bearer {}", world.admin));
+        world.send(request.body(axum::body::Body::from(file)).unwrap()).await.must(200).json()
+    };
+    let patients = || world.store.directory().patients().len();
+    let before = patients();
+    let dry = post("?dryRun=true").await;
+    assert_eq!(patients(), before);
+    let done = post("").await;
+    assert_eq!(done["created"], json!({"patients": 4, "devices": 2, "bindings": 3}));
+    assert_eq!((&dry["created"], &dry["rejected"]), (&done["created"], &done["rejected"]));
+    let lines: Vec<_> = done["rejected"].as_array().unwrap().iter().map(|r| (&r["line"], &r["column"])).collect();
+    assert_eq!(lines, [(&json!(3), &json!("bound_from")), (&json!(4), &json!("device_id"))]);
+    assert_eq!(patients(), before + 4);
+    // The same file again: whoever wears a meter already is not enrolled a second time.
+    assert_eq!(post("").await["created"], json!({"patients": 1, "devices": 0, "bindings": 0}));
 }
 
 #[tokio::test]

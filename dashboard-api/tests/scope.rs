@@ -76,7 +76,7 @@ fn allowed(method: &str, path: &str) -> &'static str {
         (_, "/api/v1/alerts" | "/api/v1/alerts/{id}" | "/api/v1/alerts/{id}/{action}" | "/api/v1/alerts:bulk") => {
             "ghsaSR"
         }
-        ("get", "/api/v1/deliveries" | "/api/v1/ops/pipeline") => "o",
+        ("get", "/api/v1/deliveries" | "/api/v1/ops/pipeline") | ("post", "/api/v1/deliveries/{id}/retry") => "o",
         ("get", "/api/v1/rules" | "/api/v1/rules/{id}" | "/api/v1/ops/trail/{id}") => "ghsaSRo",
         ("put", "/api/v1/rules/{id}") | ("post", "/api/v1/rules/{id}/withdraw") => "gsSR",
         ("post", "/api/v1/rules/{id}/approve" | "/api/v1/rules/{id}/rollback") => "sSR",

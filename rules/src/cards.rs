@@ -143,8 +143,14 @@ impl Cards {
     /// # Errors
     /// [`Error::Folder`] and [`Error::Card`]; nothing is replaced then.
     pub fn load(folder: Option<&Path>) -> Result<Self, Error> {
-        let built_in = Self::built_in()?;
-        let Some(folder) = folder else { return Ok(built_in) };
+        let (cards, faults) = Self::load_all(folder)?;
+        faults.into_iter().next().map_or(Ok(cards), Err)
+    }
+
+    /// The same with every card that is broken, so that all can be mended at once.
+    pub(crate) fn load_all(folder: Option<&Path>) -> Result<(Self, Vec<Error>), Error> {
+        let (built_in, mut faults) = (Self::built_in()?, Vec::new());
+        let Some(folder) = folder else { return Ok((built_in, faults)) };
         let unreadable =
             |reason: std::io::Error| Error::Folder { folder: folder.display().to_string(), reason: reason.to_string() };
         let mut set = (*built_in.0).clone();
@@ -161,20 +167,25 @@ impl Cards {
             let text = std::fs::read_to_string(&path).map_err(unreadable)?;
             let shown = path.display().to_string();
             if path.file_name().is_some_and(|name| name == "numbers.toml") {
-                return Err(Error::Card {
+                faults.push(Error::Card {
                     file: shown,
                     line: 1,
                     what: "numbers of stations and groups have no file".into(),
                     remedy: "Take it out and send them as edits: PUT /api/v1/rules/{id} with a scope, signed by a second \
                              person",
                 });
+                continue;
             }
-            let (rule, card) = Card::parse(&shown, &text)?;
-            set.put(rule, card);
-            read.insert(rule, (shown, text));
+            match Card::parse(&shown, &text) {
+                Ok((rule, card)) => {
+                    set.put(rule, card);
+                    read.insert(rule, (shown, text));
+                }
+                Err(fault) => faults.push(fault),
+            }
         }
-        in_order(&set.cards, &read)?;
-        Ok(Self(Arc::new(set)))
+        faults.extend(in_order(&set.cards, &read).err());
+        Ok((Self(Arc::new(set)), faults))
     }
 
     /// These cards, each replaced by the card of its id in `path`: a file, or a folder of `.toml` files.

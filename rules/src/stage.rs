@@ -67,9 +67,10 @@ pub struct Handle {
 /// Whether the cards can be loaded.
 ///
 /// # Errors
-/// [`Error::Folder`] and [`Error::Card`], naming file, line and remedy.
-pub fn check(config: &Config) -> Result<(), Error> {
-    Cards::load(config.folder.as_deref()).map(drop)
+/// Every [`Error::Folder`] and [`Error::Card`], naming file, line and remedy.
+pub fn check(config: &Config) -> Result<(), Vec<Error>> {
+    let (_, faults) = Cards::load_all(config.folder.as_deref()).map_err(|e| vec![e])?;
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
 /// Loads the cards and what was concluded so far, and begins to judge.

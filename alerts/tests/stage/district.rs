@@ -5,8 +5,8 @@ use alerts::{Channel, Config, Handle, Kind, Secret};
 use runtime::{Clock, Drain, DrainHandle, Paced};
 use std::{collections::BTreeMap, path::Path, time::Duration};
 use store::{
-    Action, Command, CommandError, Contact, Episode, FindingBatch, Member, Organisation, OrganisationKind, Role, Store,
-    Team, User,
+    Action, Command, CommandError, Contact, Episode, FindingBatch, Member, OnceKey, Organisation, OrganisationKind,
+    Role, Store, Team, User,
 };
 use vitals::{
     Concept, FindingDraft, OrganisationId, Patient, PatientId, Plan, ReadingId, Recipient, Severity, TeamId, Timestamp,
@@ -170,7 +170,8 @@ impl District {
 
     pub(crate) async fn act(&self, who: &str, action: Action, key: &str) -> Result<Episode, CommandError> {
         let alert = self.alert().await.id;
-        let command = Command { alert, action, by: self.people[who], idempotency_key: Some(key.into()) };
+        let once = Some(OnceKey { key: key.into(), digest: format!("{action:?}") });
+        let command = Command { alert, action, by: self.people[who], once };
         self.alerts.act(command).await
     }
 

@@ -181,7 +181,8 @@ async fn a_contact_that_is_not_for_criticals_is_not_used_for_one() {
         d.store.update_user(user).await.unwrap();
     }
     d.raise(Severity::Critical, 1).await;
-    assert_eq!(sink.told("service.warning"), [("head".to_owned(), 0)]);
+    let head = || ("head".to_owned(), 0);
+    assert_eq!(sink.told("service.warning"), [head(), head()], "of the step, and of the alert that skipped it");
     assert_eq!(sink.pages(), ["duty 2"]);
     d.close().await;
 }
@@ -216,12 +217,14 @@ async fn an_action_counts_once_under_its_key() {
     assert_eq!((again.state, again.version), (AlertState::Acknowledged, first.version));
     let comment = Action::Comment { text: "seen".into() };
     assert!(matches!(d.act("gp", comment.clone(), "key").await, Err(CommandError::KeyReused)));
+    let once = Some(store::OnceKey { key: "key".into(), digest: "a member that the action does not read".into() });
+    let other = Command { alert: first.id, action: Action::Ack, by: d.people["gp"], once };
+    assert!(matches!(d.alerts.act(other).await, Err(CommandError::KeyReused)));
     d.act("manager", comment.clone(), "key").await.unwrap();
     d.act("manager", comment, "key").await.unwrap();
     let lines = d.store.timeline(first.id).await.unwrap();
     assert_eq!(lines.iter().filter(|l| l.event == "comment").count(), 1, "keys are per user");
-    let nobody =
-        Command { alert: vitals::AlertId::new(1), action: Action::Ack, by: d.people["gp"], idempotency_key: None };
+    let nobody = Command { alert: vitals::AlertId::new(1), action: Action::Ack, by: d.people["gp"], once: None };
     assert!(matches!(d.alerts.act(nobody).await, Err(CommandError::NotFound)));
     let assign = Action::Assign { user: vitals::UserId::new(1) };
     assert!(matches!(d.act("gp", assign, "k9").await, Err(CommandError::Invalid { field: "userId", .. })));

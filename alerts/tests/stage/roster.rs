@@ -78,12 +78,58 @@ async fn a_substitutes_substitute_is_followed_and_circles_are_refused() {
     d.leave(manager, "05T00:00", "06T00:00", None).await.unwrap();
     d.leave(gp, "05T00:00", "06T00:00", None).await.unwrap();
     assert!(d.level(1, "05T10:00").is_empty());
-    let empty = d.alerts.warn_empty_steps().await.unwrap();
-    assert_eq!(empty.iter().map(|(_, w)| w.step).collect::<Vec<_>>(), [1]);
-    d.alerts.warn_empty_steps().await.unwrap();
     d.alerts.settle().await;
-    assert_eq!(sink.told("service.warning").len(), 1, "once a day");
+    assert_eq!(sink.told("service.warning").len(), 1);
     d.close().await;
+}
+
+/// Whom a new `service.warning` told of which step.
+async fn warned(d: &District, sink: &Sink) -> Vec<(String, u64)> {
+    d.alerts.settle().await;
+    let messages = sink.messages();
+    sink.pages();
+    let told = messages.into_iter().map(|m| m.json).filter(|m| m["type"] == "service.warning");
+    told.map(|m| {
+        let address = m["data"]["recipient"]["address"].as_str().unwrap().to_owned();
+        (address, m["data"]["step"].as_u64().unwrap())
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn the_head_hears_once_of_every_step_that_becomes_empty_however_it_did() {
+    let (folder, sink, d) = open().await;
+    assert_eq!(warned(&d, &sink).await, []);
+    // A leave in three weeks: whoever wrote it is told at once, the head when it comes within two weeks.
+    let leave = d.leave(d.people["duty"], "23T00:00", "24T00:00", None).await.unwrap();
+    assert_eq!(d.alerts.emptied_by(&leave).iter().map(|(_, w)| w.step).collect::<Vec<_>>(), [2]);
+    assert_eq!(warned(&d, &sink).await, []);
+    d.minutes(7 * 24 * 60).await;
+    assert_eq!(warned(&d, &sink).await, [("head".to_owned(), 2)]);
+    // Something else changes: nothing new.
+    let stand_in = user(&d.store, "sub", Role::Gp, d.station).await;
+    let leave = d.leave(d.people["duty"], "25T00:00", "26T00:00", Some(stand_in)).await.unwrap();
+    assert_eq!(d.alerts.emptied_by(&leave), []);
+    assert_eq!(warned(&d, &sink).await, []);
+    // Nobody of level one is left.
+    for name in ["gp", "manager"] {
+        assert_eq!(warned(&d, &sink).await, []);
+        let user = store::User::clone(&d.store.directory().user(d.people[name]).unwrap());
+        d.store.update_user(store::User { disabled: true, ..user }).await.unwrap();
+    }
+    assert_eq!(warned(&d, &sink).await, [("head".to_owned(), 1)]);
+    // The region's desk is taken away, and the last step with it.
+    let region = store::Organisation::clone(&d.store.directory().organisation(d.region).unwrap());
+    d.store.update_organisation(store::Organisation { duty: Vec::new(), ..region }).await.unwrap();
+    assert_eq!(warned(&d, &sink).await, [("head".to_owned(), 4)]);
+    // A restart on the same day says nothing again.
+    let now = d.store.clock().now();
+    d.close().await;
+    let (store, alerts, drain) = crate::district::start(folder.path(), now, crate::district::config(&sink)).await;
+    alerts.settle().await;
+    assert_eq!(sink.told("service.warning"), []);
+    drop((store, alerts));
+    drain.stop();
 }
 
 #[tokio::test]

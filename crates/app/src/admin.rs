@@ -10,12 +10,12 @@ use crate::{
     config::Series,
     folder::{self, Owned},
 };
-use dashboard_api::admin::{self, NewDevice, NewUser};
+use dashboard_api::admin::{self, AdminError, NewDevice, NewUser};
 use runtime::{Clock, Drain};
 use serde_json::json;
 use std::{future::Future, path::Path};
-use store::{Role, Store};
-use vitals::Zone;
+use store::{AuditRow, Role, Store, StoreError};
+use vitals::{DeviceId, Zone};
 
 /// Runs one piece of work on an open store; every write is durable when it returns.
 fn with_store<T, F>(folder: &Path, work: impl FnOnce(Store) -> F) -> Result<T, Failure>
@@ -30,6 +30,30 @@ where
         let (_handle, drain) = Drain::new();
         work(Store::open(folder, Clock::system(), &drain)?).await
     })
+}
+
+/// What the audit says of a change without a session: done by whoever may open the folder.
+async fn note(store: &Store, action: &str, command: &str, references: Vec<String>) -> Result<(), StoreError> {
+    let row = |reference: String| AuditRow {
+        at: store.clock().now(),
+        user: None,
+        username: Some("offline".into()),
+        role: None,
+        action: action.to_owned(),
+        path: format!("hearthbeat {command}"),
+        reference: Some(reference),
+        source: None,
+        result: "ok",
+    };
+    store.append_audit(references.into_iter().map(row).collect()).await
+}
+
+/// A member that is wrong is a wrong argument.
+fn refused(what: &str, e: AdminError) -> Failure {
+    match e {
+        AdminError::Invalid { .. } => Failure::Configuration(format!("{what}: {e}")),
+        e => Failure::failed(what, e),
+    }
 }
 
 /// `init`: folder, first administrator, device CA.
@@ -61,12 +85,17 @@ pub(crate) fn device(command: &DeviceCommand) -> Done {
 
 /// `device provision ID…`
 fn provision(folder: &Path, ids: &[String], kind: Option<&str>, json: bool) -> Done {
+    // All of them before any: a secret is shown once, and not at all when a later id ends the command.
+    if let Some(id) = ids.iter().find(|id| id.parse::<DeviceId>().is_err()) {
+        return Err(Failure::Configuration(format!("{id}: 1 to 64 of A-Z a-z 0-9 . _ -")));
+    }
     let _owned = Owned::take(folder, "use POST /api/v1/devices while it runs")?;
     with_store(folder, |store| async move {
         let mut made = Vec::new();
         for id in ids {
             let new = NewDevice { id: Some(id.clone()), kind: kind.map(str::to_owned), ..NewDevice::default() };
-            let provisioned = admin::provision_device(&store, new).await.map_err(|e| Failure::failed(id, e))?;
+            let provisioned = admin::provision_device(&store, new).await.map_err(|e| refused(id, e))?;
+            note(&store, "device.create", "device provision", vec![id.clone()]).await?;
             let (secret, code) = (&provisioned.secret, &provisioned.claim_code);
             let printed = admin::printed_code(&provisioned.device.id, code);
             if !json {
@@ -93,6 +122,9 @@ fn certify(folder: &Path, id: &str, csr: &Path, days: u32, json: bool) -> Done {
     }
     let issued = authority::sign(folder, &device.id, &request, days, Clock::wall())
         .map_err(|e| Failure::failed(csr.display(), e))?;
+    with_store(folder, |store| async move {
+        Ok(note(&store, "device.certificate", "device certificate", vec![id.to_owned()]).await?)
+    })?;
     if json {
         let until = issued.not_after.to_rfc3339(&Zone::utc());
         let (certificate, chain, serial) = (&issued.certificate, &issued.chain, &issued.serial);
@@ -155,7 +187,9 @@ pub(crate) fn user(command: &UserCommand) -> Done {
         ..NewUser::default()
     };
     let made = with_store(&data.data_dir, |store| async move {
-        admin::create_user(&store, new).await.map_err(|e| Failure::failed(username, e))
+        let made = admin::create_user(&store, new).await.map_err(|e| refused(username, e))?;
+        note(&store, "user.create", "user add", vec![made.user.id.to_string()]).await?;
+        Ok(made)
     })?;
     let password = made.password.unwrap_or_default();
     if *json {
@@ -168,12 +202,17 @@ pub(crate) fn user(command: &UserCommand) -> Done {
 
 /// `import FILE`
 pub(crate) fn import(options: &ImportOptions) -> Done {
-    let text = std::fs::read(&options.file).map_err(|e| Failure::failed(options.file.display(), e))?;
+    let text =
+        std::fs::read(&options.file).map_err(|e| Failure::Configuration(format!("{}: {e}", options.file.display())))?;
     let _owned = Owned::take(&options.data.data_dir, "use POST /api/v1/import while it runs")?;
     let report = with_store(&options.data.data_dir, |store| async move {
-        dashboard_api::import_csv(&store, &text, options.dry_run)
+        let report = dashboard_api::import_csv(&store, &text, options.dry_run)
             .await
-            .map_err(|e| Failure::failed(options.file.display(), e))
+            .map_err(|e| Failure::failed(options.file.display(), e))?;
+        if !options.dry_run {
+            note(&store, "import", "import", vec![options.file.display().to_string()]).await?;
+        }
+        Ok(report)
     })?;
     if options.json {
         println!("{}", json!(report));

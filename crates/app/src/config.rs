@@ -3,6 +3,8 @@
 //! Each stage owns its table; this file nests them, merges the layers and says where every value came from.
 //! An unknown key is an error that names the nearest known one and the line.
 
+pub(crate) mod faults;
+
 use crate::Failure;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fs, path::Path};
@@ -50,6 +52,22 @@ pub(crate) struct Ingest {
 }
 
 impl Config {
+    /// What no start could do without, each fault as `key: words`; each stage knows its own table's others.
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        if !self.registry.url.starts_with("sqlite:") {
+            faults.push("registry.url: only sqlite:… is built in; PostgreSQL is not available yet".to_owned());
+        }
+        if vitals::Zone::named(&self.site.time_zone).is_err() {
+            faults.push("site.time_zone: not an IANA zone; write for example Asia/Shanghai".to_owned());
+        }
+        if let Err(e) = runtime::telemetry::check(&self.logging.level) {
+            faults.push(format!("logging.level: {e}"));
+        }
+        faults.extend(self.api.faults().iter().map(|fault| format!("api.{fault}")));
+        faults
+    }
+
     /// What ingest is started and reloaded with.
     pub(crate) fn for_ingest(&self) -> ingest::Config {
         ingest::Config {
@@ -153,22 +171,34 @@ pub(crate) type Origins = BTreeMap<String, String>;
 /// Reads and merges all layers.
 ///
 /// # Errors
-/// [`Failure::Configuration`] with every fault of the first bad layer, place and remedy.
+/// [`Failure::Configuration`] with every fault, place and remedy.
 pub(crate) fn load(file: Option<&Path>) -> Result<(Config, Origins), Failure> {
-    load_from(file, std::env::vars())
+    let (config, origins, faults) = read(file)?;
+    if faults.is_empty() { Ok((config, origins)) } else { Err(Failure::Configuration(faults.join("\n"))) }
 }
 
-fn load_from(file: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<(Config, Origins), Failure> {
-    let mut merged = Table::new();
-    let mut origins = Origins::new();
+/// The same; what is wrong is listed, and left out of the configuration.
+///
+/// # Errors
+/// [`Failure::Configuration`] when the file cannot be read.
+pub(crate) fn read(file: Option<&Path>) -> Result<(Config, Origins, Vec<String>), Failure> {
+    read_from(file, std::env::vars())
+}
+
+fn read_from(
+    file: Option<&Path>,
+    env: impl Iterator<Item = (String, String)>,
+) -> Result<(Config, Origins, Vec<String>), Failure> {
+    let (mut merged, mut origins, mut faults) = (Table::new(), Origins::new(), Vec::new());
     let default: Table = DEFAULT.parse().map_err(|e| Failure::failed("config/default.toml", e))?;
     merge(&mut merged, default, "", "default", &mut origins);
     if let Some(path) = file {
         let name = path.display().to_string();
         let text = fs::read_to_string(path).map_err(|e| Failure::Configuration(format!("{name}: {e}")))?;
         // Read on its own first: only here are line numbers known.
-        toml::from_str::<Config>(&text).map_err(|e| explain(&name, &text, &e))?;
-        let table: Table = text.parse().map_err(|e| explain(&name, &text, &e))?;
+        let (left, wrong) = faults::sift(&name, &text);
+        faults.extend(wrong);
+        let table: Table = left.parse().map_err(|e| Failure::failed(&name, e))?;
         merge(&mut merged, table, "", &name, &mut origins);
     }
     for (key, value) in env.filter(|(key, _)| key.starts_with(PREFIX)) {
@@ -178,20 +208,15 @@ fn load_from(file: Option<&Path>, env: impl Iterator<Item = (String, String)>) -
         while let Some(section) = path.pop() {
             table = Table::from_iter([(section, Value::Table(table))]);
         }
-        Config::deserialize(Value::Table(table.clone()))
-            .map_err(|e| Failure::Configuration(format!("environment {key}: {}", advise(e.message()))))?;
-        merge(&mut merged, table, "", &format!("environment {key}"), &mut origins);
+        match Config::deserialize(Value::Table(table.clone())) {
+            Ok(_) => merge(&mut merged, table, "", &format!("environment {key}"), &mut origins),
+            Err(e) => faults.push(format!("environment {key}: {}", faults::advise(e.message()))),
+        }
     }
-    let config = Config::deserialize(Value::Table(merged)).map_err(|e| Failure::Configuration(advise(e.message())))?;
-    if !config.registry.url.starts_with("sqlite:") {
-        return Err(Failure::Configuration(
-            "registry.url: only sqlite:… is built in; PostgreSQL is not available yet".into(),
-        ));
-    }
-    vitals::Zone::named(&config.site.time_zone).map_err(|_| {
-        Failure::Configuration("site.time_zone: not an IANA zone; write for example Asia/Shanghai".into())
-    })?;
-    Ok((config, origins))
+    let config =
+        Config::deserialize(Value::Table(merged)).map_err(|e| Failure::Configuration(faults::advise(e.message())))?;
+    faults.extend(config.faults().iter().map(|fault| faults::placed(file, fault)));
+    Ok((config, origins, faults))
 }
 
 /// `12` and `true` are what they look like; everything else is text.
@@ -218,23 +243,6 @@ fn merge(into: &mut Table, from: Table, prefix: &str, origin: &str, origins: &mu
                 into.insert(key, value);
             }
         }
-    }
-}
-
-fn explain(name: &str, text: &str, error: &toml::de::Error) -> Failure {
-    let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-    Failure::Configuration(format!("{name}:{line}: {}", advise(error.message())))
-}
-
-/// Adds the nearest known name to serde's "unknown field" message.
-fn advise(message: &str) -> String {
-    let message = message.trim();
-    let mut names = message.split('`').skip(1).step_by(2);
-    let (true, Some(wrong)) = (message.starts_with("unknown"), names.next()) else { return message.to_owned() };
-    let nearest = names.max_by(|a, b| strsim::jaro_winkler(wrong, a).total_cmp(&strsim::jaro_winkler(wrong, b)));
-    match nearest {
-        Some(nearest) => format!("unknown key `{wrong}`; did you mean `{nearest}`? ({message})"),
-        None => message.to_owned(),
     }
 }
 
@@ -267,17 +275,17 @@ fn flatten(table: &Table, prefix: &str, lines: &mut Vec<(String, String)>) {
 mod tests {
     use super::*;
 
-    fn file(text: &str) -> Result<(Config, Origins), Failure> {
+    fn file(text: &str) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.toml");
         fs::write(&path, text).unwrap();
-        load_from(Some(&path), std::iter::empty())
+        read_from(Some(&path), std::iter::empty()).unwrap().2
     }
 
     #[test]
     fn the_reference_is_the_default() {
-        let (config, _) = load_from(None, std::iter::empty()).unwrap();
-        assert_eq!(config, Config::default());
+        let (config, _, faults) = read_from(None, std::iter::empty()).unwrap();
+        assert_eq!((config, faults), (Config::default(), Vec::new()));
     }
 
     #[test]
@@ -286,8 +294,12 @@ mod tests {
             ("[brokr]\n", [":1:", "`broker`"]),
             ("\n[broker]\nmqqt = \"127.0.0.1:0\"\n", [":3:", "`mqtt`"]),
             ("[site]\ntime_zone = 3\n", [":2:", "string"]),
+            ("[site]\ntime_zone = \"Asia/Atlantis\"\n", [":2:", "site.time_zone"]),
+            ("[registry]\n\nurl = \"mysql://x\"\n", [":3:", "registry.url"]),
+            ("[logging]\nlevel = \"loud\"\n", [":2:", "logging.level"]),
+            ("[api]\npublic_url = \"not a url\"\n", [":2:", "api.public_url"]),
         ] {
-            let message = file(text).unwrap_err().to_string();
+            let message = file(text).join("\n");
             assert!(words.iter().all(|w| message.contains(w)), "{message}");
         }
     }
@@ -295,7 +307,7 @@ mod tests {
     #[test]
     fn the_environment_wins_over_the_file() {
         let env = [("HEARTHBEAT__LOGGING__LEVEL".to_owned(), "debug".to_owned()), ("PATH".to_owned(), "x".to_owned())];
-        let (config, origins) = load_from(None, env.into_iter()).unwrap();
+        let (config, origins, _) = read_from(None, env.into_iter()).unwrap();
         assert_eq!(config.logging.level, "debug");
         assert_eq!(origins["logging.level"], "environment HEARTHBEAT__LOGGING__LEVEL");
     }

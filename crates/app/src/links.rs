@@ -32,6 +32,7 @@ pub(crate) struct Stages {
 pub(crate) fn links(stages: &Stages, zone: Zone, pace: Option<Pace>, drain: &Drain) -> Links {
     let (act, on_call, check, link) =
         (stages.alerts.clone(), stages.alerts.clone(), stages.alerts.clone(), stages.alerts.clone());
+    let empties = stages.alerts.clone();
     let replay = stages.ingest.clone();
     let (ready, figures, metrics) = (stages.clone(), stages.clone(), stages.metrics.clone());
     Links {
@@ -47,6 +48,10 @@ pub(crate) fn links(stages: &Stages, zone: Zone, pace: Option<Pace>, drain: &Dra
         check_team: Arc::new(move |team| {
             let alerts = check.clone();
             Box::pin(async move { alerts.check_team(&team) })
+        }),
+        emptied_by: Arc::new(move |leave| {
+            let alerts = empties.clone();
+            Box::pin(async move { alerts.emptied_by(&leave) })
         }),
         read_link: Arc::new(move |token| {
             let alerts = link.clone();

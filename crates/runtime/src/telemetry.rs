@@ -27,7 +27,20 @@ pub struct LevelError(String);
 const QUIET: &str =
     "rumqttd=warn,rumqttc=off,rustls=warn,hyper=warn,hyper_util=warn,reqwest=warn,h2=warn,tokio_postgres=warn";
 
+/// Whether logging could start with this.
+///
+/// # Errors
+/// [`LevelError`].
+pub fn check(level: &str) -> Result<(), LevelError> {
+    filter(level).map(drop)
+}
+
 fn filter(level: &str) -> Result<EnvFilter, LevelError> {
+    // A word that is no level would be taken for a module's name: everything it logs, and nothing else.
+    let known = |part: &str| matches!(part.trim(), "off" | "error" | "warn" | "info" | "debug" | "trace");
+    if !level.split(',').all(|part| known(part) || part.contains('=') || part.contains('[')) {
+        return Err(LevelError(level.to_owned()));
+    }
     EnvFilter::try_new(format!("{QUIET},{level}")).map_err(|_| LevelError(level.to_owned()))
 }
 

@@ -8,6 +8,7 @@
 //! Must never: judge a reading, know MQTT or HTTP, retry an fsync that failed, print a value or a name.
 
 pub mod backup;
+mod doctor;
 mod error;
 mod journal;
 mod population;
@@ -15,6 +16,7 @@ pub mod questdb;
 mod readers;
 mod registry;
 
+pub use doctor::doctor;
 pub use error::StoreError;
 pub use journal::{
     Basis, Between, BookRow, DayBooks, DaysQuery, Desk, DeviceHistory, Dropped, ERASED, Epoch, ErasedReadings, Folded,
@@ -32,7 +34,7 @@ pub use registry::directory::{self, Directory};
 pub use registry::edge::{Edge, KIOSK_SESSION, KioskSession, token_key};
 pub use registry::episodes::{
     Action, AlertBatch, AlertState, Command, CommandError, Delivery, DeliveryState, Episode, EpisodeQuery, Link,
-    LinkError, StateFilter, TimelineEvent,
+    LinkError, OnceKey, StateFilter, TimelineEvent,
 };
 pub use registry::erase::{ErasedRecords, Erasure};
 pub use registry::findings::{FindingBatch, FindingChange, FindingEvent, RulesState, Season, finding_id};

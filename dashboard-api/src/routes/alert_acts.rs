@@ -2,20 +2,22 @@
 
 use super::alerts::{self, AlertDetail};
 use crate::{
-    extract::{self, Body, Moment},
+    extract::{self, Moment},
+    guard::{self, Named},
     problem::{Answer, Problem},
     scope::Caller,
     state::{Api, Inner},
 };
 use axum::{
-    Json,
+    Extension, Json,
     body::Bytes,
     extract::{Path, State},
-    http::HeaderMap,
+    http::{HeaderMap, StatusCode},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use store::{Action, Command, Role};
+use serde_json::{Value, value::RawValue};
+use sha2::{Digest, Sha256};
+use store::{Action, Command, CommandError, OnceKey, Role};
 use utoipa::ToSchema;
 use vitals::{AlertId, Severity, UserId};
 
@@ -86,15 +88,15 @@ fn action(api: &Inner, name: &str, body: ActionBody) -> Answer<Action> {
 
 /// A doctor or manager acts on their teams' alerts; whoever a step called acts on that one; a specialist then reads,
 /// comments, acknowledges and logs the call that the acknowledgement promises.
-fn may(caller: &Caller, called: bool, action: &Action) -> Answer<()> {
+fn may(caller: &Caller, called: bool, action: &str) -> Answer<()> {
     if caller.is(Role::Gp) || caller.is(Role::HealthManager) {
         return Ok(());
     }
-    let light = matches!(action, Action::Ack | Action::Unack { .. } | Action::Comment { .. } | Action::FollowUp { .. });
+    let light = matches!(action, "ack" | "unack" | "comment" | "follow-up");
     let allowed = if caller.is_admin() {
         called
     } else if caller.is(Role::Specialist) {
-        matches!(action, Action::Comment { .. }) || (called && light)
+        action == "comment" || (called && light)
     } else {
         called && light
     };
@@ -107,10 +109,22 @@ fn key(headers: &HeaderMap) -> Answer<Option<String>> {
     text.map(|t| Some(t.to_owned())).ok_or_else(|| Problem::bad("Idempotency-Key: 1 to 255 visible characters"))
 }
 
-async fn run(api: &Inner, caller: &Caller, id: AlertId, action: Action, key: Option<String>) -> Answer<store::Episode> {
-    let (_, called) = alerts::find(api, caller, id).await?;
-    may(caller, called, &action)?;
-    let command = Command { alert: id, action, by: caller.user.id, idempotency_key: key };
+/// What the key stands for: the action and everything in the body. Bodies that are equal as JSON are the same body.
+fn once(key: Option<String>, action: &str, body: &[u8]) -> Answer<Option<OnceKey>> {
+    let Some(key) = key else { return Ok(None) };
+    let body: Value = extract::parse(body)?;
+    let digest: [u8; 32] = Sha256::digest(format!("{action}\n{body}")).into();
+    Ok(Some(OnceKey { key, digest: hex::encode(digest) }))
+}
+
+async fn run(
+    api: &Inner,
+    caller: &Caller,
+    id: AlertId,
+    action: Action,
+    once: Option<OnceKey>,
+) -> Answer<store::Episode> {
+    let command = Command { alert: id, action, by: caller.user.id, once };
     Ok((api.links.act)(command).await?)
 }
 
@@ -125,10 +139,13 @@ pub(super) async fn act(
     body: Bytes,
 ) -> Answer<Json<AlertDetail>> {
     let id: AlertId = id.parse().map_err(|_| Problem::not_found())?;
-    alerts::find(&api, &caller, id).await?;
-    let body = extract::parse(if body.trim_ascii().is_empty() { b"{}" } else { &body })?;
-    let action = action(&api, &name, body)?;
-    let episode = run(&api, &caller, id, action, key(&headers)?).await?;
+    let (_, called) = alerts::find(&api, &caller, id).await?;
+    // Before the body: whoever may not act is not told how it would be done.
+    may(&caller, called, &name)?;
+    let body: &[u8] = if body.trim_ascii().is_empty() { b"{}" } else { &body };
+    let action = action(&api, &name, extract::parse(body)?)?;
+    let once = once(key(&headers)?, &name, body)?;
+    let episode = run(&api, &caller, id, action, once).await?;
     alerts::detail(&api, &episode).await.map(Json)
 }
 
@@ -163,36 +180,46 @@ pub(super) async fn bulk(
     State(api): State<Api>,
     caller: Caller,
     headers: HeaderMap,
-    Body(bulk): Body<Bulk>,
-) -> Answer<Json<BulkDone>> {
+    bytes: Bytes,
+) -> Answer<(Extension<Named>, Json<BulkDone>)> {
+    let bulk: Bulk = extract::parse(&bytes)?;
     if bulk.ids.len() > MOST {
         return Err(Problem::invalid("ids", format!("at most {MOST}")));
     }
-    let key = key(&headers)?;
     let text = bulk.body.as_deref().map_or("{}", RawValue::get);
     // Read once, so that a body that is wrong for all is an error of the call.
     action(&api, &bulk.action, extract::parse(text.as_bytes())?).map_err(|p| match p.status().as_u16() {
         404 => Problem::invalid("action", "ack unack assign snooze escalate follow-up resolve comment feedback"),
         _ => p,
     })?;
-    let mut items = Vec::with_capacity(bulk.ids.len());
+    let once = once(key(&headers)?, "bulk", &bytes)?;
+    // The key is the whole call's: other alerts under it are another body, even where none was in the first.
+    if let Some(once) = &once
+        && !api.store.take_once(caller.user.id, once.clone(), api.now()).await?
+    {
+        return Err(CommandError::KeyReused.into());
+    }
+    let (mut items, mut named) = (Vec::with_capacity(bulk.ids.len()), Vec::with_capacity(bulk.ids.len()));
     for id in bulk.ids {
-        let one = key.as_ref().map(|k| format!("{k}:{id}"));
+        let one = once.as_ref().map(|o| OnceKey { key: format!("{}:{id}", o.key), digest: o.digest.clone() });
         let status = match bulk_one(&api, &caller, &bulk.action, &id, text, one).await {
             Ok(()) => 200,
             Err(problem) => problem.status().as_u16(),
         };
+        named.push((id.clone(), StatusCode::from_u16(status).unwrap_or_default()));
         items.push(BulkItem { id, status });
     }
-    Ok(Json(BulkDone { items }))
+    let named = Named { action: guard::act_word(&bulk.action), each: named };
+    Ok((Extension(named), Json(BulkDone { items })))
 }
 
-async fn bulk_one(api: &Inner, caller: &Caller, name: &str, id: &str, body: &str, key: Option<String>) -> Answer<()> {
+async fn bulk_one(api: &Inner, caller: &Caller, name: &str, id: &str, body: &str, once: Option<OnceKey>) -> Answer<()> {
     let id: AlertId = id.parse().map_err(|_| Problem::not_found())?;
-    let (episode, _) = alerts::find(api, caller, id).await?;
+    let (episode, called) = alerts::find(api, caller, id).await?;
+    may(caller, called, name)?;
     if name == "resolve" && episode.severity == Severity::Critical {
         return Err(Problem::conflict("a critical is resolved one by one"));
     }
     let action = action(api, name, extract::parse(body.as_bytes())?)?;
-    run(api, caller, id, action, key).await.map(drop)
+    run(api, caller, id, action, once).await.map(drop)
 }

@@ -32,6 +32,7 @@ const MONTH_SECONDS: f64 = 30.437_5 * 86_400.0;
 
 /// Of which time.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct AlertReportParams {
     /// Alerts raised from this moment on; absent: 90 days before `to`.
     from: Option<String>,

@@ -1,7 +1,7 @@
 //! Alerts: the inbox, one with its evidence, and the messages that went out.
 
 use crate::{
-    cursor::{self, Page},
+    cursor,
     doubt::{self, Doubts},
     dto::{AlertView, DeliveryView, ReadingView},
     extract::{self, Id, Params},
@@ -13,7 +13,7 @@ use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::{collections::BTreeSet, sync::Arc};
-use store::{AlertState, DeliveryState, Episode, EpisodeQuery, StateFilter, TimelineEvent};
+use store::{AlertState, Episode, EpisodeQuery, StateFilter, TimelineEvent};
 use utoipa::{IntoParams, ToSchema};
 use vitals::{AlertId, Excluded, Reading, ReadingId, Severity, UserId};
 
@@ -22,6 +22,7 @@ const ROUNDS: usize = 10;
 
 /// Which alerts.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct AlertQuery {
     /// One state, `active` (default) or `all`.
     state: Option<String>,
@@ -164,7 +165,6 @@ pub(super) struct AlertDetail {
     rule_version: Option<u32>,
     evidence: EvidenceView,
     /// What would clear it.
-    #[schema(value_type = Option<Object>)]
     clears: Option<Value>,
     timeline: Vec<EventView>,
     deliveries: Vec<DeliveryView>,
@@ -253,33 +253,4 @@ async fn deciding(api: &Inner, episode: &Episode) -> Answer<Option<vitals::Findi
         }
     }
     Ok(best)
-}
-
-/// Which messages.
-#[derive(Deserialize, IntoParams)]
-pub(super) struct DeliveryQuery {
-    state: Option<String>,
-    limit: Option<usize>,
-    cursor: Option<String>,
-}
-
-/// Every message, newest first.
-#[utoipa::path(get, path = "/api/v1/deliveries", tag = "operations", params(DeliveryQuery),
-    responses((status = 200, body = Page<DeliveryView>)))]
-pub(super) async fn deliveries(
-    State(api): State<Api>,
-    Params(query): Params<DeliveryQuery>,
-) -> Answer<Json<Page<DeliveryView>>> {
-    let limit = cursor::limit(query.limit)?;
-    let state = match query.state.as_deref() {
-        None => None,
-        Some(word) => {
-            Some(DeliveryState::parse(word).ok_or_else(|| Problem::bad("state: one of the delivery states"))?)
-        }
-    };
-    let after: Option<String> = cursor::read(query.cursor.as_deref())?;
-    let rows = api.store.deliveries(state, after, limit + 1).await?;
-    let page = cursor::page(rows, limit, |d| d.id.clone());
-    let items = page.items.iter().map(|d| DeliveryView::new(&api, d)).collect();
-    Ok(Json(Page { items, next_cursor: page.next_cursor }))
 }

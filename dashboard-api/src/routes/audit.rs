@@ -15,6 +15,7 @@ use vitals::UserId;
 
 /// Paging.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct AuditQuery {
     limit: Option<usize>,
     cursor: Option<String>,

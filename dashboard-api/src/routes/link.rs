@@ -88,7 +88,7 @@ async fn find(api: &Inner, token: String) -> Result<Link, Response> {
 
 /// A page with one button. Changes nothing.
 #[utoipa::path(get, path = "/api/v1/a/{token}", tag = "alerts",
-    responses((status = 200, content_type = "text/html"), (status = 403), (status = 410)))]
+    responses((status = 200, body = String, content_type = "text/html"), (status = 403), (status = 410)))]
 pub(super) async fn show(State(api): State<Api>, Path(token): Path<String>, headers: HeaderMap) -> Response {
     let link = match find(&api, token).await {
         Ok(link) => link,
@@ -101,7 +101,7 @@ pub(super) async fn show(State(api): State<Api>, Path(token): Path<String>, head
 
 /// Acknowledges on behalf of the person to whom the link was sent.
 #[utoipa::path(post, path = "/api/v1/a/{token}", tag = "alerts",
-    responses((status = 200, content_type = "text/html"), (status = 403), (status = 410)))]
+    responses((status = 200, body = String, content_type = "text/html"), (status = 403), (status = 410)))]
 pub(super) async fn follow(State(api): State<Api>, Path(token): Path<String>, headers: HeaderMap) -> Response {
     let link = match find(&api, token).await {
         Ok(link) => link,
@@ -119,7 +119,7 @@ pub(super) async fn follow(State(api): State<Api>, Path(token): Path<String>, he
 }
 
 async fn acknowledge(api: &Inner, link: &Link) -> Answer<Episode> {
-    let command = Command { alert: link.alert, action: Action::Ack, by: link.user, idempotency_key: None };
+    let command = Command { alert: link.alert, action: Action::Ack, by: link.user, once: None };
     match (api.links.act)(command).await {
         Ok(episode) => Ok(episode),
         // Whoever comes later learns that it is in hand, not that they did wrong.

@@ -6,6 +6,7 @@ mod alerts;
 mod audit;
 mod bindings;
 mod commands;
+mod deliveries;
 mod devices;
 mod edge;
 mod erase;
@@ -26,6 +27,7 @@ mod summary;
 mod teams;
 mod test_clock;
 mod users;
+mod way;
 
 pub(crate) use pages::pages;
 
@@ -83,7 +85,8 @@ fn devices_and_alerts() -> OpenApiRouter<Api> {
         .routes(routes!(alerts::read))
         .routes(routes!(alert_acts::act))
         .routes(routes!(alert_acts::bulk))
-        .routes(routes!(alerts::deliveries))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::retry))
         .routes(routes!(link::show, link::follow))
         .routes(routes!(rules::list))
         .routes(routes!(rules::read, rules::edit::draft))
@@ -93,7 +96,7 @@ fn devices_and_alerts() -> OpenApiRouter<Api> {
         .routes(routes!(rules::rehearse::rehearse))
         .routes(routes!(stream::stream))
         .routes(routes!(ops::pipeline))
-        .routes(routes!(ops::trail))
+        .routes(routes!(way::trail))
         .routes(routes!(audit::list))
         .routes(routes!(ops::live))
         .routes(routes!(ops::ready))

@@ -1,12 +1,13 @@
-//! Operations: is it alive, is it ready, what goes through, does the day balance, one reading's way. No patient data.
+//! Operations: is it alive, is it ready, what goes through, does the day balance. No patient data.
 
 use crate::{
     admin::AdminError,
-    extract::{Id, Params},
+    extract::Params,
     import::{self, ImportReport},
+    links::StageFigures,
     problem::{Answer, Problem},
     scope::Caller,
-    state::{Api, Inner},
+    state::Api,
 };
 use axum::{
     Json,
@@ -16,44 +17,62 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use store::{BookRow, Role};
+use store::BookRow;
 use utoipa::{IntoParams, ToSchema};
-use vitals::{ReadingId, Timestamp};
+
+/// Whether it lives.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Alive {
+    status: &'static str,
+}
+
+/// Whether it is ready.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Ready {
+    /// `ok` or `unavailable`.
+    status: &'static str,
+    /// Those that are not well; with `verbose` all of them.
+    checks: Vec<ReadyCheck>,
+}
+
+/// One check.
+#[derive(Serialize, ToSchema)]
+struct ReadyCheck {
+    name: &'static str,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
 
 /// Alive: the process answers.
-#[utoipa::path(get, path = "/livez", tag = "operations", responses((status = 200)))]
-pub(super) async fn live() -> Json<Value> {
-    Json(json!({"status": "ok"}))
+#[utoipa::path(get, path = "/livez", tag = "operations", responses((status = 200, body = Alive)))]
+pub(super) async fn live() -> Json<Alive> {
+    Json(Alive { status: "ok" })
 }
 
 /// Whether every check is well; 503 where one is not.
 #[utoipa::path(get, path = "/readyz", tag = "operations",
-    params(("verbose" = Option<String>, Query, description = "each check, well or not")), responses((status = 200), (status = 503)))]
+    params(("verbose" = Option<String>, Query, description = "each check, well or not")), 
+    responses((status = 200, body = Ready), (status = 503, body = Ready)))]
 pub(super) async fn ready(State(api): State<Api>, axum::extract::RawQuery(query): axum::extract::RawQuery) -> Response {
     let verbose = query.is_some_and(|q| q.split('&').any(|p| p == "verbose" || p.starts_with("verbose=")));
     let checks = (api.links.checks)(()).await;
     let well = checks.iter().all(|c| c.ok);
-    let shown: Vec<Value> = checks
-        .iter()
-        .filter(|c| verbose || !c.ok)
-        .map(|c| match &c.reason {
-            Some(reason) => json!({"name": c.name, "ok": c.ok, "reason": reason}),
-            None => json!({"name": c.name, "ok": c.ok}),
-        })
-        .collect();
+    let shown = checks.into_iter().filter(|c| verbose || !c.ok);
+    let checks = shown.map(|c| ReadyCheck { name: c.name, ok: c.ok, reason: c.reason }).collect();
     let status = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({"status": if well { "ok" } else { "unavailable" }, "checks": shown}))).into_response()
+    (status, Json(Ready { status: if well { "ok" } else { "unavailable" }, checks })).into_response()
 }
 
 /// Prometheus text.
-#[utoipa::path(get, path = "/metrics", tag = "operations", responses((status = 200, content_type = "text/plain")))]
+#[utoipa::path(get, path = "/metrics", tag = "operations", responses((status = 200, body = String, content_type = "text/plain")))]
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (api.links.metrics)()).into_response()
 }
 
 /// Which day and device.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct PipelineQuery {
     /// In the site's zone; today where absent.
     day: Option<String>,
@@ -83,9 +102,49 @@ impl Books {
     }
 }
 
+/// What went through, and the day's books.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PipelineView {
+    as_of: String,
+    /// When every stored reading was last known to be evaluated.
+    evaluated_at: Option<String>,
+    stages: Vec<StageView>,
+    accounting: Accounting,
+}
+
+/// One stage since the process started.
+#[derive(Serialize, ToSchema)]
+struct StageView {
+    stage: &'static str,
+    #[serde(rename = "in")]
+    taken: u64,
+    out: u64,
+    lag: u64,
+    errors: u64,
+}
+
+impl StageView {
+    fn new(s: StageFigures) -> Self {
+        Self { stage: s.stage, taken: s.taken, out: s.given, lag: s.lag, errors: s.errors }
+    }
+}
+
+/// A day's books, of all devices and of each.
+#[derive(Serialize, ToSchema)]
+struct Accounting {
+    day: String,
+    total: Books,
+    devices: Vec<Books>,
+}
+
 /// Per stage in, out, lag, errors; and the day's books.
-#[utoipa::path(get, path = "/api/v1/ops/pipeline", tag = "operations", params(PipelineQuery), responses((status = 200)))]
-pub(super) async fn pipeline(State(api): State<Api>, Params(query): Params<PipelineQuery>) -> Answer<Json<Value>> {
+#[utoipa::path(get, path = "/api/v1/ops/pipeline", tag = "operations", params(PipelineQuery),
+    responses((status = 200, body = PipelineView)))]
+pub(super) async fn pipeline(
+    State(api): State<Api>,
+    Params(query): Params<PipelineQuery>,
+) -> Answer<Json<PipelineView>> {
     let now = api.now();
     let day = match query.day {
         None => now.day(api.zone()),
@@ -107,80 +166,18 @@ pub(super) async fn pipeline(State(api): State<Api>, Params(query): Params<Pipel
         devices.push(books);
     }
     devices.sort_by(|a, b| a.device.cmp(&b.device));
-    let stages: Vec<Value> = (api.links.pipeline)()
-        .into_iter()
-        .map(|s| json!({"stage": s.stage, "in": s.taken, "out": s.given, "lag": s.lag, "errors": s.errors}))
-        .collect();
-    Ok(Json(json!({
-        "asOf": api.time(now),
-        "evaluatedAt": api.evaluated_at().map(|t| api.time(t)),
-        "stages": stages,
-        "accounting": {"day": day.to_string(), "total": total, "devices": devices},
-    })))
-}
-
-/// One reading's way, without its values.
-#[utoipa::path(get, path = "/api/v1/ops/trail/{id}", tag = "operations", responses((status = 200), (status = 404)))]
-pub(super) async fn trail(State(api): State<Api>, caller: Caller, Id(id): Id<ReadingId>) -> Answer<Json<Value>> {
-    let reading = api.store.readings().by_id(id).await?.ok_or_else(Problem::not_found)?;
-    let theirs = reading.patient.is_some_and(|p| caller.scope.sees_id(p));
-    if !theirs && !caller.is(Role::Ops) && !caller.scope.sees_all() {
-        return Err(Problem::not_found());
-    }
-    let evaluated = api.store.readings().health().consumed >= id.as_i64().unsigned_abs();
-    let mut alerts = Vec::new();
-    if let Some(patient) = reading.patient {
-        for finding in about(&api, patient, id).await? {
-            alerts.push(alert_way(&api, finding).await?);
-        }
-    }
-    Ok(Json(json!({
-        "id": id,
-        "deviceId": api.directory().device_by_key(reading.device).map(|d| d.id.to_string()),
-        "received": api.time(reading.received_at),
-        "durable": true,
-        "result": reading.disposition.as_str(),
-        "evaluated": evaluated,
-        "findings": alerts,
-    })))
-}
-
-/// The findings that used this reading.
-async fn about(api: &Inner, patient: vitals::PatientId, id: ReadingId) -> Answer<Vec<vitals::Finding>> {
-    let mut found = Vec::new();
-    let mut after = None;
-    loop {
-        let page = api.store.findings_of(patient, None, None, None, after, 500).await?;
-        let Some(last) = page.last().map(|f| f.id) else { return Ok(found) };
-        after = Some(last);
-        found.extend(page.into_iter().filter(|f| f.draft.readings.contains(&id)));
-    }
-}
-
-async fn alert_way(api: &Inner, finding: vitals::Finding) -> Answer<Value> {
-    let at = |t: Timestamp| api.time(t);
-    let mut way = json!({"id": finding.id, "ruleId": &*finding.draft.rule, "at": at(finding.draft.at),
-        "retractedAt": finding.retracted_at.map(at), "alertId": finding.alert});
-    if let Some(alert) = finding.alert {
-        let deliveries: Vec<Value> = api
-            .store
-            .deliveries_of(alert)
-            .await?
-            .iter()
-            .map(|d| {
-                json!({"id": d.id, "channel": d.channel, "userId": d.user, "level": d.level, "cycle": d.cycle,
-                "state": d.state.as_str(), "attempts": d.attempts, "createdAt": at(d.created_at)})
-            })
-            .collect();
-        let acknowledged = api.store.timeline(alert).await?.into_iter().find(|e| e.event == "acknowledged");
-        way["deliveries"] = deliveries.into();
-        way["acknowledged"] = acknowledged.map_or(Value::Null, |e| json!({"at": at(e.at), "by": e.by}));
-    }
-    Ok(way)
+    let stages = (api.links.pipeline)().into_iter().map(StageView::new).collect();
+    Ok(Json(PipelineView {
+        as_of: api.time(now),
+        evaluated_at: api.evaluated_at().map(|t| api.time(t)),
+        stages,
+        accounting: Accounting { day: day.to_string(), total, devices },
+    }))
 }
 
 /// Whether only to say what would be.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ImportQuery {
     #[param(rename = "dryRun")]
@@ -196,7 +193,11 @@ pub(super) async fn import(
     Params(query): Params<ImportQuery>,
     body: Bytes,
 ) -> Answer<Json<ImportReport>> {
-    let dry_run = query.dry_run.as_deref().is_some_and(|v| v != "false" && v != "0");
+    let dry_run = match query.dry_run.as_deref() {
+        None | Some("false" | "0") => false,
+        Some("true" | "1" | "") => true,
+        Some(_) => return Err(Problem::bad("dryRun: true or false")),
+    };
     import::import(&api.store, &body, dry_run, Some(&caller.scope)).await.map(Json).map_err(|e| match e {
         AdminError::Invalid { remedy, .. } => Problem::bad(remedy),
         e => e.into(),

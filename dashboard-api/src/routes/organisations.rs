@@ -24,6 +24,7 @@ use vitals::{OrganisationId, UserId};
 
 /// Paging only.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Paging {
     limit: Option<usize>,
     cursor: Option<String>,

@@ -63,14 +63,14 @@ async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
 }
 
 /// This service's own description.
-#[utoipa::path(get, path = "/api/openapi.json", tag = "documentation", responses((status = 200)))]
+#[utoipa::path(get, path = "/api/openapi.json", tag = "documentation", responses((status = 200, body = Object)))]
 pub(super) async fn document(State(api): State<Api>) -> Response {
     let text = api.openapi.get().cloned().unwrap_or_default();
     ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")], text).into_response()
 }
 
 /// The same for people, without a script and without another site.
-#[utoipa::path(get, path = "/api/docs", tag = "documentation", responses((status = 200, content_type = "text/html")))]
+#[utoipa::path(get, path = "/api/docs", tag = "documentation", responses((status = 200, body = String, content_type = "text/html")))]
 pub(super) async fn docs(State(api): State<Api>) -> Html<String> {
     let document: Value = api.openapi.get().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let mut html = String::from(

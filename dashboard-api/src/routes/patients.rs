@@ -29,6 +29,7 @@ const POINTS: usize = 60;
 
 /// Which patients, in which order.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
     /// Part of a name, or of a phone number.
     q: Option<String>,

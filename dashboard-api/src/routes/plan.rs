@@ -1,17 +1,19 @@
 //! A patient's plan: targets, measuring, medication, rule parameters. Two doctors may edit at once, so `If-Match` is required.
 
 use crate::{
-    extract::{self, Body, Id},
+    extract::{self, Id},
     problem::{Answer, Problem},
     scope::Caller,
     state::Api,
 };
 use axum::{
     Json,
+    body::Bytes,
     extract::State,
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use vitals::{Patient, PatientId, Plan};
 
@@ -28,21 +30,60 @@ pub(super) async fn read(caller: Caller, Id(id): Id<PatientId>) -> Answer<Respon
 
 /// Replaces the plan (`If-Match`).
 #[utoipa::path(put, path = "/api/v1/patients/{id}/plan", tag = "plan", request_body = Object,
-    responses((status = 200, body = Object), (status = 412), (status = 428)))]
+    responses((status = 200, body = Object), (status = 412), (status = 422), (status = 428)))]
 pub(super) async fn replace(
     State(api): State<Api>,
     caller: Caller,
     Id(id): Id<PatientId>,
     headers: HeaderMap,
-    Body(plan): Body<Plan>,
+    body: Bytes,
 ) -> Answer<Response> {
     let (found, version) = caller.scope.patient(id)?;
     extract::if_match(&headers, version, true)?;
+    known(&extract::parse(&body)?)?;
+    let plan: Plan = extract::parse(&body)?;
     check(&plan)?;
     let changed = Patient { plan: plan.clone(), ..Patient::clone(&found) };
     (api.links.rules.check_plan)(Arc::new(changed.clone())).await?;
     let version = api.store.update_patient(changed, Some(version)).await.map_err(super::organisations::stale)?;
     Ok(shown(&plan, version))
+}
+
+/// A plan is replaced whole: a list in its place, or a member spelt wrongly, would wipe what it was to change. The
+/// parameters' names are the cards'.
+fn known(body: &Value) -> Answer<()> {
+    const TARGETS: &[&str] = &["homeSystolic", "homeDiastolic", "fastingLow", "fastingHigh", "postMealHigh"];
+    let plan = members(body, "", &["targets", "measuring", "medications", "parameters"])?;
+    let part = |name: &str, names: &[&str]| plan.get(name).map_or(Ok(()), |v| members(v, name, names).map(drop));
+    part("targets", TARGETS)?;
+    part("measuring", &["bloodPressurePerWeek", "glucosePerWeek"])?;
+    for (i, drug) in plan.get("medications").and_then(Value::as_array).into_iter().flatten().enumerate() {
+        members(drug, &format!("medications[{i}]"), &["name", "class", "from", "to"])?;
+    }
+    Ok(())
+}
+
+/// The members of an object that has none but these.
+fn members<'a>(value: &'a Value, place: &str, names: &[&str]) -> Answer<&'a Map<String, Value>> {
+    let Some(members) = value.as_object() else {
+        let place = if place.is_empty() { "the plan" } else { place };
+        return Err(Problem::bad(format!("{place}: must be an object")).with("field", place));
+    };
+    match members.keys().find(|k| !names.contains(&k.as_str())) {
+        None => Ok(members),
+        Some(wrong) => {
+            let like = |name: &str| strsim::jaro_winkler(wrong, name);
+            let nearest = names.iter().max_by(|a, b| like(a).total_cmp(&like(b))).copied().unwrap_or_default();
+            let dot = if place.is_empty() { "" } else { "." };
+            let remedy = format!("a plan has no such member; did you mean {nearest}?");
+            Err(Problem::invalid(&format!("{place}{dot}{}", short(wrong)), remedy))
+        }
+    }
+}
+
+/// A name as it was sent, cut: nobody's sentence is echoed whole.
+fn short(name: &str) -> String {
+    name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(40).collect()
 }
 
 /// What no card could take; a rule's parameters are held against their card by the rules.
@@ -101,6 +142,19 @@ mod tests {
 
     fn said(answer: Answer<()>) -> String {
         answer.map_or_else(|problem| format!("{problem:?}"), |()| "fine".to_owned())
+    }
+
+    #[test]
+    fn what_is_no_plan_is_refused_and_the_nearest_member_named() {
+        let said = |text: &str| said(known(&serde_json::from_str(text).unwrap()));
+        assert_eq!(said(r#"{"targets": {"homeSystolic": 135}, "measuring": {}, "medications": []}"#), "fine");
+        assert_eq!(said(r#"{"parameters": {"BP-C1": {"anything": 1}}}"#), "fine");
+        for text in ["[]", "null", r#"{"targets": []}"#, r#"{"medications": [[]]}"#] {
+            assert!(said(text).contains("must be an object"), "{text}");
+        }
+        let wrong = said(r#"{"targets": {"homeSystolc": 135}}"#);
+        assert!(wrong.contains("targets.homeSystolc") && wrong.contains("did you mean homeSystolic?"), "{wrong}");
+        assert!(said(r#"{"target": {}}"#).contains("did you mean targets?"));
     }
 
     #[test]

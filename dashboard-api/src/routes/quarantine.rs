@@ -20,6 +20,7 @@ const CHUNK: usize = 500;
 
 /// Paging.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct UnassignedQuery {
     limit: Option<usize>,
     cursor: Option<String>,
@@ -27,6 +28,7 @@ pub(super) struct UnassignedQuery {
 
 /// Which held readings.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct QuarantineQuery {
     /// One of the contract's reasons.
     reason: Option<String>,

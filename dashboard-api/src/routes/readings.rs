@@ -25,6 +25,7 @@ const ROUNDS: usize = 50;
 
 /// Which readings.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ReadingsQuery {
     /// `blood_pressure` or `blood_glucose`.
     kind: Option<String>,
@@ -116,6 +117,7 @@ async fn raw(api: &Inner, patient: &Patient, mut query: ReadingQuery, flag: Opti
 
 /// Which findings.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct FindingsQuery {
     /// A rule's id.
     rule: Option<String>,

@@ -21,6 +21,7 @@ const MOST: u64 = 800;
 
 /// Which readings.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct PopulationParams {
     /// `blood_pressure` (default) or `blood_glucose`.
     kind: Option<String>,

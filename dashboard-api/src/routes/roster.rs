@@ -15,13 +15,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use store::{Calendar, Leave, Override, Rota, StoreError};
+use serde_json::Value;
+use store::{Calendar, Leave, OnCallPerson, Override, Rota, StoreError};
 use utoipa::{IntoParams, ToSchema};
 use vitals::{OrganisationId, TeamId, Timestamp, UserId};
 
 /// Of which team, and when.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct OnCallQuery {
     team: String,
     /// Now, where absent.
@@ -34,19 +35,48 @@ pub(super) struct OnCallQuery {
 #[serde(transparent)]
 pub(super) struct RosterRow(Value);
 
+/// Who would be paged at a moment.
+#[derive(Serialize, ToSchema)]
+pub(super) struct OnCallView {
+    levels: Vec<OnCallLevelView>,
+    at: String,
+}
+
+/// One step of the chain.
+#[derive(Serialize, ToSchema)]
+struct OnCallLevelView {
+    level: u32,
+    people: Vec<OnCallPersonView>,
+}
+
+/// One whom it calls.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct OnCallPersonView {
+    #[schema(value_type = String)]
+    user_id: UserId,
+    /// `team:gp`, `station:duty (override)`, …
+    why: String,
+}
+
 /// Who would be paged then, and why.
 #[utoipa::path(get, path = "/api/v1/on-call", tag = "roster", params(OnCallQuery),
-    responses((status = 200, description = "`{levels: [{level, people: [{userId, why}]}]}`")))]
+    responses((status = 200, body = OnCallView)))]
 pub(super) async fn on_call(
     State(api): State<Api>,
     caller: Caller,
     Params(query): Params<OnCallQuery>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<OnCallView>> {
     let team: TeamId = query.team.parse().map_err(|_| Problem::bad("team: not an identifier of this kind"))?;
     caller.scope.team(team)?;
     let at = extract::moment("at", query.at.as_deref())?.unwrap_or_else(|| api.now());
     let levels = (api.links.on_call)((team, at)).await?;
-    Ok(Json(json!({ "levels": levels, "at": api.time(at) })))
+    let person = |p: OnCallPerson| OnCallPersonView { user_id: p.user_id, why: p.why };
+    let levels = levels
+        .into_iter()
+        .map(|l| OnCallLevelView { level: l.level, people: l.people.into_iter().map(person).collect() })
+        .collect();
+    Ok(Json(OnCallView { levels, at: api.time(at) }))
 }
 
 fn period(from: Timestamp, to: Timestamp) -> Answer<()> {
@@ -99,8 +129,27 @@ pub(super) async fn leaves(
     listed(roster.leaves.iter().filter(mine), |l| l.id.clone(), &paging)
 }
 
-/// Writes down a leave.
-#[utoipa::path(post, path = "/api/v1/leave", tag = "roster", request_body = Object, responses((status = 201), (status = 422)))]
+/// A step that a leave empties.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct EmptiedStep {
+    #[schema(value_type = String)]
+    team_id: TeamId,
+    step: u32,
+}
+
+/// A leave with what it does to the chains; it is always saved.
+#[derive(Serialize, ToSchema)]
+pub(super) struct LeaveMade {
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    leave: Leave,
+    warnings: Vec<EmptiedStep>,
+}
+
+/// Writes down a leave; `warnings` names the steps of the caller's teams that then call nobody.
+#[utoipa::path(post, path = "/api/v1/leave", tag = "roster", request_body = Object,
+    responses((status = 201, body = LeaveMade), (status = 422)))]
 pub(super) async fn create_leave(State(api): State<Api>, caller: Caller, Body(leave): Body<Leave>) -> Answer<Response> {
     period(leave.from, leave.to)?;
     somebody(&api, &caller, "userId", leave.user_id)?;
@@ -111,7 +160,12 @@ pub(super) async fn create_leave(State(api): State<Api>, caller: Caller, Body(le
         }
     }
     match api.store.create_leave(leave).await {
-        Ok(leave) => Ok(made(&leave)),
+        Ok(leave) => {
+            let mine = |team: TeamId| api.directory().team(team).is_some_and(|t| caller.scope.sees_team(&t));
+            let emptied = (api.links.emptied_by)(leave.clone()).await.into_iter().filter(|(team, _)| mine(*team));
+            let warnings = emptied.map(|(team_id, w)| EmptiedStep { team_id, step: w.step }).collect();
+            Ok(made(&LeaveMade { leave, warnings }))
+        }
         Err(StoreError::Conflict(words)) => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", words)),
         Err(e) => Err(e.into()),
     }
@@ -129,7 +183,8 @@ pub(super) async fn overrides(
 }
 
 /// Writes down an override.
-#[utoipa::path(post, path = "/api/v1/overrides", tag = "roster", request_body = Object, responses((status = 201), (status = 422)))]
+#[utoipa::path(post, path = "/api/v1/overrides", tag = "roster", request_body = Object,
+    responses((status = 201, body = RosterRow), (status = 422)))]
 pub(super) async fn create_override(
     State(api): State<Api>,
     caller: Caller,
@@ -154,7 +209,8 @@ pub(super) async fn rotas(
 }
 
 /// Writes down a rota.
-#[utoipa::path(post, path = "/api/v1/rotas", tag = "roster", request_body = Object, responses((status = 201), (status = 422)))]
+#[utoipa::path(post, path = "/api/v1/rotas", tag = "roster", request_body = Object,
+    responses((status = 201, body = RosterRow), (status = 422)))]
 pub(super) async fn create_rota(State(api): State<Api>, caller: Caller, Body(rota): Body<Rota>) -> Answer<Response> {
     duty(&rota.role)?;
     somewhere(&caller, rota.organisation_id)?;
@@ -177,7 +233,8 @@ pub(super) async fn calendars(
 }
 
 /// Writes down a calendar.
-#[utoipa::path(post, path = "/api/v1/calendars", tag = "roster", request_body = Object, responses((status = 201), (status = 422)))]
+#[utoipa::path(post, path = "/api/v1/calendars", tag = "roster", request_body = Object,
+    responses((status = 201, body = RosterRow), (status = 422)))]
 pub(super) async fn create_calendar(
     State(api): State<Api>,
     caller: Caller,

@@ -2,6 +2,7 @@
 
 use crate::{
     admin,
+    door::Peer,
     dto::UserView,
     extract::Body,
     guard::{self, PLAIN_COOKIE, SECURE_COOKIE},
@@ -18,7 +19,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
 use utoipa::ToSchema;
 
 /// A login.
@@ -55,7 +55,7 @@ pub(super) async fn open(
     if !guard::same_origin(&api, &headers) {
         return Err(guard::foreign());
     }
-    let source = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_string());
+    let source = extensions.get::<ConnectInfo<Peer>>().map(|ConnectInfo(Peer(peer))| peer.ip().to_string());
     let name: String = login.username.chars().take(64).collect();
     if login.password.len() > password::LONGEST {
         return Err(wrong());

@@ -36,7 +36,7 @@ struct Watcher {
 }
 
 /// Server-sent events `reading`, `alert`, `pipeline`, `resync`; resumes by `Last-Event-ID`.
-#[utoipa::path(get, path = "/api/v1/stream", tag = "stream", responses((status = 200, content_type = "text/event-stream")))]
+#[utoipa::path(get, path = "/api/v1/stream", tag = "stream", responses((status = 200, body = String, content_type = "text/event-stream")))]
 pub(super) async fn stream(
     State(api): State<Api>,
     caller: Caller,

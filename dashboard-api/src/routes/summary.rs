@@ -26,6 +26,7 @@ const MOST: usize = 14 * 24 * 60;
 
 /// Which stretch.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct SummaryQuery {
     /// First moment of measurement; absent: 90 days before `to`.
     from: Option<String>,

@@ -7,8 +7,7 @@ use crate::{
     state::Api,
 };
 use axum::{Json, extract::State, http::StatusCode};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use utoipa::ToSchema;
 use vitals::Timestamp;
@@ -23,17 +22,24 @@ pub(super) struct Move {
 }
 
 /// What it shows.
-#[utoipa::path(get, path = "/test/clock", tag = "test", responses((status = 200), (status = 404)))]
-pub(super) async fn read(State(api): State<Api>) -> Answer<Json<Value>> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct ClockView {
+    now: String,
+}
+
+/// What it shows.
+#[utoipa::path(get, path = "/test/clock", tag = "test", responses((status = 200, body = ClockView), (status = 404)))]
+pub(super) async fn read(State(api): State<Api>) -> Answer<Json<ClockView>> {
     if api.links.test_clock.is_none() {
         return Err(Problem::not_found());
     }
-    Ok(Json(json!({"now": api.time(api.now())})))
+    Ok(Json(ClockView { now: api.time(api.now()) }))
 }
 
 /// Waits until everything acknowledged is evaluated, runs what is due in order of time, answers when it is handed over.
-#[utoipa::path(post, path = "/test/clock", tag = "test", request_body = Move, responses((status = 200), (status = 404), (status = 409)))]
-pub(super) async fn advance(State(api): State<Api>, Body(to): Body<Move>) -> Answer<Json<Value>> {
+#[utoipa::path(post, path = "/test/clock", tag = "test", request_body = Move,
+    responses((status = 200, body = ClockView), (status = 404), (status = 409)))]
+pub(super) async fn advance(State(api): State<Api>, Body(to): Body<Move>) -> Answer<Json<ClockView>> {
     let Some(clock) = &api.links.test_clock else { return Err(Problem::not_found()) };
     let target = match (to.advance, to.to) {
         (Some(text), None) => {
@@ -49,7 +55,7 @@ pub(super) async fn advance(State(api): State<Api>, Body(to): Body<Move>) -> Ans
         TestClockError::Stuck(words) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "stuck", words),
     })?;
     let now: Timestamp = api.now();
-    Ok(Json(json!({"now": api.time(now)})))
+    Ok(Json(ClockView { now: api.time(now) }))
 }
 
 /// `P[nW][nD][T[nH][nM][n[.n]S]]`; months and years have no fixed length.

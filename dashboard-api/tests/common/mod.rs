@@ -79,6 +79,7 @@ pub(crate) fn links() -> Links {
         act: Arc::new(|_| Box::pin(async { Err(CommandError::NotFound) })),
         on_call: Arc::new(|_| Box::pin(async { Ok(Vec::new()) })),
         check_team: Arc::new(|_| Box::pin(async { Ok(Vec::new()) })),
+        emptied_by: Arc::new(|_| Box::pin(async { Vec::new() })),
         read_link: Arc::new(|_| Box::pin(async { Err(LinkError::Tampered) })),
         certify: Arc::new(|(device, request)| {
             Box::pin(async move {

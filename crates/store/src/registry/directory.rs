@@ -29,6 +29,7 @@ struct Inner {
     usernames: RwLock<HashMap<String, UserId>>,
     edge: super::edge::Edge,
     changes: watch::Sender<u64>,
+    staff: watch::Sender<u64>,
 }
 
 impl Directory {
@@ -45,6 +46,7 @@ impl Directory {
             usernames: RwLock::default(),
             edge: super::edge::Edge::load(c)?,
             changes: watch::Sender::new(0),
+            staff: watch::Sender::new(0),
         }));
         people::all(c)?.into_iter().for_each(|x| this.put_organisation(x));
         people::all(c)?.into_iter().for_each(|x| this.put_user(x));
@@ -62,8 +64,18 @@ impl Directory {
         self.0.changes.subscribe()
     }
 
+    /// Counts changes of organisations, teams and users alone: who can be called may be another after one.
+    pub fn staff_changes(&self) -> watch::Receiver<u64> {
+        self.0.staff.subscribe()
+    }
+
     fn changed(&self) {
         self.0.changes.send_modify(|n| *n += 1);
+    }
+
+    fn staff_changed(&self) {
+        self.0.staff.send_modify(|n| *n += 1);
+        self.changed();
     }
 
     /// Who is logged in at a kiosk, for whom a gateway speaks.
@@ -190,18 +202,18 @@ impl Directory {
 
     pub(crate) fn put_organisation(&self, x: Organisation) {
         self.0.organisations.write().insert(x.id, Arc::new(x));
-        self.changed();
+        self.staff_changed();
     }
 
     pub(crate) fn put_user(&self, x: User) {
         self.0.usernames.write().insert(x.username.clone(), x.id);
         self.0.users.write().insert(x.id, Arc::new(x));
-        self.changed();
+        self.staff_changed();
     }
 
     pub(crate) fn put_team(&self, x: Team) {
         self.0.teams.write().insert(x.id, Arc::new(x));
-        self.changed();
+        self.staff_changed();
     }
 
     pub(crate) fn put_patient(&self, x: Patient, version: i64) {
@@ -225,7 +237,7 @@ impl Directory {
         if let Some(user) = gone {
             self.0.usernames.write().remove(&user.username);
         }
-        self.changed();
+        self.staff_changed();
     }
 
     pub(crate) fn put_device(&self, x: Device) {

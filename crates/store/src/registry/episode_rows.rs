@@ -3,7 +3,7 @@
 //! Goes in: [`AlertBatch`], [`EpisodeQuery`]. Comes out: [`Episode`]s, timelines. Must never: decide what an episode does.
 
 use super::{
-    episodes::{AlertBatch, Episode, EpisodeQuery, StateFilter, TimelineEvent},
+    episodes::{AlertBatch, Episode, EpisodeQuery, OnceKey, StateFilter, TimelineEvent},
     keeping::is_erased,
     outbox,
 };
@@ -296,7 +296,24 @@ impl Store {
         self.registry.read(|c| Ok(meta(c, "position")?.and_then(|p| p.parse().ok()).unwrap_or(0))).await
     }
 
-    /// What an idempotency key of this user was used for: the alert and the action's text.
+    /// Takes a key for what is no single alert's; says whether it stands for this digest, now or since before.
+    ///
+    /// # Errors
+    /// As every write.
+    pub async fn take_once(&self, user: UserId, once: OnceKey, now: Timestamp) -> Result<bool, StoreError> {
+        self.registry
+            .write(move |c| {
+                c.execute(
+                    "INSERT OR IGNORE INTO alert_command(user, key, alert, action, at) VALUES(?1, ?2, 0, ?3, ?4)",
+                    params![user.as_i64(), once.key, once.digest, now.as_micros()],
+                )?;
+                let sql = "SELECT alert = 0 AND action = ?3 FROM alert_command WHERE user = ?1 AND key = ?2";
+                Ok(c.query_row(sql, params![user.as_i64(), once.key, once.digest], |r| r.get(0))?)
+            })
+            .await
+    }
+
+    /// What an idempotency key of this user was used for: the alert and the body's digest.
     ///
     /// # Errors
     /// When the registry cannot be read.

@@ -202,8 +202,17 @@ pub struct Command {
     pub alert: AlertId,
     pub action: Action,
     pub by: UserId,
-    /// Unique per user; the same key with another action is refused.
-    pub idempotency_key: Option<String>,
+    /// The same key of the same user with another body is refused.
+    pub once: Option<OnceKey>,
+}
+
+/// What makes an action count once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnceKey {
+    /// The caller's `Idempotency-Key`.
+    pub key: String,
+    /// Stands for everything that was asked under it, members that the action does not read included.
+    pub digest: String,
 }
 
 /// Why an action had no effect.

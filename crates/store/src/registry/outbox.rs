@@ -221,6 +221,15 @@ impl Store {
         self.registry.read(move |c| collect(c, &sql, [id.as_i64()], delivery)).await
     }
 
+    /// One message.
+    ///
+    /// # Errors
+    /// When the registry cannot be read.
+    pub async fn delivery(&self, id: String) -> Result<Option<Delivery>, StoreError> {
+        let sql = format!("{DELIVERY} WHERE id = ?1");
+        self.registry.read(move |c| Ok(collect(c, &sql, [id], delivery)?.pop())).await
+    }
+
     /// Every message, newest first; `after` is the id of the last one seen.
     ///
     /// # Errors

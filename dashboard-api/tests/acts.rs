@@ -1,0 +1,93 @@
+//! Acts on alerts and messages: what counts once, what is written down, what is sent again.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::{PASSWORD, World};
+use serde_json::json;
+use std::time::Duration;
+use store::{AlertBatch, DeliveryState, NewMessage, Outcome};
+
+#[tokio::test]
+async fn a_key_stands_for_the_whole_bulk_call() {
+    let world = World::new().await;
+    world.district("1").await;
+    let gp = world.login("gp-1", PASSWORD).await;
+    let key = [("idempotency-key", "k")];
+    let call = async |body| world.call("POST", "/api/v1/alerts:bulk", body, &gp, &key).await;
+    let body = json!({"action": "ack", "ids": ["a_0000000000001", "nonsense"], "body": {}});
+    let first = call(body.clone()).await.must(200).json();
+    assert_eq!(first["items"][1], json!({"id": "nonsense", "status": 404}));
+    assert_eq!(call(body).await.must(200).json(), first, "the same again");
+    call(json!({"ids": ["a_0000000000001", "nonsense"], "body": {}, "action": "ack"})).await.must(200);
+    for other in [
+        json!({"action": "ack", "ids": ["a_0000000000002"], "body": {}}),
+        json!({"action": "ack", "ids": ["a_0000000000001", "nonsense"], "body": {"note": "x"}}),
+        json!({"action": "unack", "ids": ["a_0000000000001", "nonsense"], "body": {}}),
+    ] {
+        assert_eq!(call(other).await.problem(422)["field"], "Idempotency-Key");
+    }
+    let manager = world.login("health_manager-1", PASSWORD).await;
+    let body = json!({"action": "unack", "ids": ["a_0000000000001"]});
+    world.call("POST", "/api/v1/alerts:bulk", body, &manager, &key).await.must(200);
+}
+
+#[tokio::test]
+async fn every_alert_of_a_bulk_call_is_written_down() {
+    let world = World::new().await;
+    world.district("1").await;
+    let gp = world.login("gp-1", PASSWORD).await;
+    let body = json!({"action": "follow-up", "ids": ["a_0000000000001", "a_0000000000002"],
+        "body": {"contactedAt": "2026-03-02T08:00:00+08:00", "how": "phone"}});
+    world.post("/api/v1/alerts:bulk", body, &gp).await.must(200);
+    let auditor = world.login("auditor-1", PASSWORD).await;
+    let rows = world.get("/api/v1/audit?limit=200", &auditor).await.must(200).json();
+    let rows: Vec<_> =
+        rows["items"].as_array().unwrap().iter().filter(|r| r["path"] == "/api/v1/alerts:bulk").collect();
+    let said: Vec<_> = rows.iter().map(|r| (&r["action"], &r["ref"], &r["result"])).collect();
+    let (act, gone) = (json!("alert.follow_up"), json!("not_found"));
+    let (one, two) = (json!("a_0000000000001"), json!("a_0000000000002"));
+    assert_eq!(said[..2], [(&act, &one, &gone), (&act, &two, &gone)]);
+    assert_eq!(rows[2]["action"], "alert.bulk");
+}
+
+#[tokio::test]
+async fn operations_send_a_message_again_that_did_not_arrive() {
+    let world = World::new().await;
+    world.district("1").await;
+    let now = world.clock.now();
+    let message = NewMessage {
+        id: "msg_1".into(),
+        alert: None,
+        kind: "service.warning",
+        channel: "log".into(),
+        user: None,
+        address: "x".into(),
+        level: 0,
+        cycle: 0,
+        critical: false,
+        created_at: now,
+        expires_at: now.plus(Duration::from_secs(60)),
+        body: "{}".into(),
+    };
+    world.store.commit_alerts(AlertBatch { messages: vec![message], ..AlertBatch::default() }).await.unwrap();
+    let ops = world.login("ops-1", PASSWORD).await;
+    let retry = async |id: &str, token| {
+        world.call("POST", &format!("/api/v1/deliveries/{id}/retry"), json!({}), token, &[]).await
+    };
+    assert_eq!(retry("msg_1", &ops).await.problem(409)["state"], "pending");
+    retry("msg_2", &ops).await.problem(404);
+    let sent = world.store.outbox_due(now, false, 10).await.unwrap().remove(0);
+    world.store.outbox_mark(&sent.delivery, Outcome::Refused { disable: false }, "gone".into()).await.unwrap();
+    assert_eq!(world.store.delivery("msg_1".into()).await.unwrap().unwrap().state, DeliveryState::Failed);
+    world.later(Duration::from_secs(24 * 3600));
+    let (ops, gp) = (world.login("ops-1", PASSWORD).await, world.login("gp-1", PASSWORD).await);
+    retry("msg_1", &gp).await.problem(403);
+    let again = retry("msg_1", &ops).await.must(200).json();
+    assert_eq!((&again["id"], &again["state"]), (&json!("msg_1"), &json!("pending")));
+    let auditor = world.login("auditor-1", PASSWORD).await;
+    let rows = world.get("/api/v1/audit?limit=200", &auditor).await.json();
+    let noted = |r: &serde_json::Value| r["action"] == "delivery.retry" && r["ref"] == "msg_1" && r["result"] == "ok";
+    assert!(rows["items"].as_array().unwrap().iter().any(noted), "{rows}");
+}
