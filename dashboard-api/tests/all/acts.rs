@@ -1,10 +1,6 @@
 //! Acts on alerts and messages: what counts once, what is written down, what is sent again.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
-
-use common::{PASSWORD, World};
+use crate::common::{PASSWORD, World};
 use serde_json::json;
 use std::time::Duration;
 use store::{AlertBatch, DeliveryState, NewMessage, Outcome};

@@ -1,10 +1,6 @@
 //! The report on alerts: two stations, their alerts and what became of each, and who may read it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
-
-use common::{PASSWORD, World};
+use crate::common::{PASSWORD, World};
 use serde_json::{Value, json};
 use std::time::Duration;
 use store::{AlertBatch, AlertState, Episode, TimelineEvent};

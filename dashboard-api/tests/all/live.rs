@@ -1,10 +1,7 @@
 //! The live stream and the orderly end, over a real socket.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
-
-use common::{PASSWORD, World, pressure};
+use crate::common;
+use crate::common::{PASSWORD, World, pressure};
 use dashboard_api::Config;
 use runtime::Drain;
 use std::time::Duration;

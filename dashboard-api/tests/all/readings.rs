@@ -1,10 +1,6 @@
 //! Readings as the API shows them: every one once, with the digits that were sent.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
-
-use common::{World, glucose, pressure};
+use crate::common::{World, glucose, pressure};
 use serde_json::{Value, json};
 use std::time::Duration;
 use vitals::{GlucoseValue, Meal, MealName, Reading, Unit, Values};

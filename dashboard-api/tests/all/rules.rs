@@ -1,11 +1,8 @@
 //! A rule is changed by two persons, each with the right to it, from a moment that has not passed; everybody else is told
 //! why not; what was in force stays and comes back in one step.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
-use common::{PASSWORD, World};
+use crate::common;
+use crate::common::{PASSWORD, World};
 use serde_json::{Value, json};
 use std::{collections::HashMap, time::Duration};
 

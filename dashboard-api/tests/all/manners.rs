@@ -1,11 +1,7 @@
 //! How the API answers whatever is asked of it: problems, headers, ETags, origins, and its own description.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
-
+use crate::common::World;
 use axum::{body::Body, http::Request};
-use common::World;
 use serde_json::{Value, json};
 
 #[tokio::test]

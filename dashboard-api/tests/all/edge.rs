@@ -1,10 +1,7 @@
 //! Kiosks, gateways, meters that patients claim: who may, and what comes of it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
-
-use common::{PASSWORD, World};
+use crate::common;
+use crate::common::{PASSWORD, World};
 use serde_json::{Value, json};
 use std::time::Duration;
 

@@ -1,10 +1,6 @@
 //! Logging in: nobody learns who exists, ten wrong passwords lock one name, sessions end by the service's clock.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
-
-use common::{Answer, PASSWORD, World};
+use crate::common::{Answer, PASSWORD, World};
 use serde_json::json;
 use std::time::Duration;
 use tower::ServiceExt;

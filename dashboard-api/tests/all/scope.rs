@@ -2,11 +2,7 @@
 //!
 //! The table below is written from the contract's rows, not from the code's table; a route that is missing here fails.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
-
-use common::{PASSWORD, World, pressure};
+use crate::common::{PASSWORD, World, pressure};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use vitals::Unit;
