@@ -32,6 +32,8 @@ pub struct Past<'a> {
     pub known: &'a [Known],
     /// Who wore the device when.
     pub bindings: &'a [Binding],
+    /// What the highest number of the present life told, as sent, where its clock was not sane and this one's is not.
+    pub last_told: Option<Timestamp>,
 }
 
 /// The verdict.
@@ -39,8 +41,8 @@ pub struct Past<'a> {
 pub enum Admission {
     /// Stored already.
     Duplicate {
-        /// Under this id.
-        id: ReadingId,
+        /// As this.
+        known: Known,
         /// It was stored and is taken out since: the number is known, the values must not come back.
         erased: bool,
     },
@@ -106,9 +108,10 @@ pub fn admit(
     received_at: Timestamp,
 ) -> Admission {
     let placed = place_of(item, &clocked, seq, past);
-    if let Some(Place::Duplicate(id)) = placed {
-        let erased = past.known.iter().any(|k| k.id == id && k.fingerprint == ERASED);
-        return Admission::Duplicate { id, erased };
+    if let Some(Place::Duplicate(id)) = placed
+        && let Some(known) = past.known.iter().find(|k| k.id == id).copied()
+    {
+        return Admission::Duplicate { known, erased: known.fingerprint == ERASED };
     }
     let mut reasons = item.faults.clone();
     if let Some((values, unit)) = &item.measured
@@ -174,7 +177,8 @@ fn place_of(item: &Item, clocked: &Clocked, seq: Option<i64>, past: Past<'_>) ->
         // No counter: the made number is the identity; the same minute and values are one reading.
         return Some(past.known.first().map_or(Place::At { epoch: 0, newest: true }, |k| Place::Duplicate(k.id)));
     }
-    let numbered = Numbered { seq, told: clocked.told, orders: clocked.orders, fingerprint: mark };
+    let Clocked { told, orders, .. } = *clocked;
+    let numbered = Numbered { seq, told, orders, last_told: past.last_told, fingerprint: mark };
     Some(place(past.history, past.known, numbered))
 }
 

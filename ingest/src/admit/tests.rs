@@ -30,7 +30,7 @@ fn judge(text: &str, history: &DeviceHistory, known: &[Known], bindings: &[Bindi
         historical: message.historical,
         newest: message.items.len() == 1,
     };
-    admit(item, envelope, clocked, seq, Past { history, known, bindings }, received_at)
+    admit(item, envelope, clocked, seq, Past { history, known, bindings, last_told: None }, received_at)
 }
 
 fn fresh(item: &str, more: &str) -> Admission {
