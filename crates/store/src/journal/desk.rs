@@ -67,7 +67,7 @@ pub struct NewReading {
     pub reading: Reading,
     /// The device's own time as a moment, as sent: with number and values it is the reading's identity.
     pub told: Option<Timestamp>,
-    /// Whether `told` may order the device's readings.
+    /// Whether `told` is sane enough to order the device's readings.
     pub trusted: bool,
 }
 
@@ -78,7 +78,7 @@ pub struct NewHeld {
     pub held: Held,
     /// The device's own time as a moment, as sent.
     pub told: Option<Timestamp>,
-    /// Whether `told` may order the device's readings.
+    /// Whether `told` is sane enough to order the device's readings.
     pub trusted: bool,
 }
 

@@ -13,7 +13,7 @@ const SPANS: usize = 1024;
 /// Epochs kept a device; late arrivals of older ones are conflicts.
 const EPOCHS: usize = 32;
 
-/// Consecutive numbers that were answered, with the device's own time of the first and the last, where it had one.
+/// Consecutive numbers that were answered, with the device's own time of the first and the last, where it was sane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     /// First number.
@@ -142,7 +142,7 @@ impl DeviceHistory {
         self.epochs.iter().find(|e| e.number == epoch).is_none_or(|e| e.answered(seq))
     }
 
-    /// Notes that number `seq` of `epoch` was answered; `at` is the device's own time, as sent.
+    /// Notes that number `seq` of `epoch` was answered; `at` is the device's own time where it was sane.
     pub fn record(&mut self, epoch: u32, seq: i64, at: Option<Timestamp>) {
         let i = self.epochs.partition_point(|e| e.number < epoch);
         if self.epochs.get(i).is_none_or(|e| e.number != epoch) {
