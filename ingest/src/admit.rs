@@ -6,7 +6,7 @@ use crate::{
     plausible,
     time::{Measured, TimeSense},
 };
-use store::{DeviceHistory, ERASED, Known, fingerprint, number_without_counter};
+use store::{DeviceHistory, ERASED, Known, fingerprint, number_without_clock, number_without_counter};
 use vitals::{Binding, DeviceKey, Disposition, PatientId, Reading, ReadingId, Reason, TimeQuality, Timestamp};
 use wire::reading_v1::{ClockPair, Item};
 
@@ -19,6 +19,8 @@ pub struct Envelope {
     pub pair: Option<ClockPair>,
     /// Backfill.
     pub historical: bool,
+    /// The number of a reading that has neither a counter nor a clock, where its message has a name.
+    pub number: Option<i64>,
     /// No other reading of the message has a higher number or, without numbers, comes after it.
     pub newest: bool,
 }
@@ -86,16 +88,23 @@ impl Clocked {
     }
 }
 
-/// The number under which a reading is known: its own, or one made from slot, minute and values.
+/// The number under which a reading is known: its own, or one made from slot and values with its minute; without a time of
+/// its own, with its place in a message that has a name, since the minute of arrival is another when it comes again.
 /// None when it has neither a number nor values.
-pub fn number_of(item: &Item, clocked: &Clocked, received_at: Timestamp) -> Option<i64> {
+pub fn number_of(item: &Item, envelope: Envelope, clocked: &Clocked, received_at: Timestamp) -> Option<i64> {
     if item.faults.contains(&Reason::SeqInvalid) {
         return None;
     }
-    item.seq.or_else(|| {
+    item.seq.or(envelope.number).or_else(|| {
         let (values, unit) = item.measured.as_ref()?;
         Some(number_without_counter(item.user_slot, clocked.told.unwrap_or(received_at), values, *unit))
     })
+}
+
+/// The number of what has neither a counter nor a clock, at its place in the message that its sender calls `message`.
+pub fn number_in(message: &str, place: usize, item: &Item) -> Option<i64> {
+    let (values, unit) = item.measured.as_ref().filter(|_| item.seq.is_none() && item.time.is_none())?;
+    Some(number_without_clock(message, place, item.user_slot, values, *unit))
 }
 
 /// Judges one reading. `seq` is that of [`number_of`].

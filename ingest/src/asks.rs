@@ -10,7 +10,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
     time::Duration,
 };
-use store::{DeviceCommand, DeviceHistory, Desk, Presence, Store, StoreError};
+use store::{Desk, DeviceCommand, DeviceHistory, Presence, Store, StoreError};
 use vitals::{Device, DeviceId, DeviceKey, DeviceKind, Timestamp, Zone};
 use wire::hello;
 

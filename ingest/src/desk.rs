@@ -1,7 +1,7 @@
 //! One message on the store's commit thread: each reading judged in the order sent, and what becomes of it.
 
 use crate::{
-    admit::{Admission, Clocked, Envelope, Hold, Past, admit, flags, number_of},
+    admit::{Admission, Clocked, Envelope, Hold, Past, admit, flags, number_in, number_of},
     time::{TimeSense, first_after_last_step},
 };
 use bytes::Bytes;
@@ -76,10 +76,12 @@ impl Arrival {
         };
         let mut envelopes: Vec<Envelope> = speakers
             .iter()
-            .map(|speaker| Envelope {
+            .enumerate()
+            .map(|(i, speaker)| Envelope {
                 device: speaker.as_ref().unwrap_or(&self.device).key,
                 pair: None,
                 historical: message.historical,
+                number: message.id.as_deref().and_then(|id| number_in(id, i, &message.items[i])),
                 newest: false,
             })
             .collect();
@@ -129,7 +131,7 @@ impl Arrival {
         clocked: Clocked,
         desk: &mut Desk<'_>,
     ) -> Result<Admission, StoreError> {
-        let seq = number_of(item, &clocked, self.received_at);
+        let seq = number_of(item, envelope, &clocked, self.received_at);
         let known = seq.map(|seq| desk.known(device.key, seq)).transpose()?.unwrap_or_default();
         let bindings = worn(device, item, desk);
         let last_told = last_told(device.key, seq, clocked, desk)?;

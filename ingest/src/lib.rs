@@ -227,8 +227,8 @@ impl Handle {
     ) -> BoxFuture<'static, Result<Option<Receipt>, Unavailable>> {
         match reading_v1::decode(&payload) {
             Err(unreadable) => self.whole(arrival, payload, unreadable.reason, unreadable.id),
-            Ok(mut message) => {
-                let (id, size) = (message.id.take(), message.items.len());
+            Ok(message) => {
+                let (id, size) = (message.id.clone(), message.items.len());
                 self.commit(arrival, id, size, Some(payload), move |arrival, desk| match tree {
                     Tree::Devices => arrival.take(&message, desk),
                     Tree::Gateways => arrival.take_for_others(&message, desk),
@@ -246,8 +246,8 @@ impl Handle {
     ) -> BoxFuture<'static, Result<Option<Receipt>, Unavailable>> {
         match decoded {
             Err(unreadable) => self.whole(arrival, payload, unreadable.reason, unreadable.id),
-            Ok(mut message) => {
-                let (id, size) = (message.id.take(), message.items.len());
+            Ok(message) => {
+                let (id, size) = (message.id.clone(), message.items.len());
                 self.commit(arrival, id, size, Some(payload), move |arrival, desk| arrival.take(&message, desk))
             }
         }

@@ -85,12 +85,16 @@ pub fn place(history: &DeviceHistory, known: &[Known], n: Numbered) -> Place {
         let before_this_life = first_at(current).is_some_and(|first| told < first);
         return covering().filter(|_| before_this_life).map_or(newest, late);
     }
+    let later = last_at(current).is_none_or(|last| told > last);
+    if later && near_the_end(current) && n.seq < WRAP_WITHIN {
+        return anew; // also where the clock was set back before, and so leaves room below this life's first
+    }
     // Exactly between its neighbours it is theirs. Later than everything, it is not, by however little: only what is
     // neither has the benefit of a clock that went back a bit.
     if free(now) && covers(lives, now, n.seq, told, 0) {
         return late(now);
     }
-    if last_at(current).is_none_or(|last| told > last) {
+    if later {
         return anew;
     }
     if free(now) && covers(lives, now, n.seq, told, SLACK_MICROS) {

@@ -5,8 +5,8 @@ mod station;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use station::{NOW, Station};
-use std::sync::Arc;
+use station::{NOW, Station, words};
+use std::{sync::Arc, time::Duration};
 use vitals::{Device, DeviceKey, DeviceKind, Timestamp};
 use wire::topic::{Tree, Up};
 
@@ -67,4 +67,24 @@ async fn a_conflicts_number_is_not_answered_and_a_refused_readings_is() {
     assert_eq!(station.message(&[wild]).await, ["implausible"]);
     let receipt = station.send(Up::Readings, &json!({"v": 1, "readings": [bp(1, 9)]})).await;
     assert_eq!(receipt["storedThrough"], 4);
+}
+
+#[tokio::test]
+async fn a_named_message_without_counter_and_clock_is_known_when_it_comes_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let station = Station::open(folder.path(), None).await;
+    let item = json!({"kind": "blood_pressure", "systolic": 131, "diastolic": 80, "unit": "mmHg"});
+    let named = |id: &str| json!({"v": 1, "msgId": id, "readings": [item, item]});
+    let first = station.send(Up::Readings, &named("a")).await;
+    // Only the last of a message is live; the first has no time that anybody could know.
+    assert_eq!(words(&first), ["clock", "stored"]);
+    drop(station);
+    let station = Station::again(folder.path(), ingest::Config::default()).await;
+    station.later(Duration::from_secs(120));
+    let again = station.send(Up::Readings, &named("a")).await;
+    assert_eq!(again["results"][1]["result"], "duplicate");
+    assert_eq!(again["results"][1]["id"], first["results"][1]["id"]);
+    let other = station.send(Up::Readings, &named("b")).await;
+    assert_eq!(other["results"][1]["result"], "stored", "equal values of another message are another reading");
+    assert_eq!(station.stored().await.len(), 2);
 }

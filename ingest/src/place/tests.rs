@@ -19,9 +19,9 @@ impl Device {
     fn sent(&mut self, seq: i64, told: Option<Timestamp>, orders: bool, values: u64) -> Place {
         let known: Vec<Known> = self.stored.iter().filter(|(s, _)| *s == seq).map(|(_, k)| *k).collect();
         let last = self.history.current().and_then(|life| Some((life.number, life.last()?)));
-        let last_told = last.filter(|(_, span)| !orders && span.last_at.is_none() && seq <= span.last).and_then(
-            |(life, span)| self.stored.iter().find(|(s, k)| *s == span.last && k.epoch == life)?.1.told,
-        );
+        let last_told = last
+            .filter(|(_, span)| !orders && span.last_at.is_none() && seq <= span.last)
+            .and_then(|(life, span)| self.stored.iter().find(|(s, k)| *s == span.last && k.epoch == life)?.1.told);
         let numbered = Numbered { seq, told, orders, last_told, fingerprint: Some(values) };
         let place = place(&self.history, &known, numbered);
         if let Place::At { epoch, .. } = place {
@@ -89,6 +89,10 @@ fn a_wrap_is_a_new_epoch_with_or_without_times() {
     let mut d = Device::default();
     d.run(65_530, 65_535, 0);
     assert_eq!(d.send(0, Some(65_600), 1), at(1, true));
+    let mut stepped = Device::default();
+    for (seq, minute, epoch) in [(65_534, 500, 0), (65_535, 20, 0), (0, 21, 1), (1, 22, 1)] {
+        assert_eq!(stepped.send(seq, Some(minute), 1), at(epoch, true), "the clock was set back before it");
+    }
     let mut blind = Device::default();
     assert_eq!(blind.send(65_534, None, 1), at(0, true));
     assert_eq!(blind.send(0, None, 1), at(1, true));

@@ -181,9 +181,10 @@ impl House {
         let mut entries = Vec::with_capacity(message.items.len());
         for item in &message.items {
             let newest = item.seq == highest;
-            let envelope = Envelope { device, pair: message.clock, historical: message.historical, newest };
+            let envelope =
+                Envelope { device, pair: message.clock, historical: message.historical, number: None, newest };
             let clocked = Clocked::of(item, envelope.pair, &sense);
-            let seq = number_of(item, &clocked, self.now);
+            let seq = number_of(item, envelope, &clocked, self.now);
             let same = |k: &&(i64, Known)| Some(k.0) == seq;
             let known: Vec<Known> = meter.known.iter().filter(same).map(|k| k.1).collect();
             // No clock of the cohort is unset twice in a row.
