@@ -204,7 +204,7 @@ mod tests {
     fn what_can_never_be_filled_is_given_up() {
         let (asks, device) = (Asks::default(), DeviceKey::new(1));
         let asked =
-            (0..400).filter(|day| asks.due(device, vec![(3, 4)], Timestamp::from_seconds(day * 86_400)).0 != []);
+            (0..400).filter(|day| !asks.due(device, vec![(3, 4)], Timestamp::from_seconds(day * 86_400)).0.is_empty());
         assert_eq!(u32::try_from(asked.count()).unwrap(), MOST);
     }
 }

@@ -6,7 +6,7 @@
 use runtime::Drain;
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 use store::{Episode, JournalEntry, Store};
 use vitals::{Decimal, DeviceId, Entry, GlucoseValue, OrganisationId, PatientId, Reading, ReadingId, Values, Zone};
 use wire::topic::{Live, live};
@@ -91,10 +91,10 @@ fn alert(zone: &Zone, organisation: OrganisationId, episode: &Episode) -> Value 
 
 fn publish(store: &Store, edge: &broker::Handle, zone: &Zone, entry: &JournalEntry) {
     let Entry::Reading(reading) = &*entry.entry else { return };
-    if let Some(organisation) = owner(store, reading) {
-        if let Some(body) = body(store, zone, reading) {
-            edge.publish_live(live(organisation, Live::Readings), body.into());
-        }
+    if let Some(organisation) = owner(store, reading)
+        && let Some(body) = body(store, zone, reading)
+    {
+        edge.publish_live(live(organisation, Live::Readings), body.into());
     }
 }
 
@@ -119,7 +119,20 @@ struct Copy {
     result: &'static str,
     unit: &'static str,
     #[serde(flatten)]
-    values: BTreeMap<&'static str, Box<RawValue>>,
+    numbers: Numbers,
+}
+
+/// Each as its text.
+#[derive(Default, Serialize)]
+struct Numbers {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    systolic: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diastolic: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pulse: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    glucose: Option<Box<RawValue>>,
 }
 
 fn body(store: &Store, zone: &Zone, reading: &Reading) -> Option<String> {
@@ -133,24 +146,30 @@ fn body(store: &Store, zone: &Zone, reading: &Reading) -> Option<String> {
         time_quality: reading.time_quality.as_str(),
         result: reading.disposition.as_str(),
         unit: reading.unit.as_str(),
-        values: numbers(&reading.values),
+        numbers: numbers(&reading.values),
     };
     serde_json::to_string(&copy).ok()
 }
 
-fn numbers(values: &Values) -> BTreeMap<&'static str, Box<RawValue>> {
-    let digits = |n: Decimal| n.to_string();
-    let texts = match values {
-        Values::Pressure { systolic, diastolic, pulse, .. } => vec![
-            ("systolic", digits(*systolic)),
-            ("diastolic", digits(*diastolic)),
-            ("pulse", pulse.map_or_else(|| "null".into(), digits)),
-        ],
-        Values::Glucose(GlucoseValue::Value(value)) => vec![("glucose", digits(*value))],
-        Values::Glucose(GlucoseValue::High) => vec![("glucose", "\"HI\"".into())],
-        Values::Glucose(GlucoseValue::Low) => vec![("glucose", "\"LO\"".into())],
-    };
-    texts.into_iter().filter_map(|(name, text)| Some((name, RawValue::from_string(text).ok()?))).collect()
+fn numbers(values: &Values) -> Numbers {
+    let raw = |text: &str| RawValue::from_string(text.to_owned()).ok();
+    let digits = |n: Decimal| raw(&n.to_string());
+    match values {
+        Values::Pressure { systolic, diastolic, pulse, .. } => Numbers {
+            systolic: digits(*systolic),
+            diastolic: digits(*diastolic),
+            pulse: pulse.map_or_else(|| raw("null"), digits),
+            glucose: None,
+        },
+        Values::Glucose(value) => {
+            let glucose = match value {
+                GlucoseValue::Value(n) => digits(*n),
+                GlucoseValue::High => raw("\"HI\""),
+                GlucoseValue::Low => raw("\"LO\""),
+            };
+            Numbers { glucose, ..Numbers::default() }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -165,7 +184,7 @@ mod tests {
         assert_eq!(shown(Values::Glucose(GlucoseValue::High)), r#"{"glucose":"HI"}"#);
         let [systolic, diastolic] = ["121", "81.0"].map(|text| text.parse().unwrap());
         let pressure = Values::Pressure { systolic, diastolic, map: None, pulse: None };
-        assert_eq!(shown(pressure), r#"{"diastolic":81.0,"pulse":null,"systolic":121}"#);
+        assert_eq!(shown(pressure), r#"{"systolic":121,"diastolic":81.0,"pulse":null}"#);
         let copy = Copy {
             id: ReadingId::new(1),
             kind: "blood_glucose",
@@ -176,7 +195,7 @@ mod tests {
             time_quality: "exact",
             result: "stored",
             unit: "mmol/L",
-            values: numbers(&glucose("6.20")),
+            numbers: numbers(&glucose("6.20")),
         };
         let copy = serde_json::to_string(&copy).unwrap();
         assert!(copy.starts_with(r#"{"id":"r_"#) && copy.ends_with(r#""unit":"mmol/L","glucose":6.20}"#), "{copy}");
