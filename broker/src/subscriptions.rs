@@ -42,7 +42,7 @@ impl Subscriptions {
     /// Takes a filter, or says why not: the reason code of the SUBACK.
     pub(crate) fn add(&mut self, directory: &Directory, device: &Device, filter: &str, qos: u8) -> Result<u8, u8> {
         if filter.starts_with("$share/") {
-            return Err(reason::SHARED_NOT_SUPPORTED);
+            return Err(reason::NOT_AUTHORIZED); // as every refused topic
         }
         let Some(tree) = tree(&device.kind) else { return self.add_live(directory, device, filter) };
         let at = place(tree, device, filter).ok_or_else(|| refusal(filter))?;

@@ -6,7 +6,7 @@ use crate::{
     plausible,
     time::{Measured, TimeSense},
 };
-use store::{DeviceHistory, ERASED, Known, fingerprint, number_without_counter};
+use store::{DeviceHistory, ERASED, Known, fingerprint, number_without_clock, number_without_counter};
 use vitals::{Binding, DeviceKey, Disposition, PatientId, Reading, ReadingId, Reason, TimeQuality, Timestamp};
 use wire::reading_v1::{ClockPair, Item};
 
@@ -19,6 +19,8 @@ pub struct Envelope {
     pub pair: Option<ClockPair>,
     /// Backfill.
     pub historical: bool,
+    /// The number of a reading that has neither a counter nor a clock, where its message has a name.
+    pub number: Option<i64>,
     /// No other reading of the message has a higher number or, without numbers, comes after it.
     pub newest: bool,
 }
@@ -32,6 +34,8 @@ pub struct Past<'a> {
     pub known: &'a [Known],
     /// Who wore the device when.
     pub bindings: &'a [Binding],
+    /// What the highest number of the present life told, as sent, where its clock was not sane and this one's is not.
+    pub last_told: Option<Timestamp>,
 }
 
 /// The verdict.
@@ -39,8 +43,8 @@ pub struct Past<'a> {
 pub enum Admission {
     /// Stored already.
     Duplicate {
-        /// Under this id.
-        id: ReadingId,
+        /// As this.
+        known: Known,
         /// It was stored and is taken out since: the number is known, the values must not come back.
         erased: bool,
     },
@@ -84,16 +88,23 @@ impl Clocked {
     }
 }
 
-/// The number under which a reading is known: its own, or one made from slot, minute and values.
+/// The number under which a reading is known: its own, or one made from slot and values with its minute; without a time of
+/// its own, with its place in a message that has a name, since the minute of arrival is another when it comes again.
 /// None when it has neither a number nor values.
-pub fn number_of(item: &Item, clocked: &Clocked, received_at: Timestamp) -> Option<i64> {
+pub fn number_of(item: &Item, envelope: Envelope, clocked: &Clocked, received_at: Timestamp) -> Option<i64> {
     if item.faults.contains(&Reason::SeqInvalid) {
         return None;
     }
-    item.seq.or_else(|| {
+    item.seq.or(envelope.number).or_else(|| {
         let (values, unit) = item.measured.as_ref()?;
         Some(number_without_counter(item.user_slot, clocked.told.unwrap_or(received_at), values, *unit))
     })
+}
+
+/// The number of what has neither a counter nor a clock, at its place in the message that its sender calls `message`.
+pub fn number_in(message: &str, place: usize, item: &Item) -> Option<i64> {
+    let (values, unit) = item.measured.as_ref().filter(|_| item.seq.is_none() && item.time.is_none())?;
+    Some(number_without_clock(message, place, item.user_slot, values, *unit))
 }
 
 /// Judges one reading. `seq` is that of [`number_of`].
@@ -106,9 +117,10 @@ pub fn admit(
     received_at: Timestamp,
 ) -> Admission {
     let placed = place_of(item, &clocked, seq, past);
-    if let Some(Place::Duplicate(id)) = placed {
-        let erased = past.known.iter().any(|k| k.id == id && k.fingerprint == ERASED);
-        return Admission::Duplicate { id, erased };
+    if let Some(Place::Duplicate(id)) = placed
+        && let Some(known) = past.known.iter().find(|k| k.id == id).copied()
+    {
+        return Admission::Duplicate { known, erased: known.fingerprint == ERASED };
     }
     let mut reasons = item.faults.clone();
     if let Some((values, unit)) = &item.measured
@@ -174,7 +186,8 @@ fn place_of(item: &Item, clocked: &Clocked, seq: Option<i64>, past: Past<'_>) ->
         // No counter: the made number is the identity; the same minute and values are one reading.
         return Some(past.known.first().map_or(Place::At { epoch: 0, newest: true }, |k| Place::Duplicate(k.id)));
     }
-    let numbered = Numbered { seq, told: clocked.told, orders: clocked.orders, fingerprint: mark };
+    let Clocked { told, orders, .. } = *clocked;
+    let numbered = Numbered { seq, told, orders, last_told: past.last_told, fingerprint: mark };
     Some(place(past.history, past.known, numbered))
 }
 

@@ -1,6 +1,7 @@
 //! What ingest asks of a device by itself: to set its clock after its hello, to send again what never came.
 //!
-//! Goes in: a hello, the gaps in a device's numbers. Comes out: commands in the store's queue.
+//! Goes in: a hello, the gaps in a device's numbers. Comes out: commands in the queue of who sent the message, which is
+//! the device or its gateway.
 //! Must never: keep a device busy. A gap is asked for at growing distances, and not for ever.
 
 use parking_lot::Mutex;
@@ -9,8 +10,8 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
     time::Duration,
 };
-use store::{DeviceCommand, DeviceHistory, Presence, Store, StoreError};
-use vitals::{Device, DeviceKey, Timestamp, Zone};
+use store::{Desk, DeviceCommand, DeviceHistory, Presence, Store, StoreError};
+use vitals::{Device, DeviceId, DeviceKey, DeviceKind, Timestamp, Zone};
 use wire::hello;
 
 /// A clock that is told later than this is told wrongly.
@@ -22,16 +23,36 @@ const FIRST_PAUSE: Duration = Duration::from_secs(60);
 /// Requests for the gaps of one device until one of them closes or another opens.
 const MOST: u32 = 12;
 
+/// New gaps that are asked for at once; of more the next message asks.
+const AT_ONCE: usize = 64;
+
 /// Numbers that never came: first and last.
 pub(crate) type Gap = (i64, i64);
 
-/// Most gaps that are looked at; the lowest first.
-const GAPS: usize = 8;
+/// What one device owes: the gaps in the present life of its counter, lowest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owed {
+    device: DeviceKey,
+    /// What its gateway calls it; none where it spoke for itself.
+    named: Option<DeviceId>,
+    gaps: Vec<Gap>,
+}
 
-/// The gaps in the present life of a device's counter, lowest first.
-pub(crate) fn gaps(history: &DeviceHistory) -> Vec<Gap> {
-    let Some(epoch) = history.current() else { return Vec::new() };
-    epoch.spans.windows(2).take(GAPS).map(|pair| (pair[0].last + 1, pair[1].first - 1)).collect()
+/// What is missing of each device of which the present message spoke; `sender` is who is to be asked for it.
+pub(crate) fn owed(sender: &Device, desk: &mut Desk<'_>) -> Result<Vec<Owed>, StoreError> {
+    if sender.kind != DeviceKind::Gateway {
+        return Ok(vec![Owed { device: sender.key, named: None, gaps: gaps(desk.history(sender.key)?) }]);
+    }
+    let mut all = Vec::new();
+    for device in desk.spoken_of().into_iter().filter(|device| *device != sender.key) {
+        let named = desk.directory().device_by_key(device).map(|d| d.id.clone());
+        all.push(Owed { device, named, gaps: gaps(desk.history(device)?) });
+    }
+    Ok(all)
+}
+
+fn gaps(history: &DeviceHistory) -> Vec<Gap> {
+    history.current().map_or_else(Vec::new, |epoch| epoch.gaps().collect())
 }
 
 /// What was asked of each device that has gaps. After a restart everything is asked once more, which does no harm.
@@ -44,53 +65,80 @@ pub(crate) struct Asks {
 
 #[derive(Debug)]
 struct Asked {
+    /// Asked for already, lowest first.
     gaps: Vec<Gap>,
     times: u32,
     next: Timestamp,
 }
 
+impl Asked {
+    /// Whether a gap is one that was asked for, or what is left of one.
+    fn knows(&self, gap: Gap) -> bool {
+        let i = self.gaps.partition_point(|known| known.1 < gap.1);
+        self.gaps.get(i).is_some_and(|known| known.0 <= gap.0)
+    }
+}
+
 impl Asks {
-    /// The gap to be asked for now, if any, and the how manieth time it is.
-    fn due(&self, device: DeviceKey, gaps: Vec<Gap>, now: Timestamp) -> Option<(Gap, u32)> {
+    /// The gaps to be asked for now, and the how manieth time it is.
+    fn due(&self, device: DeviceKey, mut gaps: Vec<Gap>, now: Timestamp) -> (Vec<Gap>, u32) {
         if gaps.is_empty() && self.devices.load(Relaxed) == 0 {
-            return None;
+            return (gaps, 0);
         }
         let mut all = self.asked.lock();
         if gaps.is_empty() {
             all.remove(&device);
             self.devices.store(all.len(), Relaxed);
-            return None;
+            return (gaps, 0);
         }
-        self.devices.store(all.len() + 1, Relaxed);
         let asked = all.entry(device).or_insert_with(|| Asked { gaps: Vec::new(), times: 0, next: now });
         // A gap that is new is asked for at once; one that only shrinks or closes is progress.
-        let fresh =
-            gaps.iter().find(|gap| !asked.gaps.iter().any(|known| known.0 <= gap.0 && gap.1 <= known.1)).copied();
+        let mut fresh: Vec<Gap> = gaps.iter().filter(|gap| !asked.knows(**gap)).copied().collect();
+        if let Some(first_to_wait) = fresh.get(AT_ONCE).copied() {
+            gaps.retain(|gap| *gap < first_to_wait || asked.knows(*gap));
+            fresh.truncate(AT_ONCE);
+        }
         let closed = gaps.len() < asked.gaps.len();
         asked.gaps = gaps;
-        if fresh.is_some() || closed {
+        if !fresh.is_empty() || closed {
             asked.times = 0;
         }
-        if fresh.is_none() && (now < asked.next || asked.times >= MOST) {
-            return None;
+        let due = if !fresh.is_empty() {
+            fresh
+        } else if now < asked.next || asked.times >= MOST {
+            Vec::new()
+        } else {
+            // In turn, so that one that can never be filled does not keep the others from being asked for.
+            let turn = usize::try_from(asked.times).unwrap_or(0) % asked.gaps.len();
+            vec![asked.gaps[turn]]
+        };
+        if !due.is_empty() {
+            asked.next = now.plus(FIRST_PAUSE * 2_u32.pow(asked.times.min(MOST)));
+            asked.times += 1;
         }
-        // In turn, so that one that can never be filled does not keep the others from being asked for.
-        let turn = usize::try_from(asked.times).unwrap_or(0) % asked.gaps.len();
-        let gap = fresh.unwrap_or(asked.gaps[turn]);
-        asked.next = now.plus(FIRST_PAUSE * 2_u32.pow(asked.times.min(MOST)));
-        asked.times += 1;
-        Some((gap, asked.times))
+        let times = asked.times;
+        self.devices.store(all.len(), Relaxed);
+        (due, times)
     }
 
-    /// Asks a device for what never came, if it is time to.
-    pub(crate) async fn resend(&self, store: &Store, device: DeviceKey, gaps: Vec<Gap>, zone: &Zone) {
+    /// Asks `sender` for what never came, if it is time to.
+    pub(crate) async fn resend(&self, store: &Store, sender: DeviceKey, owed: Vec<Owed>, zone: &Zone) {
         let now = store.clock().now();
-        let Some(((from, to), times)) = self.due(device, gaps, now) else { return };
         let expires_at = now.plus(RESEND_EXPIRES);
-        let id = format!("resend-{device}-{from}-{to}-{times}-{}", now.as_micros());
-        let body = hello::resend_command(&id, from, to, expires_at, zone);
-        if let Err(e) = store.queue_command(DeviceCommand { id, device, body, expires_at }).await {
-            // The readings are stored; the gap is asked for another time.
+        let mut commands = Vec::new();
+        for Owed { device, named, gaps } in owed {
+            let (due, times) = self.due(device, gaps, now);
+            commands.extend(due.into_iter().map(|(from, to)| {
+                let id = format!("resend-{device}-{from}-{to}-{times}-{}", now.as_micros());
+                let body = hello::resend_command(&id, named.as_ref(), (from, to), expires_at, zone);
+                DeviceCommand { id, device: sender, body, expires_at }
+            }));
+        }
+        if commands.is_empty() {
+            return;
+        }
+        if let Err(e) = store.queue_commands(commands).await {
+            // The readings are stored; the gaps are asked for another time.
             tracing::warn!(error = %e, "a resend could not be queued");
         }
     }
@@ -123,23 +171,40 @@ mod tests {
         let (asks, device) = (Asks::default(), DeviceKey::new(1));
         let at = Timestamp::from_seconds;
         let due = |gaps: &[Gap], seconds| asks.due(device, gaps.to_vec(), at(seconds));
-        assert_eq!(due(&[], 0), None);
-        assert_eq!(due(&[(3, 4)], 0), Some(((3, 4), 1)));
-        assert_eq!(due(&[(3, 4)], 59), None);
-        assert_eq!(due(&[(3, 4)], 60), Some(((3, 4), 2)));
-        assert_eq!(due(&[(3, 4)], 179), None);
-        assert_eq!(due(&[(4, 4)], 180), Some(((4, 4), 3)), "what shrinks is the same gap");
-        assert_eq!(due(&[(4, 4), (9, 9)], 181), Some(((9, 9), 1)), "a new one at once");
-        assert_eq!(due(&[(4, 4), (9, 9)], 241), Some(((9, 9), 2)));
-        assert_eq!(due(&[], 242), None);
-        assert_eq!(due(&[(3, 4)], 243), Some(((3, 4), 1)), "closed and open again");
+        let one = |gap, times| (vec![gap], times);
+        let none = |gaps: &[Gap], seconds| assert_eq!(due(gaps, seconds).0, [], "{gaps:?} {seconds}");
+        none(&[], 0);
+        assert_eq!(due(&[(3, 4)], 0), one((3, 4), 1));
+        none(&[(3, 4)], 59);
+        assert_eq!(due(&[(3, 4)], 60), one((3, 4), 2));
+        none(&[(3, 4)], 179);
+        assert_eq!(due(&[(4, 4)], 180), one((4, 4), 3), "what shrinks is the same gap");
+        assert_eq!(due(&[(4, 4), (9, 9)], 181), one((9, 9), 1), "a new one at once");
+        assert_eq!(due(&[(4, 4), (9, 9)], 241), one((9, 9), 2));
+        none(&[], 242);
+        assert_eq!(due(&[(3, 4)], 243), one((3, 4), 1), "closed and open again");
+    }
+
+    #[test]
+    fn every_new_gap_is_asked_for_once_and_so_many_at_once() {
+        let (asks, device, now) = (Asks::default(), DeviceKey::new(1), Timestamp::from_seconds(0));
+        assert_eq!(asks.due(device, vec![(2, 2), (4, 4)], now), (vec![(2, 2), (4, 4)], 1));
+        let all: Vec<Gap> = (1..=150).map(|n| (2 * n, 2 * n)).collect();
+        let mut asked = Vec::new();
+        for expected in [AT_ONCE, AT_ONCE, 150 - 2 - 2 * AT_ONCE, 0] {
+            let (due, _) = asks.due(device, all.clone(), now);
+            assert_eq!(due.len(), expected);
+            asked.extend(due);
+        }
+        asked.sort_unstable();
+        assert_eq!(asked, all[2..], "each once");
     }
 
     #[test]
     fn what_can_never_be_filled_is_given_up() {
         let (asks, device) = (Asks::default(), DeviceKey::new(1));
         let asked =
-            (0..400).filter(|day| asks.due(device, vec![(3, 4)], Timestamp::from_seconds(day * 86_400)).is_some());
+            (0..400).filter(|day| !asks.due(device, vec![(3, 4)], Timestamp::from_seconds(day * 86_400)).0.is_empty());
         assert_eq!(u32::try_from(asked.count()).unwrap(), MOST);
     }
 }

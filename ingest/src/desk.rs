@@ -1,13 +1,13 @@
 //! One message on the store's commit thread: each reading judged in the order sent, and what becomes of it.
 
 use crate::{
-    admit::{Admission, Clocked, Envelope, Hold, Past, admit, flags, number_of},
+    admit::{Admission, Clocked, Envelope, Hold, Past, admit, flags, number_in, number_of},
     time::{TimeSense, first_after_last_step},
 };
 use bytes::Bytes;
 use jiff::civil::Date;
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
-use store::{Desk, Epoch, NewHeld, NewReading, StoreError};
+use store::{Desk, Epoch, Known, NewHeld, NewReading, StoreError};
 use vitals::{Binding, Device, DeviceKey, DeviceKind, Held, Reading, ReadingId, Reason, Timestamp, Zone};
 use wire::{
     reading_v1::{Item, Message},
@@ -76,10 +76,12 @@ impl Arrival {
         };
         let mut envelopes: Vec<Envelope> = speakers
             .iter()
-            .map(|speaker| Envelope {
+            .enumerate()
+            .map(|(i, speaker)| Envelope {
                 device: speaker.as_ref().unwrap_or(&self.device).key,
                 pair: None,
                 historical: message.historical,
+                number: message.id.as_deref().and_then(|id| number_in(id, i, &message.items[i])),
                 newest: false,
             })
             .collect();
@@ -129,10 +131,11 @@ impl Arrival {
         clocked: Clocked,
         desk: &mut Desk<'_>,
     ) -> Result<Admission, StoreError> {
-        let seq = number_of(item, &clocked, self.received_at);
+        let seq = number_of(item, envelope, &clocked, self.received_at);
         let known = seq.map(|seq| desk.known(device.key, seq)).transpose()?.unwrap_or_default();
         let bindings = worn(device, item, desk);
-        let past = Past { history: desk.history(device.key)?, known: &known, bindings: &bindings };
+        let last_told = last_told(device.key, seq, clocked, desk)?;
+        let past = Past { history: desk.history(device.key)?, known: &known, bindings: &bindings, last_told };
         Ok(admit(item, envelope, clocked, seq, past, self.received_at))
     }
 
@@ -147,8 +150,12 @@ impl Arrival {
     ) -> Result<Outcome, StoreError> {
         let outcome = |verdict, id, reasons| Outcome { seq: item.seq, device: None, verdict, id, reasons };
         match admission {
-            Admission::Duplicate { id, erased } => {
+            Admission::Duplicate { known, erased } => {
+                let Known { id, epoch, told, .. } = known;
                 desk.duplicate(device.key, id);
+                if let Some(seq) = item.seq {
+                    desk.remember(device.key, epoch, seq, told.filter(|_| clocked.orders))?;
+                }
                 if erased {
                     desk.brings_back();
                 }
@@ -161,9 +168,6 @@ impl Arrival {
                 Ok(outcome(verdict, Some(id), reasons))
             }
             Admission::Hold(hold) => {
-                // A conflict's own time must not become its neighbours' measure.
-                let orders = clocked.orders && !hold.reasons.contains(&Reason::Conflict);
-                let clocked = Clocked { orders, ..clocked };
                 let (verdict, reasons) = self.hold(device.key, &item.raw, item.seq, &hold, clocked, desk)?;
                 Ok(outcome(verdict, None, reasons))
             }
@@ -185,6 +189,9 @@ impl Arrival {
             desk.duplicate(device, id);
             if !desk.is_held(id)? {
                 desk.brings_back();
+            }
+            if let Some(seq) = seq.filter(|_| !hold.reasons.contains(&Reason::Conflict)) {
+                desk.remember(device, hold.epoch, seq, clocked.told.filter(|_| clocked.orders))?;
             }
             return Ok((Verdict::Duplicate, reasons));
         }
@@ -224,6 +231,26 @@ impl Arrival {
         // Its number belongs to another counter than the gateway's.
         let (verdict, reasons) = self.hold(self.device.key, &item.raw, None, &hold, unclocked, desk)?;
         Ok(Outcome { seq: item.seq, device: None, verdict, id: None, reasons })
+    }
+}
+
+/// What the highest number of the present life told, where a reading whose clock is as bad must be compared with it: the
+/// history keeps only times that are sane.
+fn last_told(
+    device: DeviceKey,
+    seq: Option<i64>,
+    clocked: Clocked,
+    desk: &mut Desk<'_>,
+) -> Result<Option<Timestamp>, StoreError> {
+    if clocked.orders || clocked.told.is_none() {
+        return Ok(None);
+    }
+    let now = desk.history(device)?.current().and_then(|life| Some((life.number, life.last()?)));
+    match now.zip(seq) {
+        Some(((life, span), seq)) if (0..=span.last).contains(&seq) && span.last_at.is_none() => {
+            Ok(desk.known(device, span.last)?.iter().find(|k| k.epoch == life).and_then(|k| k.told))
+        }
+        _ => Ok(None),
     }
 }
 

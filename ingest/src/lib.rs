@@ -227,8 +227,8 @@ impl Handle {
     ) -> BoxFuture<'static, Result<Option<Receipt>, Unavailable>> {
         match reading_v1::decode(&payload) {
             Err(unreadable) => self.whole(arrival, payload, unreadable.reason, unreadable.id),
-            Ok(mut message) => {
-                let (id, size) = (message.id.take(), message.items.len());
+            Ok(message) => {
+                let (id, size) = (message.id.clone(), message.items.len());
                 self.commit(arrival, id, size, Some(payload), move |arrival, desk| match tree {
                     Tree::Devices => arrival.take(&message, desk),
                     Tree::Gateways => arrival.take_for_others(&message, desk),
@@ -246,8 +246,8 @@ impl Handle {
     ) -> BoxFuture<'static, Result<Option<Receipt>, Unavailable>> {
         match decoded {
             Err(unreadable) => self.whole(arrival, payload, unreadable.reason, unreadable.id),
-            Ok(mut message) => {
-                let (id, size) = (message.id.take(), message.items.len());
+            Ok(message) => {
+                let (id, size) = (message.id.clone(), message.items.len());
                 self.commit(arrival, id, size, Some(payload), move |arrival, desk| arrival.take(&message, desk))
             }
         }
@@ -288,17 +288,17 @@ impl Handle {
             if let Some(bytes) = original {
                 desk.keep_original(arrival.device.key, arrival.route.clone(), arrival.received_at, &bytes);
             }
-            Ok((answer, asks::gaps(desk.history(arrival.device.key)?)))
+            Ok((answer, asks::owed(&arrival.device, desk)?))
         });
         let (store, asks) = (self.store.clone(), self.asks.clone());
         Box::pin(async move {
             // The store has logged the fault once; here it is only counted.
-            let ((results, stored_through), gaps) = committed.await.map_err(|_| {
+            let ((results, stored_through), owed) = committed.await.map_err(|_| {
                 meters.unavailable.increment(1);
                 Unavailable
             })?;
             meters.count(&results);
-            asks.resend(&store, device, gaps, &zone).await;
+            asks.resend(&store, device, owed, &zone).await;
             Ok(Some(Receipt { message_id, server_time, results, stored_through }))
         })
     }

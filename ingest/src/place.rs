@@ -4,7 +4,7 @@
 use store::{DeviceHistory, ERASED, Epoch, Known, Span};
 use vitals::{ReadingId, Timestamp};
 
-/// Times that go back by less are the same clock.
+/// Times that go back by less, while numbers go up, are the same clock.
 const SLACK_MICROS: i64 = 2 * 60 * 1_000_000;
 /// Where 16-bit counters end.
 const WRAP: i64 = 65_535;
@@ -20,6 +20,8 @@ pub struct Numbered {
     pub told: Option<Timestamp>,
     /// Whether `told` is sane enough to say what came before what.
     pub orders: bool,
+    /// What the highest number of the present life told, where neither its clock nor this one's is sane.
+    pub last_told: Option<Timestamp>,
     /// [`store::fingerprint`] of its values; none when they could not be read.
     pub fingerprint: Option<u64>,
 }
@@ -64,30 +66,39 @@ pub fn place(history: &DeviceHistory, known: &[Known], n: Numbered) -> Place {
     let top = current.max_seq().unwrap_or(-1);
 
     let Some(told) = n.told.filter(|_| n.orders) else {
-        // Without a time only the number speaks.
+        // Without a time that can be believed only the number speaks, and how two such times follow each other.
         if n.seq > top {
             let before_wrap = now > 0 && top < WRAP_WITHIN && (WRAP - WRAP_WITHIN..=WRAP).contains(&n.seq);
             let last_life = before_wrap && near_the_end(&lives[now - 1]) && free(now - 1);
             return if last_life { late(now - 1) } else { newest };
         }
-        return if near_the_end(current) && n.seq < WRAP_WITHIN && n.told.is_none() {
-            anew
-        } else if free(now) {
-            late(now)
-        } else {
-            conflict
+        let later = n.told.zip(n.last_told).is_some_and(|(told, last)| told > last);
+        let wrapped = n.told.is_none() && near_the_end(current) && n.seq < WRAP_WITHIN;
+        return match free(now) {
+            _ if later || wrapped => anew,
+            true => late(now),
+            false => conflict,
         };
     };
-    let covering = || (0..now).rev().find(|i| free(*i) && covers(lives, *i, n.seq, told));
+    let covering = || (0..now).rev().find(|i| free(*i) && covers(lives, *i, n.seq, told, SLACK_MICROS));
     if n.seq > top {
         let before_this_life = first_at(current).is_some_and(|first| told < first);
         return covering().filter(|_| before_this_life).map_or(newest, late);
     }
-    if free(now) && covers(lives, now, n.seq, told) {
+    let later = last_at(current).is_none_or(|last| told > last);
+    if later && near_the_end(current) && n.seq < WRAP_WITHIN {
+        return anew; // also where the clock was set back before, and so leaves room below this life's first
+    }
+    // Exactly between its neighbours it is theirs. Later than everything, it is not, by however little: only what is
+    // neither has the benefit of a clock that went back a bit.
+    if free(now) && covers(lives, now, n.seq, told, 0) {
         return late(now);
     }
-    if last_at(current).is_none_or(|last| told > last) {
+    if later {
         return anew;
+    }
+    if free(now) && covers(lives, now, n.seq, told, SLACK_MICROS) {
+        return late(now);
     }
     covering().map_or(conflict, late)
 }
@@ -104,9 +115,9 @@ fn last_at(epoch: &Epoch) -> Option<Timestamp> {
     epoch.last().and_then(|s| s.last_at)
 }
 
-/// Whether a reading's number and time lie between those of its neighbours in epoch `i`: the neighbouring epochs where
-/// its number is beyond all known of this one.
-fn covers(lives: &[Epoch], i: usize, seq: i64, told: Timestamp) -> bool {
+/// Whether a reading's number and time lie between those of its neighbours in epoch `i`, give or take `slack`: the
+/// neighbouring epochs where its number is beyond all known of this one.
+fn covers(lives: &[Epoch], i: usize, seq: i64, told: Timestamp, slack: i64) -> bool {
     let spans: &[Span] = &lives[i].spans;
     let at = spans.partition_point(|s| s.last < seq);
     let (low, high) = match spans.get(at) {
@@ -116,8 +127,8 @@ fn covers(lives: &[Epoch], i: usize, seq: i64, told: Timestamp) -> bool {
             (low, above.map_or_else(|| lives.get(i + 1).and_then(first_at), |s| s.first_at))
         }
     };
-    let after = |low: Timestamp| low.micros_since(told) <= SLACK_MICROS;
-    let before = |high: Timestamp| told.micros_since(high) <= SLACK_MICROS;
+    let after = |low: Timestamp| low.micros_since(told) <= slack;
+    let before = |high: Timestamp| told.micros_since(high) <= slack;
     match (low, high) {
         // The clock was set back between the neighbours: either side of the step will do.
         (Some(low), Some(high)) if low > high => before(low),

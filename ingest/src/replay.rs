@@ -225,7 +225,7 @@ impl Arrival {
             self.device.clone()
         };
         let clocked = self.clock_of(held, item, &device, desk)?;
-        let envelope = Envelope { device: device.key, pair: None, historical: true, newest: false };
+        let envelope = Envelope { device: device.key, pair: None, historical: true, number: None, newest: false };
         let admission = self.judge(&device, item, envelope, clocked, desk)?;
         if let Admission::Hold(hold) = admission {
             return Ok(stays(item.seq, hold.reasons.iter().map(|r| r.as_str().into()).collect()));
@@ -278,8 +278,13 @@ impl Arrival {
             && item.raw.len() == held.bytes.len()
         {
             // One reading that is the entry itself: it must not be held a second time.
-            let envelope =
-                Envelope { device: self.device.key, pair: message.clock, historical: message.historical, newest: true };
+            let envelope = Envelope {
+                device: self.device.key,
+                pair: message.clock,
+                historical: message.historical,
+                number: None,
+                newest: true,
+            };
             let clocked = Clocked::of(item, envelope.pair, &self.sense(&self.device));
             let admission = self.judge(&self.device, item, envelope, clocked, desk)?;
             if let Admission::Hold(hold) = admission {

@@ -43,7 +43,6 @@ pub(crate) mod reason {
     pub(crate) const ADMINISTRATIVE_ACTION: u8 = 0x98;
     pub(crate) const RETAIN_NOT_SUPPORTED: u8 = 0x9A;
     pub(crate) const QOS_NOT_SUPPORTED: u8 = 0x9B;
-    pub(crate) const SHARED_NOT_SUPPORTED: u8 = 0x9E;
     pub(crate) const IDENTIFIERS_NOT_SUPPORTED: u8 = 0xA1;
     pub(crate) const NO_SUBSCRIPTION_EXISTED: u8 = 0x11;
 }

@@ -30,7 +30,7 @@ async fn only_the_own_down_topics_can_be_subscribed() {
         ("hb/v1/devices/other/receipts", 0x87),
         ("hb/v1/devices/d/readings", 0x87),
         ("hb/v1/live/o_0000000000001/readings", 0x87),
-        ("$share/g/hb/v1/devices/d/receipts", 0x9E),
+        ("$share/g/hb/v1/devices/d/receipts", 0x87),
         ("a#", 0x8F),
         ("a/#/b", 0x8F),
         ("hb/v1/devices/d/receipts", 1),

@@ -4,10 +4,11 @@
 //! missed is fetched through the API or `export`.
 
 use runtime::Drain;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Value, json, value::RawValue};
 use std::time::Duration;
 use store::{Episode, JournalEntry, Store};
-use vitals::{Entry, OrganisationId, Reading, Values, Zone};
+use vitals::{Decimal, DeviceId, Entry, GlucoseValue, OrganisationId, PatientId, Reading, ReadingId, Values, Zone};
 use wire::topic::{Live, live};
 
 /// Entries a look; more wait for the next.
@@ -90,8 +91,10 @@ fn alert(zone: &Zone, organisation: OrganisationId, episode: &Episode) -> Value 
 
 fn publish(store: &Store, edge: &broker::Handle, zone: &Zone, entry: &JournalEntry) {
     let Entry::Reading(reading) = &*entry.entry else { return };
-    if let Some(organisation) = owner(store, reading) {
-        edge.publish_live(live(organisation, Live::Readings), body(store, zone, reading).to_string().into());
+    if let Some(organisation) = owner(store, reading)
+        && let Some(body) = body(store, zone, reading)
+    {
+        edge.publish_live(live(organisation, Live::Readings), body.into());
     }
 }
 
@@ -102,23 +105,99 @@ fn owner(store: &Store, reading: &Reading) -> Option<OrganisationId> {
     of_patient.or_else(|| directory.device_by_key(reading.device).and_then(|d| d.organisation))
 }
 
-/// The API's members of a reading.
-fn body(store: &Store, zone: &Zone, reading: &Reading) -> Value {
-    let mut body = json!({
-        "id": reading.id, "kind": reading.kind().as_str(), "patientId": reading.patient,
-        "deviceId": store.directory().device_by_key(reading.device).map(|d| d.id.clone()),
-        "measuredAt": reading.measured_at.to_rfc3339(zone), "receivedAt": reading.received_at.to_rfc3339(zone),
-        "timeQuality": reading.time_quality.as_str(), "result": reading.disposition.as_str(), "unit": reading.unit.as_str(),
-    });
-    match &reading.values {
-        Values::Pressure { systolic, diastolic, pulse, .. } => {
-            body["systolic"] = json!(systolic.value());
-            body["diastolic"] = json!(diastolic.value());
-            body["pulse"] = json!(pulse.map(vitals::Decimal::value));
+/// The API's members of a reading; its numbers with the digits that were sent.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Copy {
+    id: ReadingId,
+    kind: &'static str,
+    patient_id: Option<PatientId>,
+    device_id: Option<DeviceId>,
+    measured_at: String,
+    received_at: String,
+    time_quality: &'static str,
+    result: &'static str,
+    unit: &'static str,
+    #[serde(flatten)]
+    numbers: Numbers,
+}
+
+/// Each as its text.
+#[derive(Default, Serialize)]
+struct Numbers {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    systolic: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diastolic: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pulse: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    glucose: Option<Box<RawValue>>,
+}
+
+fn body(store: &Store, zone: &Zone, reading: &Reading) -> Option<String> {
+    let copy = Copy {
+        id: reading.id,
+        kind: reading.kind().as_str(),
+        patient_id: reading.patient,
+        device_id: store.directory().device_by_key(reading.device).map(|d| d.id.clone()),
+        measured_at: reading.measured_at.to_rfc3339(zone),
+        received_at: reading.received_at.to_rfc3339(zone),
+        time_quality: reading.time_quality.as_str(),
+        result: reading.disposition.as_str(),
+        unit: reading.unit.as_str(),
+        numbers: numbers(&reading.values),
+    };
+    serde_json::to_string(&copy).ok()
+}
+
+fn numbers(values: &Values) -> Numbers {
+    let raw = |text: &str| RawValue::from_string(text.to_owned()).ok();
+    let digits = |n: Decimal| raw(&n.to_string());
+    match values {
+        Values::Pressure { systolic, diastolic, pulse, .. } => Numbers {
+            systolic: digits(*systolic),
+            diastolic: digits(*diastolic),
+            pulse: pulse.map_or_else(|| raw("null"), digits),
+            glucose: None,
+        },
+        Values::Glucose(value) => {
+            let glucose = match value {
+                GlucoseValue::Value(n) => digits(*n),
+                GlucoseValue::High => raw("\"HI\""),
+                GlucoseValue::Low => raw("\"LO\""),
+            };
+            Numbers { glucose, ..Numbers::default() }
         }
-        Values::Glucose(vitals::GlucoseValue::Value(value)) => body["glucose"] = json!(value.value()),
-        Values::Glucose(vitals::GlucoseValue::High) => body["glucose"] = json!("HI"),
-        Values::Glucose(vitals::GlucoseValue::Low) => body["glucose"] = json!("LO"),
     }
-    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_the_digits_that_were_sent() {
+        let shown = |values| serde_json::to_string(&numbers(&values)).unwrap();
+        let glucose = |text: &str| Values::Glucose(GlucoseValue::Value(text.parse().unwrap()));
+        assert_eq!(shown(glucose("6.20")), r#"{"glucose":6.20}"#);
+        assert_eq!(shown(Values::Glucose(GlucoseValue::High)), r#"{"glucose":"HI"}"#);
+        let [systolic, diastolic] = ["121", "81.0"].map(|text| text.parse().unwrap());
+        let pressure = Values::Pressure { systolic, diastolic, map: None, pulse: None };
+        assert_eq!(shown(pressure), r#"{"systolic":121,"diastolic":81.0,"pulse":null}"#);
+        let copy = Copy {
+            id: ReadingId::new(1),
+            kind: "blood_glucose",
+            patient_id: None,
+            device_id: None,
+            measured_at: String::new(),
+            received_at: String::new(),
+            time_quality: "exact",
+            result: "stored",
+            unit: "mmol/L",
+            numbers: numbers(&glucose("6.20")),
+        };
+        let copy = serde_json::to_string(&copy).unwrap();
+        assert!(copy.starts_with(r#"{"id":"r_"#) && copy.ends_with(r#""unit":"mmol/L","glucose":6.20}"#), "{copy}");
+    }
 }

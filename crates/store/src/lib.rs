@@ -21,7 +21,7 @@ pub use error::StoreError;
 pub use journal::{
     Basis, Between, BookRow, DayBooks, DaysQuery, Desk, DeviceHistory, Dropped, ERASED, Epoch, ErasedReadings, Folded,
     Glance, Handover, JournalEntry, JournalHealth, Keep, Known, Mismatch, Moved, NewHeld, NewReading, Original,
-    ReadingQuery, Readings, Recount, Snapshot, Span, Worn, fingerprint, number_without_counter,
+    ReadingQuery, Readings, Recount, Snapshot, Span, Worn, fingerprint, number_without_clock, number_without_counter,
 };
 pub use population::{Population, PopulationQuery, Provenance, Spread, Stretch, Stride};
 pub use registry::Registry;

@@ -6,7 +6,7 @@
 
 use serde::Deserialize;
 use serde_json::json;
-use vitals::{Timestamp, Zone};
+use vitals::{DeviceId, Timestamp, Zone};
 
 /// Longer words are left out.
 const LONGEST: usize = 100;
@@ -63,12 +63,21 @@ pub fn time_command(id: &str, now: Timestamp, expires_at: Timestamp, zone: &Zone
     .to_string()
 }
 
-/// The command that asks for numbers that never came, both ends included.
-pub fn resend_command(id: &str, from: i64, to: i64, expires_at: Timestamp, zone: &Zone) -> String {
-    json!({
+/// The command that asks for numbers that never came, both ends included. A gateway is told of which `device`.
+pub fn resend_command(
+    id: &str,
+    device: Option<&DeviceId>,
+    (from, to): (i64, i64),
+    expires_at: Timestamp,
+    zone: &Zone,
+) -> String {
+    let mut body = json!({
         "v": 1, "id": id, "type": "resend", "from": from, "to": to, "expiresAt": expires_at.to_rfc3339(zone),
-    })
-    .to_string()
+    });
+    if let Some(device) = device {
+        body["device"] = json!(device.as_str());
+    }
+    body.to_string()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! JSON as a device sends it: members with their values unread, numbers with their digits.
 //!
-//! Must never: recurse into what a device sent, lose a digit, choose between two members of one name.
+//! Must never: recurse into what a device sent, lose a digit, choose between two members of one name that means something.
 
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -12,17 +12,33 @@ pub(crate) type Members<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 /// The members of a JSON object, values unread.
 ///
 /// # Errors
-/// When it is not an object, or a member comes twice: then nobody knows which of the two is meant.
+/// When it is not an object, has very many members, or one comes twice: then nobody knows which of the two is meant.
 pub(crate) fn members(text: &str) -> Result<Members<'_>, serde_json::Error> {
+    read(text, None)
+}
+
+/// The same of an object in which only `known` members mean something. Of the others there may be as many as a message
+/// has room for, and what comes twice is there twice.
+///
+/// # Errors
+/// When it is not an object, or one of `known` comes twice.
+pub(crate) fn open_members<'a>(text: &'a str, known: &[&str]) -> Result<Members<'a>, serde_json::Error> {
+    read(text, Some(known))
+}
+
+fn read<'a>(text: &'a str, known: Option<&[&str]>) -> Result<Members<'a>, serde_json::Error> {
     let mut json = serde_json::Deserializer::from_str(text);
-    let members = json.deserialize_map(Object)?;
+    let members = json.deserialize_map(Object { known })?;
     json.end()?;
     Ok(members)
 }
 
-struct Object;
+struct Object<'k> {
+    /// Those that may not come twice; none for all.
+    known: Option<&'k [&'k str]>,
+}
 
-impl<'de> Visitor<'de> for Object {
+impl<'de> Visitor<'de> for Object<'_> {
     type Value = Members<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,11 +48,13 @@ impl<'de> Visitor<'de> for Object {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut all: Self::Value = Vec::with_capacity(12);
         while let Some(key) = map.next_key_seed(Key)? {
-            if all.iter().any(|(k, _)| *k == key) {
-                return Err(serde::de::Error::custom("a member comes twice"));
-            }
-            if all.len() >= 256 {
+            // Thousands of names that mean nothing cost no look at each other.
+            let once = self.known.is_none_or(|known| known.contains(&&*key));
+            if self.known.is_none() && all.len() >= 256 {
                 return Err(serde::de::Error::custom("too many members"));
+            }
+            if once && all.iter().any(|(k, _)| *k == key) {
+                return Err(serde::de::Error::custom("a member comes twice"));
             }
             all.push((key, map.next_value()?));
         }

@@ -5,15 +5,20 @@
 //! Must never: recurse into what a device sent, guess a unit, drop a member, judge a value.
 
 mod item;
+mod rfc3339;
 
 use crate::json;
 use bytes::Bytes;
 use jiff::civil::DateTime;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use vitals::{Context, DeviceId, DeviceTime, Reason, Statuses, Timestamp, Unit, Values, Zone};
 
 /// Most readings in a message (contract).
 pub const MOST_READINGS: usize = 200;
+
+/// The point and as many decimals of a second as are looked at; more are finer than anything here.
+const FINEST: usize = 10;
 
 /// A message that can be read.
 #[derive(Clone, Debug, Default)]
@@ -61,16 +66,18 @@ impl SentTime {
         if let Some(wall) = Zone::plain_wall(text) {
             return Some(Self::Wall(wall)); // the usual case, without the price of an error
         }
-        if let Ok(moment) = Timestamp::parse_rfc3339(text) {
-            return Some(Self::Moment(moment));
+        // The form first: the parsers below also read times that the contract does not know.
+        let (fraction, offset) = rfc3339::parts(text)?;
+        let few = fraction.len().min(FINEST);
+        let text = if few < fraction.len() {
+            Cow::Owned(format!("{}{}{offset}", &text[..rfc3339::WHOLE], &fraction[..few]))
+        } else {
+            Cow::Borrowed(text)
+        };
+        if offset.is_empty() {
+            return text.parse().ok().map(Self::Wall);
         }
-        let bytes = text.as_bytes();
-        let plain = bytes.iter().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b':' | b'.' | b'T' | b't'));
-        if bytes.len() < 16 || !plain || !matches!(bytes[10], b'T' | b't') {
-            return None;
-        }
-        let wall: DateTime = text.parse().ok()?;
-        Some(Self::Wall(wall))
+        Timestamp::parse_rfc3339(&text).ok().map(Self::Moment)
     }
 
     /// The moment, where a clock without offset shows the time of `zone`.
@@ -130,7 +137,8 @@ pub fn decode_item(bytes: &Bytes) -> Item {
 pub fn decode(payload: &Bytes) -> Result<Message, Unreadable> {
     let broken = |id| Unreadable { reason: Reason::BrokenMessage, id };
     let text = std::str::from_utf8(payload).map_err(|_| broken(None))?;
-    let members = json::members(text).map_err(|_| broken(None))?;
+    let members =
+        json::open_members(text, &["v", "msgId", "clock", "historical", "readings"]).map_err(|_| broken(None))?;
     let mut message = Message::default();
     let (mut version, mut readings) = (None, None);
     let mut unknown: Vec<(&str, &RawValue)> = Vec::new();
@@ -168,7 +176,7 @@ pub fn decode(payload: &Bytes) -> Result<Message, Unreadable> {
 
 /// A pair that cannot be read is no pair: the times then count as if it were not there.
 fn clock(value: &RawValue) -> Option<ClockPair> {
-    let members = json::members(value.get()).ok()?;
+    let members = json::open_members(value.get(), &["device", "reference"]).ok()?;
     let time = |name: &str| {
         let (_, value) = members.iter().find(|(key, _)| key == name)?;
         SentTime::parse(&json::text(value)?)

@@ -23,14 +23,15 @@ fn judge(text: &str, history: &DeviceHistory, known: &[Known], bindings: &[Bindi
     let sense = TimeSense { zone: &zone, received_at, reset_day: None };
     let item = &message.items[0];
     let clocked = Clocked::of(item, message.clock, &sense);
-    let seq = number_of(item, &clocked, received_at);
     let envelope = Envelope {
         device: DeviceKey::new(1),
         pair: message.clock,
         historical: message.historical,
+        number: None,
         newest: message.items.len() == 1,
     };
-    admit(item, envelope, clocked, seq, Past { history, known, bindings }, received_at)
+    let seq = number_of(item, envelope, &clocked, received_at);
+    admit(item, envelope, clocked, seq, Past { history, known, bindings, last_told: None }, received_at)
 }
 
 fn fresh(item: &str, more: &str) -> Admission {

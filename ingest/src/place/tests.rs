@@ -13,14 +13,22 @@ struct Device {
 impl Device {
     fn send(&mut self, seq: i64, minute: Option<i64>, values: u64) -> Place {
         let told = minute.map(|m| Timestamp::from_seconds(1_770_000_000 + 60 * m));
+        self.sent(seq, told, told.is_some(), values)
+    }
+
+    fn sent(&mut self, seq: i64, told: Option<Timestamp>, orders: bool, values: u64) -> Place {
         let known: Vec<Known> = self.stored.iter().filter(|(s, _)| *s == seq).map(|(_, k)| *k).collect();
-        let place =
-            place(&self.history, &known, Numbered { seq, told, orders: told.is_some(), fingerprint: Some(values) });
+        let last = self.history.current().and_then(|life| Some((life.number, life.last()?)));
+        let last_told = last
+            .filter(|(_, span)| !orders && span.last_at.is_none() && seq <= span.last)
+            .and_then(|(life, span)| self.stored.iter().find(|(s, k)| *s == span.last && k.epoch == life)?.1.told);
+        let numbered = Numbered { seq, told, orders, last_told, fingerprint: Some(values) };
+        let place = place(&self.history, &known, numbered);
         if let Place::At { epoch, .. } = place {
             assert!(known.iter().all(|k| k.epoch != epoch), "a number is given twice in one epoch");
             let id = ReadingId::new(self.stored.len() as u64 + 1);
             self.stored.push((seq, Known { id, epoch, told, fingerprint: values }));
-            self.history.record(epoch, seq, told);
+            self.history.record(epoch, seq, told.filter(|_| orders));
         }
         place
     }
@@ -81,11 +89,54 @@ fn a_wrap_is_a_new_epoch_with_or_without_times() {
     let mut d = Device::default();
     d.run(65_530, 65_535, 0);
     assert_eq!(d.send(0, Some(65_600), 1), at(1, true));
+    let mut stepped = Device::default();
+    for (seq, minute, epoch) in [(65_534, 500, 0), (65_535, 20, 0), (0, 21, 1), (1, 22, 1)] {
+        assert_eq!(stepped.send(seq, Some(minute), 1), at(epoch, true), "the clock was set back before it");
+    }
     let mut blind = Device::default();
     assert_eq!(blind.send(65_534, None, 1), at(0, true));
     assert_eq!(blind.send(0, None, 1), at(1, true));
     assert_eq!(blind.send(65_535, None, 1), at(0, false));
     assert_eq!(blind.send(1, None, 1), at(1, true));
+}
+
+#[test]
+fn a_later_time_under_a_lower_number_is_a_new_epoch_by_however_little() {
+    for numbers in [&[65_534, 65_535, 0, 1][..], &[500, 501, 1, 2], &[7, 8, 8, 9]] {
+        let mut d = Device::default();
+        for (i, seq) in numbers.iter().enumerate() {
+            let told = Timestamp::from_seconds(1_770_000_000 + 30 * i64::try_from(i).unwrap());
+            assert_eq!(d.sent(*seq, Some(told), true, 1), at(u32::from(i > 1), true), "{numbers:?} {seq}");
+        }
+        assert!(d.history.epochs().iter().all(|e| e.gaps().count() == 0), "nothing to ask for");
+    }
+}
+
+#[test]
+fn clocks_that_were_never_set_are_compared_as_sent() {
+    for begin in [0, 1_000_000_000, 1_930_000_000] {
+        for (seq, next) in [(65_535, 0), (40, 1), (5, 5)] {
+            let told = |minute: i64| Some(Timestamp::from_seconds(begin + 60 * minute));
+            let mut d = Device::default();
+            assert_eq!(d.sent(seq, told(3), false, 1), at(0, true));
+            assert_eq!(d.sent(next, told(9), false, 1), at(1, true), "{begin} {seq}");
+            assert_eq!(d.sent(next, told(9), false, 1), Place::Duplicate(ReadingId::new(2)));
+            assert_eq!(d.sent(seq, told(3), false, 1), Place::Duplicate(ReadingId::new(1)));
+        }
+    }
+}
+
+#[test]
+fn an_unset_clock_is_compared_with_its_like_and_no_other() {
+    let mut d = Device::default();
+    d.run(48, 50, 0);
+    let (unset, future) = (Some(Timestamp::from_seconds(60)), Some(Timestamp::from_seconds(1_930_000_000)));
+    assert_eq!(d.sent(47, future, false, 1), at(0, false), "a glitch is no new life");
+    assert_eq!(d.sent(54, unset, false, 1), at(0, true));
+    assert_eq!(d.sent(53, unset, false, 1), at(0, false), "not later than the last");
+    assert_eq!(d.send(55, Some(90), 1), at(0, true));
+    assert_eq!(d.sent(51, unset, false, 1), at(0, false));
+    assert_eq!(d.send(52, Some(60), 1), at(0, false));
 }
 
 #[test]
@@ -116,6 +167,38 @@ proptest! {
         prop_assert_eq!(d.stored.len(), order.len());
         prop_assert!(d.stored.iter().all(|(_, k)| k.epoch == 0));
         prop_assert_eq!(d.history.current().and_then(Epoch::stored_through), Some(6));
+    }
+
+    /// The same with seconds between readings, where every time lies within the slack of every other.
+    #[test]
+    fn any_order_of_seconds_ends_alike(
+        order in Just((1..40_i64).filter(|s| s % 7 != 0).collect::<Vec<_>>()).prop_shuffle(),
+        step in 0..5_i64,
+    ) {
+        let mut d = Device::default();
+        for seq in &order {
+            let told = Some(Timestamp::from_seconds(1_770_000_000 + seq * step));
+            let placed = d.sent(*seq, told, true, 1);
+            prop_assert!(matches!(placed, Place::At { epoch: 0, .. }), "{} {:?}", seq, placed);
+            prop_assert!(matches!(d.sent(*seq, told, true, 1), Place::Duplicate(_)));
+        }
+    }
+
+    /// Lives of a counter in the order sent, seconds apart: each number is the newest of its life, and a repeat is none.
+    #[test]
+    fn lives_that_begin_anew_within_seconds_are_told_apart(
+        lives in proptest::collection::vec((0..2_i64, 3..20_i64), 1..6),
+        step in 1..40_i64,
+    ) {
+        let (mut d, mut at) = (Device::default(), 1_770_000_000);
+        for (life, (first, length)) in (0..).zip(lives) {
+            for seq in first..first + length {
+                at += step;
+                let told = Some(Timestamp::from_seconds(at));
+                prop_assert_eq!(d.sent(seq, told, true, 1), Place::At { epoch: life, newest: true });
+                prop_assert!(matches!(d.sent(seq, told, true, 1), Place::Duplicate(_)));
+            }
+        }
     }
 
     /// Whatever a device sends, each number is given once an epoch.

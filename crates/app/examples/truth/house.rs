@@ -181,12 +181,15 @@ impl House {
         let mut entries = Vec::with_capacity(message.items.len());
         for item in &message.items {
             let newest = item.seq == highest;
-            let envelope = Envelope { device, pair: message.clock, historical: message.historical, newest };
+            let envelope =
+                Envelope { device, pair: message.clock, historical: message.historical, number: None, newest };
             let clocked = Clocked::of(item, envelope.pair, &sense);
-            let seq = number_of(item, &clocked, self.now);
+            let seq = number_of(item, envelope, &clocked, self.now);
             let same = |k: &&(i64, Known)| Some(k.0) == seq;
             let known: Vec<Known> = meter.known.iter().filter(same).map(|k| k.1).collect();
-            let past = Past { history: &meter.history, known: &known, bindings: &meter.bindings };
+            // No clock of the cohort is unset twice in a row.
+            let (history, bindings) = (&meter.history, &meter.bindings[..]);
+            let past = Past { history, known: &known, bindings, last_told: None };
             match admit(item, envelope, clocked, seq, past, self.now) {
                 Admission::Duplicate { .. } => self.books.1 += 1,
                 Admission::Keep(mut reading) => {
@@ -202,6 +205,8 @@ impl House {
                 Admission::Hold(hold) => {
                     self.entries += 1;
                     self.books.2 += 1;
+                    // As in the store: a conflict's number is another reading's.
+                    let seq = seq.filter(|_| !hold.reasons.contains(&vitals::Reason::Conflict));
                     meter.hold(item.raw.clone(), hold.epoch, seq, clocked);
                     entries.push(Entry::Held(Arc::new(Held {
                         id: ReadingId::new(self.entries),

@@ -19,7 +19,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
-use vitals::{Binding, DeviceKey, Entry, Held, Reading, ReadingId, Timestamp};
+use vitals::{Binding, DeviceKey, Entry, Held, Reading, ReadingId, Reason, Timestamp};
 
 /// Work on the commit thread. Judgements see everything that was committed or taken before them.
 pub struct Desk<'a> {
@@ -71,7 +71,7 @@ pub struct NewReading {
     pub trusted: bool,
 }
 
-/// Something to hold back. `held.id` is replaced. A `seq` in it counts as answered.
+/// Something to hold back. `held.id` is replaced. A `seq` in it counts as answered, unless it is a conflict.
 #[derive(Clone, Debug)]
 pub struct NewHeld {
     /// What is held.
@@ -223,9 +223,7 @@ impl<'a> Desk<'a> {
         let NewHeld { mut held, told, trusted } = new;
         held.id = ReadingId::from_i64(id.cast_signed());
         self.touched.answer(held.device);
-        if let Some(seq) = held.seq.filter(|s| *s >= 0) {
-            self.history_mut(held.device)?.record(held.epoch, seq, told.filter(|_| trusted));
-        }
+        note_held(self.history_mut(held.device)?, &held, told.filter(|_| trusted));
         let held = Arc::new(held);
         self.changes.held.insert((held.device, digest(&held.route, &held.bytes)), held.id);
         let entry = Arc::new(Entry::Held(held.clone()));
@@ -238,6 +236,24 @@ impl<'a> Desk<'a> {
         self.touched.answer(device);
         self.touched.know(id);
         *self.changes.duplicates.entry((self.day, device)).or_default() += 1;
+    }
+
+    /// Notes once more that a known number was answered, where a history with too many holes has forgotten it. It is in
+    /// the file when the device is merged next; until then a crash only means that it is noted another time.
+    ///
+    /// # Errors
+    /// When the device's history cannot be read.
+    pub fn remember(
+        &mut self,
+        device: DeviceKey,
+        epoch: u32,
+        seq: i64,
+        at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        if seq >= 0 && !self.history(device)?.answered(epoch, seq) {
+            self.history_mut(device)?.record(epoch, seq, at);
+        }
+        Ok(())
     }
 
     /// The present message brings again what was taken out of the file: its bytes are not kept.
@@ -259,6 +275,13 @@ pub(super) fn note(history: &mut DeviceHistory, reading: &Reading, at: Option<Ti
     }
     if let Some(patient) = reading.patient {
         history.owned_by(patient);
+    }
+}
+
+/// What a held entry adds: its number was answered. A conflict's is not: it is another reading's, or of no known life.
+pub(super) fn note_held(history: &mut DeviceHistory, held: &Held, at: Option<Timestamp>) {
+    if let Some(seq) = held.seq.filter(|s| *s >= 0 && !held.reasons.contains(&Reason::Conflict)) {
+        history.record(held.epoch, seq, at);
     }
 }
 

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use vitals::{PatientId, Timestamp};
 
-/// Spans kept an epoch. Beyond it the lowest gap's upper side is forgotten: `stored_through` then stays lower than
-/// it could be, which is always safe.
-const SPANS: usize = 64;
+/// Spans kept an epoch: more than a meter's memory, sent in any order, falls into. Beyond it the lowest gap's upper side
+/// is forgotten: `stored_through` is then lower than it could be, which is always safe, until what was forgotten comes
+/// again and is noted as answered once more.
+const SPANS: usize = 1024;
 /// Epochs kept a device; late arrivals of older ones are conflicts.
 const EPOCHS: usize = 32;
 
@@ -54,6 +55,19 @@ impl Epoch {
     /// Highest number S such that every one from the first known up to S was answered.
     pub fn stored_through(&self) -> Option<i64> {
         self.first().map(|s| s.last)
+    }
+
+    /// Stretches of numbers that were never answered, lowest first.
+    pub fn gaps(&self) -> impl Iterator<Item = (i64, i64)> + '_ {
+        // While the list is full its lowest gap may hold numbers that were answered and forgotten.
+        let forgotten = usize::from(self.spans.len() >= SPANS);
+        self.spans.windows(2).skip(forgotten).map(|pair| (pair[0].last + 1, pair[1].first - 1))
+    }
+
+    /// Whether `seq` is known to have been answered.
+    pub fn answered(&self, seq: i64) -> bool {
+        let i = self.spans.partition_point(|s| s.last < seq);
+        self.spans.get(i).is_some_and(|s| s.first <= seq)
     }
 
     fn record(&mut self, seq: i64, at: Option<Timestamp>) {
@@ -120,6 +134,12 @@ impl DeviceHistory {
     /// Highest number of any epoch.
     pub fn max_seq(&self) -> Option<i64> {
         self.epochs.iter().filter_map(Epoch::max_seq).max()
+    }
+
+    /// Whether number `seq` of `epoch` is known to have been answered; also where the epoch itself is not kept any more,
+    /// for there is nothing to note of it.
+    pub fn answered(&self, epoch: u32, seq: i64) -> bool {
+        self.epochs.iter().find(|e| e.number == epoch).is_none_or(|e| e.answered(seq))
     }
 
     /// Notes that number `seq` of `epoch` was answered; `at` is the device's own time where it was sane.
@@ -205,5 +225,23 @@ mod tests {
         let epoch = h.current().unwrap();
         assert!(epoch.spans.len() <= SPANS);
         assert_eq!((epoch.stored_through(), epoch.max_seq()), (Some(0), Some(99_990)));
+        assert_eq!(epoch.gaps().next().unwrap().1 + 1, epoch.spans[2].first, "what was forgotten is not asked for");
+    }
+
+    #[test]
+    fn a_full_memory_in_any_order_ends_at_its_top_and_what_was_forgotten_heals() {
+        let mut h = DeviceHistory::default();
+        // 7 and 1000 have no common factor: every number once, as far apart as can be.
+        (0..1000).for_each(|n| h.record(0, (n * 7) % 1000, at(n)));
+        assert_eq!(h.current().unwrap().stored_through(), Some(999));
+        let mut h = DeviceHistory::default();
+        let end = 3 * i64::try_from(SPANS).unwrap();
+        (0..end).step_by(2).chain((1..end).step_by(2)).for_each(|n| h.record(0, n, at(n)));
+        assert!(h.current().unwrap().stored_through() < Some(end - 1), "some were forgotten");
+        for n in (0..end).filter(|n| !h.answered(0, *n)).collect::<Vec<_>>() {
+            h.record(0, n, at(n));
+        }
+        assert_eq!(h.current().unwrap().stored_through(), Some(end - 1));
+        assert_eq!(h.current().unwrap().gaps().count(), 0);
     }
 }

@@ -44,6 +44,8 @@ impl Memtable {
     }
 
     pub(super) fn count_duplicates(&mut self, day: i32, device: DeviceKey, n: u64) {
+        // A number that was forgotten may have been noted once more.
+        self.devices.insert(device);
         *self.books.entry((day, device)).or_default() += Counts { duplicate: n, ..Counts::default() };
     }
 

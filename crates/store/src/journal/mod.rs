@@ -44,7 +44,7 @@ pub use neighbours::Between;
 pub use originals::Original;
 pub use recount::{DayBooks, Mismatch, Recount};
 pub use retention::{Dropped, Keep};
-pub use row::{fingerprint, number_without_counter};
+pub use row::{fingerprint, number_without_clock, number_without_counter};
 pub use snapshot::Snapshot;
 
 use crate::readers::Readers;

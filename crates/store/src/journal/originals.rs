@@ -105,6 +105,11 @@ impl Touched {
 }
 
 impl Desk<'_> {
+    /// Of whom the present message said something that was answered.
+    pub fn spoken_of(&self) -> Vec<DeviceKey> {
+        self.touched().devices.iter().map(|key| DeviceKey::from_i64(*key)).collect()
+    }
+
     /// Keeps the bytes of the present message beside its rows; nothing where it has none, or where it brings again what
     /// was taken out of the file. To be called last.
     pub fn keep_original(

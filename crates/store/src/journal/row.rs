@@ -171,6 +171,17 @@ pub fn number_without_counter(slot: Option<u8>, told: Timestamp, values: &Values
     -1 - (mark.0 >> 2).cast_signed()
 }
 
+/// The number of a reading that has neither a counter nor a clock: negative, the same for the same place in the message
+/// that its sender calls `message`, slot and values, whenever it comes again.
+pub fn number_without_clock(message: &str, place: usize, slot: Option<u8>, values: &Values, unit: Unit) -> i64 {
+    let mut mark = Mark(fingerprint(values, unit));
+    mark.number(slot.map(|s| (i64::from(s), 0)));
+    mark.bytes(b"message");
+    mark.bytes(message.as_bytes());
+    mark.bytes(&(place as u64).to_le_bytes());
+    -1 - (mark.0 >> 2).cast_signed()
+}
+
 /// FNV-1a: stable over versions of the program, unlike the standard library's hashers.
 struct Mark(u64);
 

@@ -3,7 +3,7 @@
 use super::{
     DeviceHistory, Shared,
     checkpoint::{self, Checkpointer},
-    desk::{Changes, Desk, Ground, note, stored_history},
+    desk::{Changes, Desk, Ground, note, note_held, stored_history},
     memory::{Memory, Memtable},
     merge::{Merge, Step, freeze},
     row::Row,
@@ -431,11 +431,7 @@ fn replay(
         };
         match &*row.entry {
             vitals::Entry::Reading(r) => note(history, r, row.ordering()),
-            vitals::Entry::Held(h) => {
-                if let Some(seq) = h.seq.filter(|s| *s >= 0) {
-                    history.record(h.epoch, seq, row.ordering());
-                }
-            }
+            vitals::Entry::Held(h) => note_held(history, h, row.ordering()),
         }
         table.add(row);
         Ok(())

@@ -17,7 +17,7 @@ CREATE INDEX IF NOT EXISTS device_command_expiry ON device_command(expires_at);
 ";
 
 /// Most commands that wait for one device; the oldest give way, since a newer one knows more.
-const WAITING_PER_DEVICE: i64 = 64;
+const WAITING_PER_DEVICE: i64 = 256;
 
 /// One command for one device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,12 +76,20 @@ impl Store {
     /// # Errors
     /// As every write.
     pub async fn queue_command(&self, command: DeviceCommand) -> Result<(), StoreError> {
+        self.queue_commands(vec![command]).await
+    }
+
+    /// Puts commands into their devices' queues, all of them in one transaction.
+    ///
+    /// # Errors
+    /// As every write.
+    pub async fn queue_commands(&self, commands: Vec<DeviceCommand>) -> Result<(), StoreError> {
         let (now, bell) = (self.clock().now(), self.registry.commands().clone());
         self.registry
             .write_then(
                 move |c| {
                     purge(c, now)?;
-                    insert_command(c, &command)
+                    commands.iter().try_for_each(|command| insert_command(c, command))
                 },
                 move |()| bell.ring(),
             )

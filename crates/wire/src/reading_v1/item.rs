@@ -3,13 +3,36 @@
 use super::{Item, SentTime};
 use crate::{
     gatt::{self, Frame},
-    json::{is_null, members, number, object, text},
+    json::{is_null, number, object, open_members, text},
     topic::Characteristic,
 };
 use bytes::Bytes;
 use serde_json::value::RawValue;
-use vitals::{Context, DeviceTime, GlucoseValue, Kind, Meal, MealName, Reason, Status, Unit, Values};
+use vitals::{Context, Decimal, DeviceTime, GlucoseValue, Kind, Meal, MealName, Reason, Status, Unit, Values};
 
+/// What the contract gives a meaning.
+const KNOWN: &[&str] = &[
+    "seq",
+    "time",
+    "kind",
+    "unit",
+    "systolic",
+    "diastolic",
+    "map",
+    "pulse",
+    "glucose",
+    "session",
+    "raw",
+    "device",
+    "userSlot",
+    "status",
+    "meal",
+    "mealName",
+    "specimen",
+    "medicationTaken",
+    "note",
+    "symptoms",
+];
 /// Longest note that is a note; longer ones are kept whole, as an unknown member is.
 const NOTE: usize = 500;
 /// Most codes that a patient chooses at once; more are kept as an unknown member is.
@@ -35,7 +58,7 @@ pub(super) fn decode(raw: &RawValue, payload: &Bytes) -> Item {
         item.faults.push(Reason::SeqInvalid); // not an object: it has no number either
         return item;
     }
-    let Ok(members) = members(raw.get()) else {
+    let Ok(members) = open_members(raw.get(), KNOWN) else {
         item.faults.push(Reason::BrokenMessage);
         return item;
     };
@@ -96,8 +119,10 @@ fn check_against_frame(item: &mut Item, value: &RawValue) {
                 (None, _) => true,
                 (Some(_), None) => false,
             };
+            // Whose button it was decides whose reading it is. Who leaves it out on one side says nothing else.
+            let same_user = item.user_slot.zip(framed.user_slot).is_none_or(|(said, framed)| said == framed);
             item.statuses = item.statuses.iter().chain(framed.statuses.iter()).collect();
-            if !agrees {
+            if !(agrees && same_user) {
                 item.faults.push(Reason::DecodeMismatch);
             }
         }
@@ -113,7 +138,7 @@ enum Framed {
 }
 
 fn frame(value: &RawValue) -> Framed {
-    let Ok(members) = members(value.get()) else { return Framed::Unreadable };
+    let Ok(members) = open_members(value.get(), &["char", "hex"]) else { return Framed::Unreadable };
     let member = |name: &str| members.iter().find(|(key, _)| key == name).and_then(|(_, value)| text(value));
     let (Some(uuid), Some(hex)) = (member("char"), member("hex")) else { return Framed::Unreadable };
     let Some(characteristic) = Characteristic::parse(&uuid.to_ascii_lowercase()) else { return Framed::Unknown };
@@ -139,10 +164,16 @@ fn seq(value: &RawValue) -> Result<Option<i64>, Reason> {
     if is_null(value) {
         return Ok(None);
     }
-    match value.get().parse::<i64>() {
-        Ok(seq) if (0..=MAX_SEQ).contains(&seq) && !value.get().starts_with('-') => Ok(Some(seq)),
+    match value.get().parse().ok().or_else(|| whole(value.get())) {
+        Some(seq) if (0..=MAX_SEQ).contains(&seq) && !value.get().starts_with('-') => Ok(Some(seq)),
         _ => Err(Reason::SeqInvalid),
     }
+}
+
+/// `4711.0` and `4.711e3` are integers too.
+fn whole(text: &str) -> Option<i64> {
+    let (mantissa, exponent) = text.parse::<Decimal>().ok()?.normalized();
+    10_i64.checked_pow(exponent.try_into().ok()?)?.checked_mul(mantissa)
 }
 
 fn time(value: &RawValue) -> Result<Option<(DeviceTime, SentTime)>, Reason> {

@@ -172,3 +172,44 @@ fn times_have_an_offset_or_are_the_clock_on_the_wall() {
         assert_eq!(SentTime::parse(bad), None, "{bad}");
     }
 }
+
+#[test]
+fn unknown_members_are_kept_however_many_and_however_often() {
+    let many: String = (0..1000).map(|n| format!(r#""x{n}":{n},"#)).collect();
+    let item = one(&format!(
+        r#"{{{many}"x1":"again","seq":1,"kind":"blood_glucose","glucose":6.2,"unit":"mmol/L","y":{{"a":1,"a":2}}}}"#
+    ));
+    assert!(item.faults.is_empty());
+    let extra = item.context.extra.unwrap();
+    assert!(extra.contains(r#""x999":999"#) && extra.contains(r#""x1":1,"#) && extra.contains(r#""x1":"again""#));
+    let message = read(&format!(r#"{{"v":1,{many}"x1":2,"readings":[{{"seq":1}}]}}"#));
+    assert!(message.items[0].context.extra.as_deref().unwrap().contains(r#""x999":999"#));
+    assert_eq!(one(r#"{"seq":1,"x":1,"seq":2}"#).faults, [Reason::BrokenMessage], "one of the two is meant");
+}
+
+#[test]
+fn a_whole_number_is_a_number_however_it_is_written() {
+    for (text, seq) in [("4711.0", 4711), ("4.711e3", 4711), ("47110e-1", 4711), ("0.0", 0), ("9007199254740991", MAX)]
+    {
+        let item = one(&format!(r#"{{"seq":{text}}}"#));
+        assert_eq!((item.seq, item.faults.contains(&Reason::SeqInvalid)), (Some(seq), false), "{text}");
+    }
+    for text in ["1.5", "-1", "-0", "-1.0", "9007199254740992", "1e18", "1e400", "true", r#""7""#, "[1]"] {
+        assert!(one(&format!(r#"{{"seq":{text}}}"#)).faults.contains(&Reason::SeqInvalid), "{text}");
+    }
+}
+
+const MAX: i64 = (1 << 53) - 1;
+
+#[test]
+fn a_frame_of_another_users_button_is_a_mismatch() {
+    // 131/82, user 2
+    let with = |slot: &str| {
+        let raw = r#"{"char":"2a35","hex":"0883005200ff0702"}"#;
+        let values = r#""kind":"blood_pressure","systolic":131,"diastolic":82,"unit":"mmHg""#;
+        one(&format!(r#"{{"seq":1,{values}{slot},"raw":{raw}}}"#)).faults
+    };
+    assert_eq!(with(r#","userSlot":1"#), [Reason::DecodeMismatch]);
+    assert_eq!(with(r#","userSlot":2"#), []);
+    assert_eq!(with(""), [], "what is left out is no difference");
+}
