@@ -4,8 +4,8 @@
 
 use crate::{
     Point, Rule,
-    cards::Numbers,
     conclusion::Conclusion,
+    numbers::Numbers,
     question::{self, Asking, Held, Kind as Step, Outcome, Spec},
 };
 use std::time::Duration;

@@ -2,7 +2,7 @@
 //!
 //! A gap is a matter between two valid readings, whenever they arrived; a late reading inside it undoes what was said.
 
-use crate::{Rule, cards::Numbers, conclusion::Conclusion};
+use crate::{Rule, conclusion::Conclusion, numbers::Numbers};
 use std::time::Duration;
 use vitals::{ReadingId, Recipient, Severity, Timestamp};
 

@@ -3,7 +3,7 @@
 //!
 //! Must never: lay at the patient's door what this service failed to take.
 
-use crate::{Point, adherence::Steps, cards::Numbers, conclusion::Conclusion};
+use crate::{Point, adherence::Steps, conclusion::Conclusion, numbers::Numbers};
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
 use store::Outage;

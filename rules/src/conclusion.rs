@@ -1,6 +1,6 @@
 //! From a step that holds to a finding that can be written: evidence, lateness, identity.
 
-use crate::{Cause, Rule, cards::Numbers};
+use crate::{Cause, Rule, numbers::Numbers};
 use serde_json::{Value as Json, json};
 use std::time::Duration;
 use vitals::{

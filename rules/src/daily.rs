@@ -6,11 +6,11 @@
 use crate::{
     Error, Point, Rule,
     acute::Limits,
-    cards::Numbers,
     care,
     conclusion::{Concluded, Conclusion},
     days::{self, Days, GlucoseDay, PressureDay},
     follow_up, levels,
+    numbers::Numbers,
     person::{Person, Scene, World},
     schedule, trend,
 };

@@ -3,10 +3,7 @@
 //! Goes in: cards, edits as the store keeps them, a moment. Comes out: cards, or why an edit is refused, naming field and
 //! remedy. Must never: read a clock; let a number leave the bounds of the installed card.
 
-use crate::{
-    Card, Cards, Error, Owner, Rule,
-    cards::{Layer, overlap},
-};
+use crate::{Card, Cards, Error, Owner, Rule, cards::overlap, numbers::Layer};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use store::{CardRecord, RuleEdit, RuleScope, rule_edit_in_force};

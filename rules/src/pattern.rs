@@ -2,8 +2,8 @@
 
 use crate::{
     Error, Point, Rule,
-    cards::Numbers,
     conclusion::Conclusion,
+    numbers::Numbers,
     person::{Person, Scene, World},
     statistics::count,
 };

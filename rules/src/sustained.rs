@@ -5,10 +5,10 @@
 
 use crate::{
     Error, Point, Rule,
-    cards::Numbers,
     conclusion::Conclusion,
     daily::Over,
     days::PressureDay,
+    numbers::Numbers,
     person::{HOLD, Person, Scene, World},
     schedule,
     statistics::count,
