@@ -41,9 +41,7 @@ impl Person {
                 self.look_again(p.at);
             }
         }
-        self.judge_late(scene)?;
-        self.recheck = [false; 2]; // all of it was judged
-        Ok(())
+        self.judge_late(scene)
     }
 
     /// Takes back what stands on readings that are `gone`.

@@ -219,16 +219,20 @@ impl Person {
     /// Reads the recent readings anew where it was missed that some came or went. They are looked at with the next
     /// reading or Monday.
     pub(crate) fn freshen<W: World>(&mut self, world: &W, cards: &Cards, now: Timestamp) -> Result<(), Error> {
-        if std::mem::take(&mut self.stale) { self.reread(world, cards, now) } else { Ok(()) }
+        if !std::mem::take(&mut self.stale) {
+            return Ok(());
+        }
+        self.recheck = [true; 2];
+        self.reread(world, cards, now)
     }
 
-    /// Reads the recent readings anew; the next of each kind looks back.
+    /// Reads the recent readings anew.
     pub(crate) fn reread<W: World>(&mut self, world: &W, cards: &Cards, now: Timestamp) -> Result<(), Error> {
         let Recent { window, last_valid, newest } = recent(world, (self.id(), &self.zone), now)?;
         (self.window, self.last_valid) = (window, last_valid);
         self.newest = [0, 1].map(|kind| self.newest[kind].max(newest[kind]));
         self.settled = [0, 1].map(|kind| self.settled[kind].max(after_question(newest[kind], now)));
-        (self.days, self.cuff, self.lows, self.recheck) = (Days::default(), None, None, [true; 2]);
+        (self.days, self.cuff, self.lows) = (Days::default(), None, None);
         self.find_tracks(cards);
         Ok(())
     }
