@@ -9,7 +9,9 @@ use crate::{
     care,
     conclusion::{Concluded, Conclusion},
     days::{self, Days, GlucoseDay, PressureDay},
-    follow_up, levels,
+    follow_up,
+    kept_days::{self, Row},
+    levels,
     numbers::Numbers,
     person::{Person, Scene, World},
     schedule, trend,
@@ -225,8 +227,23 @@ fn look_at(rule: Rule, look: &Look<'_>) -> Option<Found> {
 }
 
 impl Person {
+    /// Takes over what was written down of the days before the start.
+    pub(crate) fn learn_days<W: World>(&mut self, world: &W) -> Result<(), Error> {
+        if self.days.row != Row::Unread {
+            return Ok(());
+        }
+        let written = world.days(self.id())?;
+        self.days.row = if written.is_some() { Row::Wrong } else { Row::Missing };
+        if let Some((sums, span)) = written.and_then(|bytes| kept_days::decode(&bytes, &self.terms, &self.zone)) {
+            self.days.restore(sums, span);
+            self.days.row = Row::Right(span.1);
+        }
+        Ok(())
+    }
+
     /// Makes the days before the mornings `first` to `last` known, back to what any rule can reach.
     pub(crate) fn know_days<W: World>(&mut self, world: &W, first: Timestamp, last: Timestamp) -> Result<(), Error> {
+        self.learn_days(world)?;
         let begin = self.zone.start_of(schedule::days_after(first.day(&self.zone), -days::REACH));
         let end = self.zone.start_of(last.day(&self.zone));
         let mut days = std::mem::take(&mut self.days);

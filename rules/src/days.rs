@@ -3,8 +3,16 @@
 //! Goes in: readings in order of measurement. Comes out: one [`PressureDay`], [`GlucoseDay`], [`SensorDay`] for each day that
 //! has any valid reading of that kind, made by `sums`. A cache of the store: a late reading has its own day summed again, and no other.
 
-use crate::{Error, Point, cards::Cards, catalogue::Rule, schedule, sums::Sums};
+use crate::{
+    Error, Point,
+    cards::Cards,
+    catalogue::Rule,
+    kept_days::{self, Row},
+    schedule,
+    sums::Sums,
+};
 use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use vitals::{Patient, Timestamp, Zone};
 
@@ -14,8 +22,9 @@ pub(crate) const REACH: i64 = 84;
 const SLACK: usize = 7;
 
 /// One day of blood pressure. Not a number where nothing of the kind was measured.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PressureDay {
+    #[serde(with = "kept_days::date")]
     pub date: Date,
     /// Mean of the sessions, mmHg.
     pub systolic: f32,
@@ -67,8 +76,9 @@ impl PressureDay {
 }
 
 /// One day of glucose, single measurements only. Not a number where nothing of the kind was measured.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct GlucoseDay {
+    #[serde(with = "kept_days::date")]
     pub date: Date,
     /// Mean of the fasting values, mmol/L.
     pub fasting: f32,
@@ -91,8 +101,9 @@ pub(crate) struct GlucoseDay {
 }
 
 /// One day of a sensor's glucose: never averaged with single measurements.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SensorDay {
+    #[serde(with = "kept_days::date")]
     pub date: Date,
     /// Values, LO and HI not counted.
     pub values: u16,
@@ -104,8 +115,9 @@ pub(crate) struct SensorDay {
 }
 
 /// One day on which meters had something wrong that spoils no single reading. Most days have none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FaultDay {
+    #[serde(with = "kept_days::date")]
     pub date: Date,
     /// Readings whose clock was wrong.
     pub clock: u8,
@@ -114,7 +126,7 @@ pub(crate) struct FaultDay {
 }
 
 /// The numbers of cards and plans on which sums rest.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Terms {
     /// Readings at most this far apart are one session.
     pub gap: Duration,
@@ -126,6 +138,14 @@ pub(crate) struct Terms {
     pub post_meal_high: f64,
     /// A clock that was wrong by more minutes than this is a fault.
     pub clock: f64,
+}
+
+/// A number that no card gives is the same as none before.
+impl PartialEq for Terms {
+    fn eq(&self, other: &Self) -> bool {
+        let bits = |t: &Self| [t.irregular, t.fast, t.slow, t.post_meal_high, t.clock].map(f64::to_bits);
+        (self.gap, self.cuff_gap, bits(self)) == (other.gap, other.cuff_gap, bits(other))
+    }
 }
 
 impl Terms {
@@ -153,18 +173,26 @@ pub(crate) struct Days {
     to: Timestamp,
     /// To be summed again.
     touched: Vec<Date>,
+    /// What is written of them.
+    pub(crate) row: Row,
 }
 
 impl Default for Days {
     fn default() -> Self {
-        Self { sums: Sums::default(), from: Timestamp::MAX, to: Timestamp::MIN, touched: Vec::new() }
+        let (sums, touched, row) = (Sums::default(), Vec::new(), Row::default());
+        Self { sums, from: Timestamp::MAX, to: Timestamp::MIN, touched, row }
     }
 }
 
 impl Days {
     /// A reading came in: its day is summed again when it is next asked for.
     pub(crate) fn touch(&mut self, at: Timestamp, gap: Duration, zone: &Zone) {
-        if at >= self.to || at.plus(gap) < self.from {
+        if at >= self.to && self.row != Row::Unread {
+            return;
+        }
+        // What is written may reach back farther than memory.
+        self.row.is_wrong();
+        if at.plus(gap) < self.from {
             return;
         }
         for day in [at.day(zone), at.plus(gap).day(zone)] {
@@ -193,7 +221,9 @@ impl Days {
             Ok(sums)
         };
         if self.to < self.from || to < self.from {
-            *self = Self { from, to: from, ..Self::default() };
+            // From here on memory does not see what comes to the days that are written.
+            self.row.is_wrong();
+            *self = Self { from, to: from, row: self.row, ..Self::default() };
         }
         for days in std::mem::take(&mut self.touched).chunk_by(|a, b| schedule::days_after(*a, 1) == *b) {
             let (Some(first), Some(last)) = (days.first(), days.last()) else { continue };
@@ -209,6 +239,32 @@ impl Days {
             self.to = to;
         }
         Ok(())
+    }
+
+    /// Forgets everything: other readings or other numbers count now.
+    pub(crate) fn forget(&mut self) {
+        self.row.is_wrong();
+        *self = Self { row: self.row, ..Self::default() };
+    }
+
+    /// Takes over what was written down; before anything else is known.
+    pub(crate) fn restore(&mut self, sums: Sums, (from, to): (Timestamp, Timestamp)) {
+        (self.sums, self.from, self.to) = (sums, from, to);
+    }
+
+    /// All days that are known.
+    pub(crate) const fn sums(&self) -> &Sums {
+        &self.sums
+    }
+
+    /// The midnights between which the days are complete.
+    pub(crate) const fn span(&self) -> (Timestamp, Timestamp) {
+        (self.from, self.to)
+    }
+
+    /// Whether more is known than is written down; what waits to be summed again is not known.
+    pub(crate) fn is_ahead_of_row(&self) -> bool {
+        self.from < self.to && self.touched.is_empty() && self.row != Row::Right(self.to)
     }
 
     /// The days `from..to` that have blood pressures.

@@ -4,23 +4,19 @@
 
 use crate::{
     Cards, Error, Point, Rule,
+    mornings::let_go,
     person::{Person, Scene, World},
     quality, schedule,
-    season::{Seasons, Shifts},
-    trend,
+    season::Seasons,
     turn::{Pace, Turn},
 };
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque},
     sync::Arc,
-    time::Duration,
 };
 use store::{FindingBatch, Handover, Season};
 use vitals::{Entry, Held, Patient, PatientId, Reading, Timestamp, Zone};
-
-/// Who measured nothing for so long says nothing of the season.
-const LATELY: Duration = Duration::from_secs(28 * 24 * 3600);
 
 /// Readings and mornings looked at in one fair round; who did not get a turn is first in the next.
 const ROUND: u64 = 50_000;
@@ -36,24 +32,26 @@ fn await_turn(waiting: &mut VecDeque<PatientId>, person: &mut Person, came: usiz
 /// The evaluator of one installation.
 #[derive(Debug)]
 pub struct Engine<W> {
-    world: W,
-    cards: Cards,
+    pub(crate) world: W,
+    pub(crate) cards: Cards,
     site: Zone,
     started: Timestamp,
-    people: HashMap<PatientId, Person>,
+    pub(crate) people: HashMap<PatientId, Person>,
     queue: BinaryHeap<Reverse<(Timestamp, PatientId)>>,
     /// Next morning's evaluation of each zone that a patient lives in.
-    slots: Vec<(Zone, Timestamp)>,
-    seasons: Seasons,
+    pub(crate) slots: Vec<(Zone, Timestamp)>,
+    pub(crate) seasons: Seasons,
     /// Patients who wait for something to be judged again, each once.
     waiting: VecDeque<PatientId>,
     /// Patients whose days are not known since the start.
-    cold: Vec<PatientId>,
+    pub(crate) cold: Vec<PatientId>,
+    /// Patients of whose days less is written down than is known.
+    pub(crate) unkept: BTreeSet<PatientId>,
     /// Readings and mornings looked at since the start.
-    looked: u64,
+    pub(crate) looked: u64,
     /// Readings of the message that is being taken in, each with its commit time.
     touched: Vec<(PatientId, Point, Timestamp)>,
-    batch: FindingBatch,
+    pub(crate) batch: FindingBatch,
 }
 
 impl<W: World> Engine<W> {
@@ -70,6 +68,7 @@ impl<W: World> Engine<W> {
             seasons: Seasons::default(),
             waiting: VecDeque::new(),
             cold: Vec::new(),
+            unkept: BTreeSet::new(),
             looked: 0,
             touched: Vec::new(),
             batch: FindingBatch::default(),
@@ -121,6 +120,7 @@ impl<W: World> Engine<W> {
         self.waiting.retain(|id| known(*id));
         self.batch.new.retain(|(draft, _)| known(draft.patient));
         self.batch.timers.retain(|(id, _)| known(*id));
+        self.batch.days.changed.retain(|(id, _)| known(*id));
     }
 
     /// What stations were published to have shifted, before this start.
@@ -208,11 +208,13 @@ impl<W: World> Engine<W> {
         if !self.know(id, now)? {
             return Ok(());
         }
-        let Self { people, waiting, .. } = self;
+        let Self { world, people, waiting, .. } = self;
         if let Some(person) = people.get_mut(&id) {
+            person.learn_days(world)?;
             person.amend(&point, reading.received_at);
             await_turn(waiting, person, 1);
         }
+        self.enqueue(id);
         Ok(())
     }
 
@@ -231,6 +233,7 @@ impl<W: World> Engine<W> {
     /// Reads everybody's recent readings anew when they next speak.
     pub fn distrust(&mut self) {
         self.people.values_mut().for_each(|p| p.stale = true);
+        self.distrust_days();
     }
 
     /// Takes in journal entries with the number of their message, in order. Readings of one message are judged
@@ -272,6 +275,7 @@ impl<W: World> Engine<W> {
         if let Some(person) = self.people.get_mut(&id) {
             let point = Point::of(reading, &person.zone);
             person.window.insert(point);
+            person.learn_days(&self.world)?;
             person.days.touch(point.at, person.terms.gap, &person.zone);
             self.touched.push((id, point, reading.received_at));
         }
@@ -377,25 +381,6 @@ impl<W: World> Engine<W> {
         Ok(())
     }
 
-    /// Sums the last months' days of at most `limit` patients whom the first morning after a start will ask about, so that
-    /// it need not read them all at once. Whether any are left.
-    ///
-    /// # Errors
-    /// When the store cannot answer.
-    pub fn warm(&mut self, limit: usize) -> Result<bool, Error> {
-        let Self { world, people, slots, cold, .. } = self;
-        for id in cold.split_off(cold.len().saturating_sub(limit)) {
-            let Some(person) = people.get_mut(&id) else { continue };
-            let Some((_, slot)) = slots.iter().find(|(zone, _)| *zone == person.zone) else { continue };
-            // As far as days are complete; the morning adds the last one.
-            let last = schedule::last_slot(Timestamp::from_micros(slot.as_micros() - 1), &person.zone);
-            if person.last_valid.is_some_and(|(newest, _)| newest >= last.minus(LATELY)) {
-                person.know_days(world, last, last)?;
-            }
-        }
-        Ok(!cold.is_empty())
-    }
-
     /// The earliest moment at which there is something to do without a new reading.
     pub fn next_due(&self) -> Option<Timestamp> {
         let slot = self.slots.iter().map(|(_, at)| *at).min();
@@ -422,32 +407,6 @@ impl<W: World> Engine<W> {
         Ok(any)
     }
 
-    fn run_slot(&mut self, index: usize, now: Timestamp) -> Result<(), Error> {
-        let Self { world, cards, seasons, people, batch, slots, .. } = self;
-        let Some((zone, slot)) = slots.get_mut(index) else { return Ok(()) };
-        let due = *slot;
-        *slot = schedule::following(due, zone);
-        let today = due.day(zone);
-        let mut shifts = Shifts::new();
-        for person in people.values_mut().filter(|p| p.zone == *zone) {
-            let (Some(station), Some((newest, _))) = (person.patient.organisation, person.last_valid) else { continue };
-            if newest < due.minus(LATELY) {
-                continue;
-            }
-            person.know_days(world, due, due)?;
-            let raw = trend::raw(&person.days, today);
-            let of_station = shifts.entry(station).or_default();
-            of_station.iter_mut().zip(raw).for_each(|(all, mine)| all.extend(mine));
-        }
-        batch.seasons.extend(seasons.publish(today, shifts));
-        for person in people.values_mut().filter(|p| p.zone == *zone) {
-            person.daily(&mut Scene { world, cards, seasons, now, decided: now, quiet: false, batch }, due)?;
-            self.looked += person.take_looked();
-        }
-        batch.scheduled = Some(due);
-        Ok(())
-    }
-
     fn wake(&mut self, id: PatientId, now: Timestamp) -> Result<(), Error> {
         let Self { world, cards, seasons, people, batch, .. } = self;
         let Some(person) = people.get_mut(&id) else { return Ok(()) };
@@ -464,6 +423,7 @@ impl<W: World> Engine<W> {
     /// The queue may hold a patient too early, never too late.
     fn enqueue(&mut self, id: PatientId) {
         let Some(person) = self.people.get_mut(&id) else { return };
+        let_go(person, &mut self.batch);
         let Some(due) = person.due() else { return };
         if person.queued.is_none_or(|queued| due < queued) {
             person.queued = Some(due);
@@ -477,7 +437,7 @@ impl<W: World> Engine<W> {
     }
 
     /// Whether anything was concluded since the last call of [`Engine::concluded`].
-    pub const fn has_concluded(&self) -> bool {
+    pub fn has_concluded(&self) -> bool {
         !self.batch.is_empty()
     }
 }

@@ -25,9 +25,11 @@ mod follow_up;
 mod force;
 mod handover;
 mod judge;
+mod kept_days;
 mod late;
 mod levels;
 mod live;
+mod mornings;
 mod numbers;
 mod pattern;
 mod person;
@@ -46,6 +48,9 @@ mod track;
 mod trend;
 mod turn;
 mod window;
+
+#[cfg(test)]
+mod kept_tests;
 
 pub use card::{Card, Owner, Parameter, Predicate, Subject, Text, Unit};
 pub use cards::Cards;

@@ -73,6 +73,10 @@ impl World for Live {
         Ok(self.store.contacts_blocking(id, from)?)
     }
 
+    fn days(&self, id: PatientId) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.store.patient_days_blocking(id)?)
+    }
+
     fn link(&self, id: PatientId, device: Option<DeviceKey>) -> Result<Link, Error> {
         let outages = self.outages.clone();
         let Some(device) = device.or_else(|| self.bound.get(&id).map(|(_, meter)| *meter)) else {

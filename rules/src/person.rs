@@ -48,6 +48,13 @@ pub trait World {
     fn contacts(&self, _id: PatientId, _from: Timestamp) -> Result<Vec<Timestamp>, Error> {
         Ok(Vec::new())
     }
+    /// What was written down of the patient's days; nothing where nothing is written down.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    fn days(&self, _id: PatientId) -> Result<Option<Vec<u8>>, Error> {
+        Ok(None)
+    }
     /// What is known of the way from the patient's meter to here; `device` sent the last reading, where there is one.
     ///
     /// # Errors
@@ -203,7 +210,7 @@ impl Person {
         let zone = patient.time_zone.as_deref().and_then(|z| Zone::named(z).ok()).unwrap_or_else(|| site.clone());
         let terms = Terms::of(cards, &patient);
         if zone != self.zone || terms != self.terms {
-            self.days = Days::default();
+            self.days.forget();
             self.lows = None;
             (self.zone, self.terms) = (zone, terms);
         }
@@ -232,7 +239,8 @@ impl Person {
         (self.window, self.last_valid) = (window, last_valid);
         self.newest = [0, 1].map(|kind| self.newest[kind].max(newest[kind]));
         self.settled = [0, 1].map(|kind| self.settled[kind].max(after_question(newest[kind], now)));
-        (self.days, self.cuff, self.lows) = (Days::default(), None, None);
+        self.days.forget();
+        (self.cuff, self.lows) = (None, None);
         self.find_tracks(cards);
         Ok(())
     }

@@ -14,7 +14,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use store::{Handover, Store, StoreError};
+use store::{HandedOver, Store, StoreError};
 use tokio::sync::{
     broadcast::{
         self,
@@ -39,8 +39,12 @@ const RETRY: Duration = Duration::from_secs(1);
 const STOP_WITHIN: Duration = Duration::from_secs(2);
 /// Waiting requests to settle. Full: the test clock waits.
 const SETTLES: usize = 16;
-/// Patients whose days are summed in one idle cycle after a start: a few milliseconds.
-const WARM: usize = 20;
+/// An idle cycle after a start makes days known for so long.
+const IDLE_WORK: Duration = Duration::from_millis(4);
+/// Patients between two looks at the time: where nothing is written down their weeks are summed from readings.
+const WARM: usize = 5;
+/// Patients whose days are written down in one idle cycle: half a megabyte.
+const KEPT: usize = 200;
 /// From one sign of life in the store to the next.
 const BEAT_EVERY: Duration = Duration::from_secs(60);
 /// As [`BEAT_EVERY`], on a clock that somebody moves.
@@ -165,7 +169,7 @@ async fn run(
         };
         worker = returned;
         // Who waits for a turn waits for rounds.
-        let mut pause = match (worker.engine.is_dirty() || worker.cold, worker.behind()) {
+        let mut pause = match (worker.engine.is_dirty() || worker.engine.is_behind_with_days(), worker.behind()) {
             (true, _) => Some(LOOK_EVERY),
             (false, behind) => behind.then_some(POSITION_EVERY),
         };
@@ -238,7 +242,9 @@ struct Worker {
     written: u64,
     written_at: Instant,
     directory: watch::Receiver<u64>,
-    moved: broadcast::Receiver<Arc<[Handover]>>,
+    moved: broadcast::Receiver<HandedOver>,
+    /// Changes of stored readings that are taken notice of.
+    moves: i64,
     /// The installed cards.
     given: watch::Receiver<Cards>,
     /// Counts edits of rules.
@@ -247,8 +253,6 @@ struct Worker {
     /// The journal has more than was pulled.
     more: bool,
     broken: bool,
-    /// Days of some patients are not known since the start.
-    cold: bool,
     /// The last sign of life that was written; none while none could be.
     beaten: Option<Timestamp>,
 }
@@ -260,6 +264,7 @@ impl Worker {
         let force = Force::new(given.borrow_and_update().clone(), store.rule_edits_blocking()?);
         let moved = store.readings().handed_over();
         let state = store.rules_state_blocking()?;
+        let moves = store.readings().moves_after_blocking(state.moves)?;
         let now = store.clock().now();
         let mut directory = store.directory().changes();
         directory.mark_unchanged();
@@ -274,6 +279,7 @@ impl Worker {
         for patient in store.directory().patients() {
             engine.refresh(patient, now)?;
         }
+        engine.distrust_days_since(&moves);
         engine.publish(&state.seasons);
         engine.recover(state.scheduled, &state.timers, now)?;
         store.readings().set_consumed(state.position);
@@ -287,12 +293,12 @@ impl Worker {
             written_at: Instant::now(),
             directory,
             moved,
+            moves: moves.number,
             given,
             edits,
             findings,
             more: false,
             broken: false,
-            cold: true,
             beaten,
         })
     }
@@ -340,10 +346,23 @@ impl Worker {
         did |= self.engine.run_due(now)?;
         self.commit(haste != Haste::Usual)?;
         self.beat(now, haste)?;
-        if haste == Haste::Usual && !did {
-            self.cold = self.engine.warm(WARM)?;
+        if haste == Haste::Usual && !did && self.engine.is_behind_with_days() {
+            self.see_to_days()?;
         }
         Ok(did)
+    }
+
+    /// While nobody waits: makes days known after a start, and writes down those that are known.
+    fn see_to_days(&mut self) -> Result<(), Error> {
+        let begun = Instant::now();
+        while begun.elapsed() < IDLE_WORK {
+            if self.engine.warm(WARM)? {
+                continue;
+            }
+            self.engine.keep_days(KEPT);
+            return self.commit(false);
+        }
+        Ok(())
     }
 
     /// Says that the service lives, and learns of the stretch in which it did not.
@@ -403,7 +422,10 @@ impl Worker {
         let mut did = false;
         loop {
             match self.moved.try_recv() {
-                Ok(moved) => self.engine.hand_over(&moved, now)?,
+                Ok(moved) => {
+                    self.engine.hand_over(&moved.readings, now)?;
+                    self.moves = self.moves.max(moved.number);
+                }
                 Err(TryRecvError::Lagged(_)) => self.engine.distrust(),
                 Err(_) => return Ok(did),
             }
@@ -419,6 +441,7 @@ impl Worker {
         let moved = may_move && self.position > self.written;
         if concluded || (moved && (force || self.written_at.elapsed() >= POSITION_EVERY)) {
             let mut batch = self.engine.concluded();
+            batch.days.moves = Some(self.moves);
             batch.position = if may_move { self.position } else { self.written };
             let new = batch.new.len() as u64;
             let rules: Vec<_> = batch.new.iter().map(|(draft, _)| draft.rule.to_string()).collect();
@@ -431,6 +454,7 @@ impl Worker {
             self.findings.fetch_add(new, Relaxed);
             self.written = if may_move { self.position } else { self.written };
             self.written_at = Instant::now();
+            self.store.readings().set_moves_taken(self.moves);
         }
         if may_move {
             self.store.readings().set_consumed(self.position);

@@ -20,8 +20,9 @@ pub use doctor::doctor;
 pub use error::StoreError;
 pub use journal::{
     Basis, Between, BookRow, DayBooks, DaysQuery, Desk, DeviceHistory, Dropped, ERASED, Epoch, ErasedReadings, Folded,
-    Glance, Handover, JournalEntry, JournalHealth, Keep, Known, Mismatch, Moved, NewHeld, NewReading, Original,
-    ReadingQuery, Readings, Recount, Snapshot, Span, Worn, fingerprint, number_without_clock, number_without_counter,
+    Glance, HandedOver, Handover, JournalEntry, JournalHealth, Keep, Known, Mismatch, Moved, Moves, NewHeld,
+    NewReading, Original, ReadingQuery, Readings, Recount, Snapshot, Span, Worn, fingerprint, number_without_clock,
+    number_without_counter,
 };
 pub use population::{Population, PopulationQuery, Provenance, Spread, Stretch, Stride};
 pub use registry::Registry;
@@ -43,6 +44,7 @@ pub use registry::mqtt_sessions::MqttSession;
 pub use registry::order::{Among, Home};
 pub use registry::outages::Outage;
 pub use registry::outbox::{DeadAddress, NewMessage, Outcome, Outgoing};
+pub use registry::patient_days::DaysBatch;
 pub use registry::people::{Contact, Member, Organisation, OrganisationKind, Role, Team, User};
 pub use registry::presence::Presence;
 pub use registry::roster::{

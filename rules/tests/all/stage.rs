@@ -157,6 +157,54 @@ async fn a_reading_that_was_somebody_elses_is_withdrawn_there_and_noted_here_and
     service.close().await;
 }
 
+/// Returns when the days of a patient are written down, or are not any more.
+async fn written(service: &Service, patient: vitals::PatientId, is: bool) {
+    while service.store.patient_days_blocking(patient).unwrap().is_some() != is {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn days_are_written_after_their_morning_and_go_with_what_changes_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::open(folder.path(), at(START)).await;
+    let (person, other) = (service.person().await, service.person().await);
+    for (id, who) in [(1, person), (2, other)] {
+        service.message(who, vec![bp(id, service.clock.now(), 128, 80)]).await;
+    }
+    service.goto(at(START).plus(minutes(24 * 60))).await;
+    written(&service, person.0, true).await;
+    written(&service, other.0, true).await;
+    service.close().await;
+
+    let service = Service::open(folder.path(), at(START).plus(minutes(25 * 60))).await;
+    service.rules.settle().await;
+    written(&service, person.0, true).await;
+    service.message(person, vec![bp(3, at(START).plus(minutes(60)), 131, 80)]).await;
+    service.rules.settle().await;
+    written(&service, person.0, false).await;
+    written(&service, other.0, true).await;
+    service.goto(at(START).plus(minutes(48 * 60))).await;
+    written(&service, person.0, true).await;
+
+    service.store.readings().assign(vitals::ReadingId::new(1), other.0).await.unwrap();
+    service.rules.settle().await;
+    service.goto(at(START).plus(minutes(49 * 60))).await;
+    let moves = service.store.readings().moves_after_blocking(0).unwrap();
+    assert_eq!((moves.number, moves.patients), (2, Some([person.0, other.0].into())));
+    service.message(person, vec![bp(4, service.clock.now(), 131, 80)]).await;
+    service.rules.settle().await;
+    written(&service, person.0, false).await;
+    written(&service, other.0, false).await;
+    assert_eq!(service.store.rules_state_blocking().unwrap().moves, 2);
+
+    service.goto(at(START).plus(minutes(73 * 60))).await;
+    written(&service, person.0, true).await;
+    service.store.erase_patient(person.0).await.unwrap();
+    written(&service, person.0, false).await;
+    service.close().await;
+}
+
 #[tokio::test]
 async fn cards_are_loaded_again_while_it_runs_and_a_bad_one_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();

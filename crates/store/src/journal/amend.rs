@@ -5,7 +5,7 @@
 //! Must never: move a reading in time, know what a context says, count anything twice in the books.
 
 use super::{
-    Desk, Handover,
+    Desk,
     books::Books,
     days,
     desk::Changes,
@@ -18,7 +18,6 @@ use super::{
 use crate::{Directory, StoreError};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::{collections::BTreeMap, sync::Arc};
-use tokio::sync::broadcast;
 use vitals::{DeviceKey, Entry, Held, Reading, ReadingId, Timestamp};
 
 /// The step from version 2 of the file to version 3.
@@ -45,15 +44,9 @@ impl Amendments {
         self.readings.iter().map(|(_, after)| after.measured_at)
     }
 
-    /// Tells who judges readings that more is said of some of them.
-    pub(super) fn tell(&self, bell: &broadcast::Sender<Arc<[Handover]>>) {
-        if !self.readings.is_empty() {
-            let told = |(before, after): &(Arc<Reading>, Arc<Reading>)| Handover {
-                before: before.patient,
-                reading: after.clone(),
-            };
-            let _ = bell.send(self.readings.iter().map(told).collect()); // nobody may judge
-        }
+    /// Before and after, once an id.
+    pub(super) fn readings(&self) -> &[(Arc<Reading>, Arc<Reading>)] {
+        &self.readings
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -169,6 +162,7 @@ impl Writer {
     /// Puts `after` where `before` lies, in the journal or in the tables.
     pub(super) fn rewrite(&self, before: &Reading, after: &Arc<Reading>) -> Result<(), StoreError> {
         let c = &self.connection;
+        self.shared.log.note(c, before, after)?;
         self.amend_journal(after)?;
         let (key, was) = (series_key(after), series_key(before));
         for (wk, owner, ..) in [was, key] {

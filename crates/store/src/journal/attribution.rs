@@ -156,8 +156,7 @@ impl Writer {
         let times = || moved.iter().map(|(_, after)| after.measured_at);
         if let (Some(first), Some(last)) = (times().min(), times().max()) {
             self.shared.tell_moved(first, last);
-            let handed = |(b, a): &(Arc<Reading>, Arc<Reading>)| Handover { before: b.patient, reading: a.clone() };
-            let _ = self.shared.handed_over.send(moved.iter().map(handed).collect());
+            self.shared.log.tell(&moved);
         }
         Ok(())
     }
@@ -197,15 +196,6 @@ impl Writer {
         let row = Row { entry: Arc::new(Entry::Reading(after.clone())), ..row.clone() };
         tables::update_row(&self.connection, half, &row)
     }
-}
-
-/// A stored reading that got another patient, or of which more is said (its meal, its disposition).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Handover {
-    /// Whose it was; none where it was nobody's; the same where only more is said of it.
-    pub before: Option<PatientId>,
-    /// The reading as it is now.
-    pub reading: Arc<Reading>,
 }
 
 /// Whose a reading is by the bindings of its device, at the moment of measurement.

@@ -10,6 +10,7 @@ use super::{
     days,
     desk::store_history,
     keeping::{self, Stretch},
+    moves,
     originals_erase::{self, Traces},
     packed,
     row::{self, owner},
@@ -149,6 +150,7 @@ impl Writer {
         }
         let c = &self.connection;
         days::forget(c, owner(Some(patient), DeviceKey::new(0)))?;
+        moves::erase(c, patient)?;
         c.execute("DELETE FROM assigned WHERE patient = ?1", [patient.as_i64()]).map_err(fault)?;
         keeping::count_removed(c, &removed)?;
         keeping::note_stale(c, stretch)?;

@@ -19,6 +19,7 @@ mod keeping;
 mod measured;
 mod memory;
 mod merge;
+mod moves;
 mod neighbours;
 mod originals;
 mod originals_erase;
@@ -32,7 +33,6 @@ mod snapshot;
 mod tables;
 mod writer;
 
-pub use attribution::Handover;
 pub use days::{Basis, DaysQuery, Folded};
 pub use desk::{Desk, NewHeld, NewReading};
 pub use erase::{ErasedReadings, Worn};
@@ -40,6 +40,7 @@ pub use glance::Glance;
 pub use history::{DeviceHistory, Epoch, Span};
 pub use keeping::ERASED;
 pub(crate) use measured::Measured;
+pub use moves::{HandedOver, Handover, Moves};
 pub use neighbours::Between;
 pub use originals::Original;
 pub use recount::{DayBooks, Mismatch, Recount};
@@ -97,7 +98,7 @@ pub(crate) struct Shared {
     /// How often that was told.
     moves: AtomicU64,
     /// The same readings, one by one.
-    handed_over: broadcast::Sender<Arc<[Handover]>>,
+    log: moves::Log,
     room: Arc<Semaphore>,
     folding: days::Folding,
     newest: days::Newest,
@@ -239,7 +240,7 @@ impl Readings {
             committed: watch::Sender::new(0),
             moved: broadcast::Sender::new(MOVED),
             moves: AtomicU64::new(0),
-            handed_over: broadcast::Sender::new(MOVED),
+            log: moves::Log::new(MOVED),
             room: Arc::new(Semaphore::new(ROOM)),
             folding: days::Folding::default(),
             newest: days::Newest::default(),
@@ -336,11 +337,6 @@ impl Readings {
     /// The number of the newest such change since this store was opened; 0 before the first.
     pub fn moves(&self) -> u64 {
         self.shared.moves.load(SeqCst)
-    }
-
-    /// Tells of stored readings that got another patient, one by one; with the same patience as [`Readings::moved`].
-    pub fn handed_over(&self) -> broadcast::Receiver<Arc<[Handover]>> {
-        self.shared.handed_over.subscribe()
     }
 
     /// Rules have concluded everything up to here. Shown in [`Readings::health`]; nothing is dropped because of it.

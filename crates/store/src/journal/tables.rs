@@ -14,7 +14,7 @@ use std::path::Path;
 use vitals::{DeviceKey, Reading, ReadingId, Timestamp};
 
 /// Of the file, in `user_version`; raised with every step.
-pub(super) const VERSION: i64 = 6;
+pub(super) const VERSION: i64 = 7;
 
 /// What brings a file from each version to the next. A released step is never changed.
 const STEPS: &[&str] = &[
@@ -24,6 +24,7 @@ const STEPS: &[&str] = &[
     super::packed::SCHEMA,
     super::days::SCHEMA,
     super::originals::SCHEMA,
+    super::moves::SCHEMA,
 ];
 
 const SCHEMA: &str = "

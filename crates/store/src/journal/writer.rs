@@ -337,7 +337,7 @@ impl Writer {
                 memory.active.count_duplicates(day, device, n);
             }
             memory.take_amendments(&changes.amendments);
-            changes.amendments.tell(&self.shared.handed_over);
+            self.shared.log.tell(changes.amendments.readings());
         }
         for at in changes.amendments.times() {
             self.shared.tell_moved(at, at);

@@ -138,6 +138,7 @@ fn begin(c: &Connection, patient: PatientId, now: Timestamp) -> Result<Begun, St
         "DELETE FROM finding_event WHERE finding IN (SELECT id FROM finding WHERE patient = ?1)",
         "DELETE FROM finding_attached WHERE finding IN (SELECT id FROM finding WHERE patient = ?1)",
         "DELETE FROM rule_timer WHERE patient = ?1",
+        "DELETE FROM patient_days WHERE patient = ?1",
     ] {
         delete(sql)?;
     }
@@ -236,6 +237,7 @@ fn left(c: &Connection, patient: PatientId) -> Result<u64, StoreError> {
         "SELECT count(*) FROM finding WHERE patient = ?1",
         "SELECT count(*) FROM episode WHERE patient = ?1",
         "SELECT count(*) FROM rule_timer WHERE patient = ?1",
+        "SELECT count(*) FROM patient_days WHERE patient = ?1",
     ] {
         sum += c.query_row(sql, [patient.as_i64()], |r| r.get::<_, i64>(0))?;
     }

@@ -6,6 +6,7 @@
 use super::{
     commands::{self, DeviceCommand},
     keeping::is_erased,
+    patient_days::{self, DaysBatch},
 };
 use crate::{Store, StoreError};
 use rusqlite::{Connection, OptionalExtension, Row, params, types::Value};
@@ -49,6 +50,8 @@ pub struct FindingBatch {
     pub scheduled: Option<Timestamp>,
     /// What stations shifted on a morning. Published once: what is written already stays.
     pub seasons: Vec<Season>,
+    /// What is kept of patients' days.
+    pub days: DaysBatch,
 }
 
 /// What all patients of a station shifted together, as seen on one morning.
@@ -73,11 +76,13 @@ pub struct RulesState {
     pub timers: Vec<(PatientId, Timestamp)>,
     /// What was published of stations.
     pub seasons: Vec<Season>,
+    /// Up to which change of stored readings the written days know.
+    pub moves: i64,
 }
 
 impl FindingBatch {
-    /// Nothing but a position.
-    pub const fn is_empty(&self) -> bool {
+    /// Nothing but a position, and days that are not right any more: they go with the next position.
+    pub fn is_empty(&self) -> bool {
         self.new.is_empty()
             && self.retract.is_empty()
             && self.attach.is_empty()
@@ -85,6 +90,7 @@ impl FindingBatch {
             && self.timers.is_empty()
             && self.scheduled.is_none()
             && self.seasons.is_empty()
+            && !self.days.changed.iter().any(|(_, body)| body.is_some())
     }
 }
 
@@ -263,7 +269,13 @@ impl Store {
             let scheduled: Option<Option<i64>> =
                 c.query_row("SELECT scheduled FROM rules_position", [], |r| r.get(0)).optional()?;
             let scheduled = scheduled.flatten().map(Timestamp::from_micros);
-            Ok(RulesState { position: position(c)?, scheduled, timers, seasons: seasons(c)? })
+            Ok(RulesState {
+                position: position(c)?,
+                scheduled,
+                timers,
+                seasons: seasons(c)?,
+                moves: patient_days::moves(c)?,
+            })
         })
     }
 }
@@ -346,6 +358,7 @@ fn write_batch(c: &Connection, batch: &FindingBatch) -> Result<i64, StoreError> 
         c.prepare_cached("INSERT OR IGNORE INTO season(station, day, short, long) VALUES(?1, ?2, ?3, ?4)")?
             .execute(params![s.station.as_i64(), s.day.to_string(), s.shift[0], s.shift[1]])?;
     }
+    patient_days::write(c, &batch.days)?;
     let sql = "INSERT INTO rules_position(one, position, scheduled) VALUES(1, ?1, ?2)
         ON CONFLICT(one) DO UPDATE SET position = max(position, excluded.position),
             scheduled = coalesce(excluded.scheduled, scheduled)";

@@ -20,6 +20,7 @@ pub(crate) mod mqtt_sessions;
 pub(crate) mod order;
 pub(crate) mod outages;
 pub(crate) mod outbox;
+pub(crate) mod patient_days;
 pub(crate) mod people;
 pub(crate) mod presence;
 pub(crate) mod roster;
