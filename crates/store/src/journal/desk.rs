@@ -8,17 +8,16 @@ use super::{
     books::day_number,
     memory::Memory,
     originals::{Arriving, Touched},
-    row::{IdentityKey, Row, digest, identity_key},
+    row::{Row, digest},
     tables,
 };
 use crate::{Directory, StoreError};
+use foldhash::HashMap;
 use jiff::civil::Date;
 use parking_lot::RwLock;
 use rusqlite::{Connection, OptionalExtension};
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use smallvec::SmallVec;
+use std::{collections::BTreeMap, sync::Arc};
 use vitals::{Binding, DeviceKey, Entry, Held, Reading, ReadingId, Reason, Timestamp};
 
 /// Work on the commit thread. Judgements see everything that was committed or taken before them.
@@ -37,20 +36,24 @@ pub struct Desk<'a> {
 pub(super) struct Ground<'a> {
     pub(super) connection: &'a Connection,
     pub(super) memory: &'a RwLock<Memory>,
-    pub(super) histories: &'a HashMap<DeviceKey, DeviceHistory>,
+    pub(super) histories: &'a Histories,
     pub(super) directory: &'a Directory,
     pub(super) next_id: u64,
 }
+
+/// What each device has sent, of those that spoke since the start.
+pub(super) type Histories = HashMap<DeviceKey, DeviceHistory>;
 
 /// What the judgements of one commit have decided.
 #[derive(Default)]
 pub(super) struct Changes {
     pub(super) rows: Vec<Row>,
-    pub(super) histories: HashMap<DeviceKey, DeviceHistory>,
+    pub(super) histories: Histories,
     pub(super) duplicates: BTreeMap<(i32, DeviceKey), u64>,
     pub(super) amendments: Amendments,
     pub(super) originals: Vec<Arriving>,
-    identity: BTreeMap<IdentityKey, Known>,
+    /// By device and number: one an epoch.
+    identity: HashMap<(DeviceKey, i64), SmallVec<[Known; 1]>>,
     held: HashMap<(DeviceKey, i64), ReadingId>,
 }
 
@@ -144,8 +147,7 @@ impl<'a> Desk<'a> {
         if seq >= 0 && self.history(device)?.max_seq().is_none_or(|max| seq > max) {
             return Ok(Vec::new());
         }
-        let keys = identity_key(device, seq, 0)..=identity_key(device, seq, u32::MAX);
-        let mut all: Vec<Known> = self.changes.identity.range(keys).map(|(_, k)| *k).collect();
+        let mut all: Vec<Known> = self.changes.identity.get(&(device, seq)).map(|k| k.to_vec()).unwrap_or_default();
         {
             let memory = self.ground.memory.read();
             all.extend(memory.tables().flat_map(|t| t.known(device, seq)));
@@ -209,7 +211,7 @@ impl<'a> Desk<'a> {
         let reading = Arc::new(reading);
         let entry = Arc::new(Entry::Reading(reading.clone()));
         let row = Row { id, message, day: self.day, told, trusted, entry };
-        self.changes.identity.insert(identity_key(reading.device, reading.seq, reading.epoch), row.known(&reading));
+        self.changes.identity.entry((reading.device, reading.seq)).or_default().push(row.known(&reading));
         self.changes.rows.push(row);
         Ok(reading.id)
     }

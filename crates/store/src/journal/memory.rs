@@ -5,8 +5,9 @@ use super::{
     books::{Books, Counts},
     row::{IdentityKey, Row, SeriesKey, digest, identity_key, number, owner, series_key, week},
 };
+use foldhash::{HashMap, HashSet};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 use vitals::{DeviceKey, Entry, PatientId, Reading, ReadingId, Timestamp};

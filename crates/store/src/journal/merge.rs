@@ -4,8 +4,8 @@
 //! progress is written in the same transaction. Only the last step empties the journal table.
 
 use super::{
-    DeviceHistory, Shared, books, days,
-    desk::store_history,
+    Shared, books, days,
+    desk::{Histories, store_history},
     memory::{Memory, Memtable},
     row::{IdentityKey, SeriesKey, digest},
     tables::{self, Half, fault},
@@ -14,7 +14,7 @@ use crate::StoreError;
 use parking_lot::RwLock;
 use rusqlite::Connection;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     ops::Bound::{Excluded, Unbounded},
 };
 use vitals::{DeviceKey, Entry};
@@ -48,7 +48,7 @@ impl Merge {
         mut self,
         c: &Connection,
         shared: &Shared,
-        histories: &HashMap<DeviceKey, DeviceHistory>,
+        histories: &Histories,
         budget: usize,
     ) -> Result<Step, StoreError> {
         c.execute_batch("PRAGMA synchronous=NORMAL; BEGIN IMMEDIATE").map_err(fault)?;
@@ -68,7 +68,7 @@ impl Merge {
         &mut self,
         c: &Connection,
         shared: &Shared,
-        histories: &HashMap<DeviceKey, DeviceHistory>,
+        histories: &Histories,
         budget: usize,
     ) -> Result<Inserted, StoreError> {
         let memory = shared.memory.read();

@@ -112,6 +112,8 @@ pub(crate) struct Shared {
     last_commit_micros: AtomicU64,
     /// Added to every commit by a bench.
     commit_delay_micros: AtomicU64,
+    /// Readings in one transaction; a bench makes it small.
+    group: AtomicUsize,
     disk_full: AtomicBool,
     dead: AtomicBool,
 }
@@ -250,6 +252,7 @@ impl Readings {
             idle_merge: AtomicUsize::new(writer::IDLE_MERGE),
             last_commit_micros: AtomicU64::new(0),
             commit_delay_micros: AtomicU64::new(0),
+            group: AtomicUsize::new(writer::GROUP),
             disk_full: AtomicBool::new(false),
             dead: AtomicBool::new(false),
         });
@@ -355,6 +358,12 @@ impl Readings {
     #[doc(hidden)]
     pub fn delay_commits(&self, by: std::time::Duration) {
         self.shared.commit_delay_micros.store(u64::try_from(by.as_micros()).unwrap_or(0), Relaxed);
+    }
+
+    /// Takes so many readings, or one message more, into one transaction: for benches.
+    #[doc(hidden)]
+    pub fn commit_at_most(&self, readings: usize) {
+        self.shared.group.store(readings, Relaxed);
     }
 
     /// Queue, last commit, disk.

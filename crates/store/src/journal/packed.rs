@@ -7,7 +7,7 @@
 use super::row::{self, FORMAT, PACKED, encode_as};
 use crate::StoreError;
 use jiff::{
-    civil::{Date, date},
+    civil::{Date, Time},
     tz::Offset,
 };
 use serde::{Deserialize, Serialize};
@@ -39,7 +39,7 @@ struct Packed {
 }
 
 /// What few readings have.
-#[derive(Serialize, Deserialize, PartialEq, Eq, Default)]
+#[derive(Serialize, Deserialize, Default)]
 struct Rest {
     user_slot: Option<u8>,
     statuses: Statuses,
@@ -93,14 +93,16 @@ fn place<T: PartialEq>(all: &[T], value: &T) -> usize {
 pub(super) fn encode(r: &Reading) -> Result<Vec<u8>, StoreError> {
     let common = r.device_time.as_ref().and_then(|text| clock(&text.0));
     let (told, wall, east) = common.unwrap_or((Told::Otherwise, 0, 0));
-    let rest = Rest {
-        user_slot: r.user_slot,
-        statuses: r.statuses,
-        flags: r.flags.clone(),
-        historical: r.historical,
-        context: Context { meal: None, meal_name: None, ..r.context.clone() },
-        device_time: if common.is_some() { None } else { r.device_time.as_ref().map(|t| t.0.clone()) },
-    };
+    let rest = has_rest(r, common.is_some()).then(|| {
+        Box::new(Rest {
+            user_slot: r.user_slot,
+            statuses: r.statuses,
+            flags: r.flags.clone(),
+            historical: r.historical,
+            context: Context { meal: None, meal_name: None, ..r.context.clone() },
+            device_time: if common.is_some() { None } else { r.device_time.as_ref().map(|t| t.0.clone()) },
+        })
+    });
     let mut bits = Bits(0, 0);
     bits.put(place(&QUALITIES, &r.time_quality), 2);
     bits.put(place(&DISPOSITIONS, &r.disposition), 2);
@@ -118,9 +120,17 @@ pub(super) fn encode(r: &Reading) -> Result<Vec<u8>, StoreError> {
         clock: if told == Told::Otherwise { 0 } else { wall - shown(measured, east) },
         east,
         values: r.values.clone(),
-        rest: (rest != Rest::default()).then(|| Box::new(rest)),
+        rest,
     };
     encode_as(PACKED, &packed)
+}
+
+/// Whether a reading has anything of a [`Rest`]. Nearly none has, so nothing is copied to find out.
+fn has_rest(r: &Reading, common_time: bool) -> bool {
+    let Context { meal: _, meal_name: _, specimen, symptoms, medication_taken, note, extra } = &r.context;
+    let said = specimen.is_some() || !symptoms.is_empty() || medication_taken.is_some() || note.is_some();
+    let flagged = r.user_slot.is_some() || r.statuses != Statuses::default() || !r.flags.is_empty() || r.historical;
+    said || flagged || extra.is_some() || (!common_time && r.device_time.is_some())
 }
 
 /// A reading from the columns `owner, measured, id, b` of `series`, the first of which is the `at`-th of the row.
@@ -186,15 +196,10 @@ fn clock(text: &str) -> Option<(Told, i64, i8)> {
     let part = |at: usize, n: usize| wall[at..at + n].parse::<i16>().ok();
     let small = |at: usize| part(at, 2).and_then(|n| i8::try_from(n).ok());
     let (hour, minute, second) = (small(11)?, small(14)?, small(17)?);
-    if hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
+    let time = Time::new(hour, minute, second, 0).ok()?;
     let day = Date::new(part(0, 4)?, small(5)?, small(8)?).ok()?;
-    let seconds = day.duration_since(date(1970, 1, 1)).as_secs()
-        + i64::from(hour) * 3600
-        + i64::from(minute) * 60
-        + i64::from(second);
-    jiff::Timestamp::from_second(seconds).ok()?; // the last day of the year 9999 is none that can be written again
+    // The last day of the year 9999 is no moment, and cannot be written again.
+    let seconds = Offset::UTC.to_timestamp(day.to_datetime(time)).ok()?.as_second();
     match zone.as_bytes() {
         b"" => Some((Told::Plain, seconds, 0)),
         b"Z" => Some((Told::Utc, seconds, 0)),

@@ -29,12 +29,12 @@ pub(super) struct Row {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Body {
+struct Body<E> {
     offset: u16,
     day: i32,
     told: Option<i64>,
     trusted: bool,
-    entry: Entry,
+    entry: E,
 }
 
 impl Row {
@@ -44,12 +44,12 @@ impl Row {
             day: self.day,
             told: self.told.map(Timestamp::as_micros),
             trusted: self.trusted,
-            entry: (*self.entry).clone(),
+            entry: &*self.entry,
         })
     }
 
     pub(super) fn decode(id: u64, bytes: &[u8]) -> Result<Self, StoreError> {
-        let body: Body = decode(bytes)?;
+        let body: Body<Entry> = decode(bytes)?;
         Ok(Self {
             id,
             message: id - u64::from(body.offset),

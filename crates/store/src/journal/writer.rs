@@ -3,7 +3,7 @@
 use super::{
     DeviceHistory, Shared,
     checkpoint::{self, Checkpointer},
-    desk::{Changes, Desk, Ground, note, note_held, stored_history},
+    desk::{Changes, Desk, Ground, Histories, note, note_held, stored_history},
     memory::{Memory, Memtable},
     merge::{Merge, Step, freeze},
     row::Row,
@@ -14,10 +14,7 @@ use jiff::civil::Date;
 use runtime::Drain;
 use rusqlite::Connection;
 use std::{
-    collections::{
-        HashMap,
-        hash_map::Entry::{Occupied, Vacant},
-    },
+    collections::hash_map::Entry::{Occupied, Vacant},
     path::Path,
     sync::{
         Arc,
@@ -30,7 +27,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use vitals::DeviceKey;
 
 /// Readings in one transaction; bounds how long the first waits for the last. No timer: the fsync is the timer.
-const GROUP: usize = 2000;
+pub(super) const GROUP: usize = 2000;
 /// Rows in memory at which they are frozen and merged. More makes a merge cheaper a row, and a restart slower.
 pub(super) const FREEZE: usize = 128 * 1024;
 /// Rows merged for each fresh one, so that a merge always ends before the next begins.
@@ -64,7 +61,7 @@ pub(super) struct Writer {
     checkpointer: Checkpointer,
     pub(super) connection: Connection,
     pub(super) shared: Arc<Shared>,
-    pub(super) histories: HashMap<DeviceKey, DeviceHistory>,
+    pub(super) histories: Histories,
     pub(super) directory: Directory,
     pub(super) active: Half,
     pub(super) merge: Option<Merge>,
@@ -92,7 +89,7 @@ impl Writer {
         shared.folding.load(c)?;
         shared.newest.load(c)?;
         let frozen = tables::meta(c, "frozen")?.map(|n| if n == 1 { Half::One } else { Half::Zero });
-        let mut histories = HashMap::new();
+        let mut histories = Histories::default();
         let mut merge = None;
         let mut active = Half::Zero;
         if let Some(half) = frozen {
@@ -161,7 +158,7 @@ impl Writer {
                         break;
                     }
                 }
-                next = if size < GROUP { jobs.try_recv().ok() } else { None };
+                next = if size < self.shared.group.load(Relaxed) { jobs.try_recv().ok() } else { None };
             }
             if !batch.is_empty() {
                 self.commit(batch);
@@ -417,11 +414,7 @@ fn no_id_twice(highest: u64, concluded: u64) -> u64 {
 }
 
 /// Rebuilds one half's memory, and what it adds to the devices' histories.
-fn replay(
-    c: &Connection,
-    half: Half,
-    histories: &mut HashMap<DeviceKey, DeviceHistory>,
-) -> Result<Memtable, StoreError> {
+fn replay(c: &Connection, half: Half, histories: &mut Histories) -> Result<Memtable, StoreError> {
     let mut table = Memtable::default();
     tables::each_row(c, half, &mut |row: Row| {
         let device = row.device();

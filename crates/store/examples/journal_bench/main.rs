@@ -1,12 +1,15 @@
 //! How fast the journal is, beside what the disk allows and beside the textbook's schema:
-//! `cargo run --release -p store --example journal_bench -- [--seconds 5] [--delay-ms 2] [--originals 170] [--long] [--rows 20000000]`.
+//! `cargo run --release -p store --example journal_bench -- [--seconds 5] [--delay-ms 2] [--originals 170] [--batch N] [--long] [--rows 20000000]`.
 //!
-//! Prints, for each number of readings in flight, rows a second, the p99 of one submission, and the ratio to the bound
-//! (batch x fsyncs a second, the added delay included); the same batches into one rowid table with two indexes; how long
-//! a reopen takes; bytes a row of each table. Exit code 1 when a bound is missed. `--originals N` keeps with each reading a
+//! Prints rows a second, the p99 of one submission, and the ratio to the bound (batch x fsyncs a second, the added delay
+//! included): for batches, each a submission and a transaction of its own while the next one waits; and for readings that
+//! are a submission each, so many of them in flight. The same batches into one rowid table with two indexes; how long
+//! a reopen takes; bytes a row of each table. Exit code 1 when a bound is missed. `--batch N`: only that batch, no more. `--originals N` keeps with each reading a
 //! message of about N bytes as it came and packs them at the end: what that adds is printed apart. `--long` fills `--rows` of 100,000 patients, asks for 90 days idle and while 20,000/s
 //! arrive, and reopens a copy of the file as a kill -9 would leave it.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, clippy::cast_precision_loss, missing_docs)]
+
+mod long;
 
 use jiff::civil::date;
 use runtime::{Clock, Drain};
@@ -27,19 +30,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const DEVICES: u64 = 1_000;
 const START: i64 = 1_770_000_000;
-const PATIENTS: u64 = 100_000;
-/// Readings in one submission of the long fill.
-const CHUNK: u64 = 500;
-/// Rows a second that arrive while questions are asked.
-const ARRIVING: u64 = 20_000;
-const BOUND_QUERY_MS: [f64; 2] = [1.0, 5.0];
-/// Rows a second with 1,000 in flight.
+/// Batches that are submitted and not answered: one is being committed while others wait.
+const WAITING: u64 = 3;
+/// Rows a second in batches of 1,000.
 const BOUND_RATE: f64 = 250_000.0;
-/// Of batch x fsyncs a second, with 10 in flight.
+/// Of batch x fsyncs a second, in batches of 10.
 const BOUND_SHARE: f64 = 0.6;
-const BOUND_MEMORY_MB: u64 = 600;
-const BOUND_REOPEN_MS: f64 = 1_000.0;
-const BOUND_SERIES_BYTES: i64 = 70;
 
 static MISSED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
@@ -87,18 +83,21 @@ fn message(n: u64, length: usize) -> bytes::Bytes {
     bytes::Bytes::from(format!("{start:length$}"))
 }
 
-async fn one(readings: &Readings, n: u64, originals: usize) -> Duration {
-    let original = (originals > 0).then(|| message(n, originals));
+/// Stores `size` readings in one submission; how long that takes.
+async fn some(readings: &Readings, from: u64, size: u64, originals: usize) -> Duration {
+    let made: Vec<_> =
+        (from..from + size).map(|n| (reading(n), (originals > 0).then(|| message(n, originals)))).collect();
     let begun = Instant::now();
     readings
-        .submit(date(2026, 3, 2), 1, move |desk| {
-            let reading = reading(n);
-            let told = Some(reading.measured_at);
-            assert!(desk.known(reading.device, reading.seq)?.is_empty());
-            let (device, at) = (reading.device, reading.received_at);
-            desk.keep(NewReading { reading, told, trusted: true })?;
-            if let Some(bytes) = original {
-                desk.keep_original(device, "readings".into(), at, &bytes);
+        .submit(date(2026, 3, 2), made.len(), move |desk| {
+            for (reading, original) in made {
+                let told = Some(reading.measured_at);
+                assert!(desk.known(reading.device, reading.seq)?.is_empty());
+                let (device, at) = (reading.device, reading.received_at);
+                desk.keep(NewReading { reading, told, trusted: true })?;
+                if let Some(bytes) = original {
+                    desk.keep_original(device, "readings".into(), at, &bytes);
+                }
             }
             Ok(())
         })
@@ -135,11 +134,18 @@ struct Options {
     long: bool,
     rows: u64,
     originals: usize,
+    batch: Option<u64>,
 }
 
 fn options() -> Options {
-    let mut options =
-        Options { seconds: Duration::from_secs(5), delay: Duration::ZERO, long: false, rows: 20_000_000, originals: 0 };
+    let mut options = Options {
+        seconds: Duration::from_secs(5),
+        delay: Duration::ZERO,
+        long: false,
+        rows: 20_000_000,
+        originals: 0,
+        batch: None,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut number = || words.next().and_then(|n| n.parse::<u64>().ok()).expect("a number after the option");
@@ -148,6 +154,7 @@ fn options() -> Options {
             "--delay-ms" => options.delay = Duration::from_millis(number()),
             "--rows" => options.rows = number(),
             "--originals" => options.originals = usize::try_from(number()).unwrap_or_default(),
+            "--batch" => options.batch = Some(number()),
             "--long" => options.long = true,
             other => panic!("unknown option {other}"),
         }
@@ -178,29 +185,16 @@ fn bench() {
         store
     };
     if options.long {
-        return long(&runtime, &options, &open, folder.path());
+        return long::run(&runtime, &options, &open, folder.path());
     }
     let mut next = 0_u64;
-    let mut ours = Vec::new();
     let store = open();
-    for batch in [1_u64, 10, 100, 1_000] {
-        let cpu = commit_thread_micros();
-        let (rows, took, waits) = runtime.block_on(load(store.readings(), batch, &mut next, &options));
-        let rate = rows as f64 / took.as_secs_f64();
-        ours.push(rate);
-        println!(
-            "in flight {batch:5}: {rate:9.0} rows/s   p99 {:7.2} ms   {:5.1} % of batch x fsyncs/s{}   {:5.2} us of the commit thread a row",
-            percentile(waits, 99).as_secs_f64() * 1e3,
-            100.0 * rate / (batch as f64 * fsyncs),
-            match batch {
-                10 => format!(" (bound 60 %, {})", verdict(rate >= BOUND_SHARE * batch as f64 * fsyncs)),
-                1_000 => format!(" (bound 250,000/s, {})", verdict(rate >= BOUND_RATE)),
-                _ => String::new(),
-            },
-            (commit_thread_micros() - cpu) / rows as f64
-        );
+    let batches: Vec<u64> = options.batch.map_or(vec![1, 10, 100, 1_000], |one| vec![one]);
+    let ours = rates(&runtime, store.readings(), &batches, &mut next, (&options, fsyncs));
+    if options.batch.is_some() {
+        return;
     }
-    for (batch, ours) in [1_u64, 10, 100, 1_000].into_iter().zip(ours) {
+    for (batch, ours) in batches.into_iter().zip(ours) {
         let rate = textbook(folder.path(), batch, options.seconds, options.delay);
         println!(
             "textbook  {batch:5}: {rate:9.0} rows/s   rowid table, two indexes, one insert a row: ours is {:.1} times as fast",
@@ -223,6 +217,42 @@ fn bench() {
     let size = std::fs::metadata(folder.path().join("journal.db")).unwrap().len();
     println!("{stored} rows, each once; {} bytes of file a row", size / stored.max(1));
     print_originals(folder.path(), options.originals, stored);
+}
+
+/// Rows a second in batches, and of readings that are a submission each; the former are returned.
+fn rates(
+    runtime: &tokio::runtime::Runtime,
+    readings: &Readings,
+    batches: &[u64],
+    next: &mut u64,
+    (options, fsyncs): (&Options, f64),
+) -> Vec<f64> {
+    let mut run = |batch: u64, size: u64, flying: u64| {
+        let cpu = commit_thread_micros();
+        let (rows, took, waits) = runtime.block_on(load(readings, (size, flying), next, options));
+        let rate = rows as f64 / took.as_secs_f64();
+        let each = (commit_thread_micros() - cpu) / rows as f64;
+        let (p99, share) = (percentile(waits, 99).as_secs_f64() * 1e3, 100.0 * rate / (batch as f64 * fsyncs));
+        let of_bound = format!("p99 {p99:7.2} ms   {share:5.1} % of batch x fsyncs/s");
+        (rate, format!("{rate:9.0} rows/s   {of_bound}   {each:5.2} us of the commit thread a row"))
+    };
+    let mut all = Vec::new();
+    for batch in batches {
+        readings.commit_at_most(usize::try_from(*batch).unwrap_or(1));
+        let (rate, said) = run(*batch, *batch, WAITING);
+        all.push(rate);
+        let bound = match batch {
+            10 => format!("   (bound 60 %: {})", verdict(rate >= BOUND_SHARE * *batch as f64 * fsyncs)),
+            1_000 => format!("   (bound 250,000/s: {})", verdict(rate >= BOUND_RATE)),
+            _ => String::new(),
+        };
+        println!("batch     {batch:5}: {said}{bound}");
+    }
+    readings.commit_at_most(2_000);
+    for batch in batches.iter().filter(|_| options.batch.is_none()) {
+        println!("in flight {batch:5}: {}", run(*batch, 1, *batch).1);
+    }
+    all
 }
 
 fn print_packing(runtime: &tokio::runtime::Runtime, store: &Store, originals: usize) {
@@ -252,12 +282,6 @@ fn print_originals(folder: &Path, originals: usize, stored: u64) {
 
 fn load_average() -> String {
     std::fs::read_to_string("/proc/loadavg").unwrap_or_default().split(' ').next().unwrap_or("?").to_owned()
-}
-
-fn resident_mb() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|l| l.starts_with("VmHWM")).unwrap_or_default();
-    line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
 fn percentile(mut waits: Vec<Duration>, n: usize) -> Duration {
@@ -297,161 +321,23 @@ fn textbook(folder: &Path, batch: u64, seconds: Duration, delay: Duration) -> f6
     n as f64 / begun.elapsed().as_secs_f64()
 }
 
-/// The n-th reading of everybody: rounds of twelve hours over all patients, in scrambled order.
-fn of_everybody(n: u64) -> Reading {
-    let (round, at) = (n / PATIENTS, n % PATIENTS);
-    let who = at * 48_271 % PATIENTS + 1;
-    let measured_at = Timestamp::from_seconds(START + (round * 43_200 + at * 43_200 / PATIENTS).cast_signed());
-    Reading {
-        device: DeviceKey::new(who),
-        seq: round.cast_signed(),
-        patient: Some(PatientId::new(who.wrapping_mul(0x9e37_79b9_7f4a_7c15))),
-        measured_at,
-        received_at: measured_at,
-        ..reading(0)
-    }
-}
-
-async fn chunk(readings: &Readings, from: u64) -> Duration {
-    let begun = Instant::now();
-    let work = move |desk: &mut store::Desk<'_>| {
-        for n in from..from + CHUNK {
-            let reading = of_everybody(n);
-            let told = Some(reading.measured_at);
-            assert!(desk.known(reading.device, reading.seq)?.is_empty());
-            desk.keep(NewReading { reading, told, trusted: true })?;
-        }
-        Ok(())
-    };
-    readings.submit(date(2026, 3, 2), 500, work).await.expect("stored");
-    begun.elapsed()
-}
-
-fn long(runtime: &tokio::runtime::Runtime, options: &Options, open: &dyn Fn() -> Store, folder: &Path) {
-    let store = open();
-    let (begun, cpu) = (Instant::now(), commit_thread_micros());
-    runtime.block_on(async {
-        let mut next = 0;
-        while next < options.rows {
-            // Two chunks are under way: one is judged while the other is synced.
-            let (_, _) = tokio::join!(chunk(store.readings(), next), chunk(store.readings(), next + CHUNK));
-            next += 2 * CHUNK;
-        }
-    });
-    let rate = options.rows as f64 / begun.elapsed().as_secs_f64();
-    let each = (commit_thread_micros() - cpu) / options.rows as f64;
-    println!(
-        "fill: {} rows at {rate:.0} rows/s, {each:.2} us of the commit thread a row; load {}",
-        options.rows,
-        load_average()
-    );
-    let rounds = options.rows / PATIENTS;
-    for (what, arriving, bound) in
-        [("idle", false, BOUND_QUERY_MS[0]), ("while 20,000/s arrive", true, BOUND_QUERY_MS[1])]
-    {
-        let (p50, p99, rows) = runtime.block_on(questions(store.readings(), options.rows, rounds, arriving));
-        let (p50, p99) = (p50.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3);
-        println!(
-            "90 days of one patient, {what}: p50 {p50:.2} ms, p99 {p99:.2} ms (bound {bound} ms, {}), {rows} rows; load {}",
-            verdict(p99 <= bound),
-            load_average()
-        );
-    }
-    let memory = resident_mb();
-    println!("memory: {memory} MB at most (bound 600, {})", verdict(memory <= BOUND_MEMORY_MB));
-    // A copy of the files between two commits is what a kill -9 leaves.
-    let copy = tempfile::tempdir_in(".").unwrap();
-    for name in ["journal.db", "journal.db-wal", "registry.db", "registry.db-wal"] {
-        std::fs::copy(folder.join(name), copy.path().join(name)).unwrap();
-    }
-    let (unmerged, size) =
-        (store.readings().health().unmerged, std::fs::metadata(folder.join("journal.db")).unwrap().len());
-    drop(store);
-    let (_handle, drain) = Drain::new();
-    let begun = Instant::now();
-    let again = Store::open(copy.path(), Clock::system(), &drain).unwrap();
-    runtime.block_on(async {
-        let new = of_everybody(4 * options.rows);
-        let told = Some(new.measured_at);
-        let keep = move |desk: &mut store::Desk<'_>| desk.keep(NewReading { reading: new, told, trusted: true });
-        again.readings().submit(date(2026, 3, 2), 1, keep).await.unwrap();
-    });
-    let took = begun.elapsed().as_secs_f64() * 1e3;
-    println!(
-        "reopen to the first durable answer: {took:.0} ms with {unmerged} rows unmerged (bound 1000, {})",
-        verdict(took <= BOUND_REOPEN_MS)
-    );
-    drop(again);
-    sizes(copy.path(), options.rows, size);
-}
-
-/// What each table takes, by SQLite's own count of its pages.
-fn sizes(folder: &Path, rows: u64, file: u64) {
-    let c = rusqlite::Connection::open(folder.join("journal.db")).unwrap();
-    let mut statement = c
-        .prepare("SELECT name, sum(pgsize), sum(payload), sum(ncell) FROM dbstat GROUP BY name ORDER BY 2 DESC LIMIT 8")
-        .unwrap();
-    let tables = statement
-        .query_map([], |r| Ok((r.get::<_, String>(0)?, r.get::<_, i64>(1)?, r.get::<_, i64>(2)?, r.get::<_, i64>(3)?)))
-        .unwrap();
-    for (name, pages, payload, cells) in tables.map(Result::unwrap) {
-        let (each, full) = (pages / cells.max(1), 100 * payload / pages.max(1));
-        let bound = if name == "series" {
-            format!(" (bound {BOUND_SERIES_BYTES}, {})", verdict(each <= BOUND_SERIES_BYTES))
-        } else {
-            String::new()
-        };
-        println!("size: {each:4} bytes a row of {name}{bound}, {cells} rows, {full} % of its pages are payload");
-    }
-    println!("size: {} bytes of file a reading, everything in it (series, numbers, places)", file / rows);
-}
-
-/// p50, p99 and rows of 90 days of random patients, asked one after another.
-async fn questions(readings: &Readings, stored: u64, rounds: u64, arriving: bool) -> (Duration, Duration, usize) {
-    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(!arriving));
-    let (more, until) = (readings.clone(), stop.clone());
-    let sender = tokio::spawn(async move {
-        let mut next = stored + CHUNK;
-        let mut tick = tokio::time::interval(Duration::from_secs_f64(CHUNK as f64 / ARRIVING as f64));
-        while !until.load(std::sync::atomic::Ordering::Relaxed) {
-            tick.tick().await;
-            chunk(&more, next).await;
-            next += CHUNK;
-        }
-    });
-    let (mut waits, mut rows) = (Vec::new(), 0);
-    for i in 0..2_000_u64 {
-        let who = i * 7_919 % PATIENTS + 1;
-        let to = START + (rounds * 43_200).cast_signed();
-        let query = store::ReadingQuery {
-            patient: PatientId::new(who.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
-            kind: None,
-            from: Timestamp::from_seconds(to - 90 * 86_400),
-            to: Timestamp::from_seconds(to),
-            after: None,
-            limit: 10_000,
-        };
-        let begun = Instant::now();
-        rows = readings.range(query).await.unwrap().len();
-        waits.push(begun.elapsed());
-    }
-    stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    sender.await.unwrap();
-    (percentile(waits.clone(), 50), percentile(waits, 99), rows)
-}
-
-/// Keeps `batch` readings in flight for a while: rows, seconds, waits.
-async fn load(readings: &Readings, batch: u64, next: &mut u64, options: &Options) -> (u64, Duration, Vec<Duration>) {
+/// Keeps `flying` submissions of `size` readings in flight for a while: rows, seconds, waits.
+async fn load(
+    readings: &Readings,
+    (size, limit): (u64, u64),
+    next: &mut u64,
+    options: &Options,
+) -> (u64, Duration, Vec<Duration>) {
     let (seconds, originals) = (options.seconds, options.originals);
     let begun = Instant::now();
     let first = *next;
     let mut flying = tokio::task::JoinSet::new();
     let mut waits = Vec::new();
     loop {
-        while flying.len() < usize::try_from(batch).unwrap_or(1) && begun.elapsed() < seconds {
+        while flying.len() < usize::try_from(limit).unwrap_or(1) && begun.elapsed() < seconds {
             let (readings, n) = (readings.clone(), *next);
-            *next += 1;
-            flying.spawn(async move { one(&readings, n, originals).await });
+            *next += size;
+            flying.spawn(async move { some(&readings, n, size, originals).await });
         }
         match flying.join_next().await {
             Some(wait) => waits.push(wait.unwrap()),
