@@ -6,10 +6,11 @@ use crate::{
     Point, Rule,
     conclusion::Conclusion,
     numbers::Numbers,
-    question::{self, Asking, Held, Kind as Step, Outcome, Spec},
+    question::{self, Kind as Step, Outcome, Prior, Spec},
+    regimen::{self, Stretches},
 };
 use std::time::Duration;
-use vitals::{Excluded, Kind, MedicationClass, Patient, Recipient, Severity, Timestamp, Zone};
+use vitals::{Excluded, Kind, Patient, Recipient, Severity, Timestamp, Zone};
 
 use Recipient::{Gp, HealthManager, Patient as ThePatient, Specialist};
 
@@ -17,12 +18,14 @@ use Recipient::{Gp, HealthManager, Patient as ThePatient, Specialist};
 pub(crate) const RULES: [Rule; 6] = [Rule::BpC1, Rule::BpC2, Rule::Preg1, Rule::GluC1, Rule::GluC2, Rule::GluC3];
 
 /// What the hot path must know to pass a normal reading by.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Limits {
     systolic: f64,
     diastolic: f64,
     low_systolic: f64,
+    /// The same for who is dizzy while `several` drugs are taken.
     dizzy_systolic: f64,
+    several: Stretches,
     severe_low: f64,
     low: f64,
     high: f64,
@@ -30,7 +33,8 @@ pub(crate) struct Limits {
     pattern: f64,
     /// A glucose at which a severe low counts as recovered.
     pub recovered: f64,
-    fragile: bool,
+    /// When a low that nobody measured again is told.
+    fragile: Stretches,
     /// Has PREG-1 in the place of BP-C1.
     pub pregnant: bool,
     /// PREG-1: systolic and diastolic, urgent and critical.
@@ -48,27 +52,16 @@ pub(crate) const fn kind(rule: Rule) -> Kind {
 }
 
 impl Limits {
-    /// From the numbers that hold for one patient at `now`.
-    pub(crate) fn of(cards: &crate::Cards, patient: &Patient, now: Timestamp, zone: &Zone) -> Self {
+    /// From the numbers that hold for one patient.
+    pub(crate) fn of(cards: &crate::Cards, patient: &Patient, zone: &Zone) -> Self {
         let number = |rule, name| cards.numbers(rule, patient).map_or(f64::NAN, |n| n.value(name));
-        let today = now.day(zone);
-        let taking = |m: &vitals::Medication| m.from.is_none_or(|d| d <= today) && m.to.is_none_or(|d| d >= today);
-        let drugs: Vec<MedicationClass> =
-            patient.plan.medications.iter().filter(|m| taking(m)).map(|m| m.class).collect();
-        use MedicationClass::{AceInhibitor, BetaBlocker, CalciumChannelBlocker, Diuretic, Insulin, Sulfonylurea};
-        let pressure =
-            |c: &&MedicationClass| matches!(c, AceInhibitor | BetaBlocker | CalciumChannelBlocker | Diuretic);
-        let age = patient.birth_date.map_or(0, |born| {
-            let years = today.year() - born.year();
-            if (today.month(), today.day()) < (born.month(), born.day()) { years - 1 } else { years }
-        });
         let low_systolic = number(Rule::BpC2, "systolic");
-        let several = drugs.iter().filter(pressure).count() >= 2;
         Self {
             systolic: number(Rule::BpC1, "systolic"),
             diastolic: number(Rule::BpC1, "diastolic"),
             low_systolic,
-            dizzy_systolic: if several { number(Rule::BpC2, "dizzy").max(low_systolic) } else { low_systolic },
+            dizzy_systolic: number(Rule::BpC2, "dizzy").max(low_systolic),
+            several: regimen::several_for_pressure(patient, zone),
             severe_low: number(Rule::GluC1, "limit"),
             low: number(Rule::GluC2, "limit"),
             high: number(Rule::GluC3, "limit"),
@@ -79,8 +72,7 @@ impl Limits {
             pregnancy: [("systolic", "diastolic"), ("severeSystolic", "severeDiastolic")]
                 .map(|(s, d)| (number(Rule::Preg1, s), number(Rule::Preg1, d))),
             severe_window: Duration::try_from_secs_f64(number(Rule::Preg1, "severeWindow") * 60.0).unwrap_or_default(),
-            fragile: drugs.iter().any(|c| matches!(c, Insulin | Sulfonylurea))
-                || f64::from(age) >= number(Rule::GluC2, "age"),
+            fragile: regimen::fragile(patient, zone, number(Rule::GluC2, "age")),
         }
     }
 
@@ -89,7 +81,7 @@ impl Limits {
         match (rule, p.pressure(), p.glucose()) {
             (Rule::BpC1, Some((s, d)), _) => !self.pregnant && (s >= self.systolic || d >= self.diastolic),
             (Rule::Preg1, Some(_), _) => self.pregnant && self.high_in_pregnancy(0, p),
-            (Rule::BpC2, Some((s, _)), _) => s < self.low_systolic || (p.dizzy && s < self.dizzy_systolic),
+            (Rule::BpC2, Some((s, _)), _) => s < self.low_systolic || (p.dizzy && s < self.dizzy_limit(p)),
             (Rule::GluC1, _, Some(g)) => g < self.severe_low,
             (Rule::GluC2, _, Some(g)) => g <= self.low && g >= self.severe_low,
             (Rule::GluC3, _, Some(g)) => g >= self.high,
@@ -103,10 +95,15 @@ impl Limits {
     pub(crate) fn supports(&self, rule: Rule, p: &Point) -> bool {
         let answers = |(s, _): (f64, f64)| match rule {
             Rule::BpC1 | Rule::Preg1 => p.symptoms,
-            Rule::BpC2 => s < self.dizzy_systolic,
+            Rule::BpC2 => s < self.dizzy_limit(p),
             _ => false,
         };
         self.over(rule, p) || p.pressure().is_some_and(answers)
+    }
+
+    /// The limit of BP-C2 for who is dizzy.
+    fn dizzy_limit(&self, p: &Point) -> f64 {
+        if self.several.hold(p.at) { self.dizzy_systolic } else { self.low_systolic }
     }
 
     /// At or over the limit of one level of PREG-1.
@@ -163,24 +160,26 @@ pub(crate) fn spans(rule: Rule, numbers: &Numbers<'_>) -> (Duration, Duration) {
 }
 
 /// What holds at `now` of `points`: a patient's valid readings of the rule's kind, after what was held and asked before.
+/// `closed`: when people closed the alerts of the rule's conclusions.
 pub(crate) fn judge<'p>(
     rule: Rule,
     limits: &Limits,
     numbers: &Numbers<'_>,
     points: impl Iterator<Item = &'p Point>,
-    prior: (Option<Held>, Option<Asking>),
-    now: Timestamp,
+    prior: Prior,
+    (closed, now): (&[(Timestamp, Timestamp)], Timestamp),
 ) -> Outcome {
     let (window, hold) = spans(rule, numbers);
     let (confirmed, second, expired) = match rule {
         Rule::BpC1 => (Severity::Critical, Severity::Critical, Some(Severity::Urgent)),
         Rule::BpC2 => (Severity::Urgent, Severity::Urgent, None),
         Rule::GluC1 => (Severity::Critical, Severity::Critical, None),
-        Rule::GluC2 => (Severity::Urgent, Severity::Urgent, limits.fragile.then_some(Severity::Urgent)),
+        Rule::GluC2 => (Severity::Urgent, Severity::Urgent, None),
         Rule::Preg1 => (Severity::Urgent, Severity::Urgent, Some(Severity::Routine)),
         _ => (Severity::Urgent, Severity::Critical, Some(Severity::Urgent)),
     };
     let severe = |p: &Point| rule == Rule::Preg1 && limits.high_in_pregnancy(1, p);
+    let fragile = |p: &Point| rule == Rule::GluC2 && limits.fragile.hold(p.at);
     let both = |a: &Point, b: &Point| severe(a) && severe(b) && b.at.since(a.at) <= limits.severe_window;
     let spec = Spec {
         over: &|p| limits.over(rule, p),
@@ -190,11 +189,12 @@ pub(crate) fn judge<'p>(
         confirmed: &|a, b| if both(a, b) { Severity::Critical } else { confirmed },
         again: &severe,
         second,
-        expired: &|p| if severe(p) { Some(Severity::Urgent) } else { expired },
+        expired: &|p| if severe(p) || fragile(p) { Some(Severity::Urgent) } else { expired },
         top: top(rule),
         window,
         normals: if numbers.value("normals") < 2.0 || rule == Rule::GluC1 { 1 } else { 2 },
         hold,
+        closed,
         worse: (rule == Rule::BpC1).then(|| numbers.value("worse")),
     };
     question::run(&spec, points, prior, now)
@@ -264,6 +264,7 @@ fn count(n: usize) -> f64 {
 fn recipients(rule: Rule, step: &question::Step) -> &'static [Recipient] {
     match (rule, step.kind) {
         (_, Step::Asked | Step::Cleared) => &[ThePatient],
+        (_, Step::Again) => &[],
         (Rule::BpC1 | Rule::GluC2 | Rule::Preg1, Step::Expired) => &[HealthManager],
         (Rule::Preg1, _) if step.severity < Severity::Critical => &[Gp, Specialist],
         (Rule::Preg1, _) => &[ThePatient, HealthManager, Gp, Specialist],

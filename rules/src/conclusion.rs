@@ -64,7 +64,7 @@ impl Concluded {
 
     /// A step on the way, or an all-clear: silences nothing.
     pub(crate) fn is_info(&self) -> bool {
-        matches!(&*self.step, "asked" | "cleared" | "recovered" | "resumed" | "flagged" | "implausible")
+        matches!(&*self.step, "asked" | "again" | "cleared" | "recovered" | "resumed" | "flagged" | "implausible")
     }
 
     /// From the store; none for a rule that this program does not know.

@@ -4,9 +4,7 @@
 //! `trend`, `levels` and `care`; here stands what they share. Must never: look at the day that has only begun.
 
 use crate::{
-    Error, Point, Rule,
-    acute::Limits,
-    care,
+    Error, Point, Rule, care,
     conclusion::{Concluded, Conclusion},
     days::{self, Days, GlucoseDay, PressureDay},
     follow_up,
@@ -260,7 +258,6 @@ impl Person {
         self.forget_tracks(scene.cards);
         self.freshen(scene.world, scene.cards, scene.now)?;
         if schedule::is_weekly(slot, &self.zone) {
-            self.limits = Limits::of(scene.cards, &self.patient, scene.now, &self.zone);
             self.forget(scene.now);
             self.weekly(scene, slot)?;
         } else {
@@ -347,7 +344,8 @@ impl Person {
                 }
                 slot = schedule::following(slot, &zone);
             }
-            self.settle(scene, rule, (first, last), &expected, |_| true);
+            // A week of measuring that was asked for was asked for.
+            self.settle(scene, rule, (first, last), &expected, |c| &*c.step != "asked");
             if let Some(asks) = expected.last().filter(|c| c.step == "asked") {
                 self.ask_for_a_week(scene, asks);
             }

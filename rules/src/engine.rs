@@ -141,7 +141,9 @@ impl<W: World> Engine<W> {
         for (id, due) in timers {
             let Self { world, cards, seasons, people, batch, .. } = self;
             let Some(person) = people.get_mut(id) else { continue };
-            person.rearm(&mut Scene { world, cards, seasons, now, decided: now, quiet: false, batch }, *due)?;
+            // As long as it was open: what has come since may answer it, and is not judged yet.
+            let open = now.min(Timestamp::from_micros(due.as_micros() - 1));
+            person.rearm(&mut Scene { world, cards, seasons, now: open, decided: now, quiet: false, batch }, *due)?;
             if person.asked_until().is_none() {
                 batch.timers.retain(|(p, _)| p != id);
                 batch.timers.push((*id, None));
@@ -149,11 +151,6 @@ impl<W: World> Engine<W> {
             self.enqueue(*id);
         }
         self.cold = self.people.keys().copied().collect();
-        let Self { world, cards, seasons, people, batch, .. } = self;
-        for person in people.values_mut().filter(|p| !p.concluded.is_empty()) {
-            let mut scene = Scene { world, cards, seasons, now, decided: now, quiet: true, batch };
-            person.withdraw_strays(&mut scene)?;
-        }
         let Some(since) = since else {
             self.batch.scheduled = Some(now); // the very first start: there is no morning to make up for
             return Ok(());
@@ -249,8 +246,14 @@ impl<W: World> Engine<W> {
                 message = Some(number);
             }
             match entry {
-                Entry::Reading(reading) => self.note(reading, now)?,
-                Entry::Held(held) => self.hold(held, now)?,
+                Entry::Reading(reading) => {
+                    self.world.show(reading.id);
+                    self.note(reading, now)?;
+                }
+                Entry::Held(held) => {
+                    self.world.show(held.id);
+                    self.hold(held, now)?;
+                }
             }
         }
         self.close_message(now)

@@ -3,12 +3,11 @@
 //! Nobody is paged by it: what is concluded here is written down as a note.
 
 use crate::{
-    Error, Point, Rule, acute,
+    Error, Point, Rule,
     conclusion::Concluded,
     person::{Person, Scene, World},
-    window::RETENTION,
 };
-use vitals::{ReadingId, Timestamp};
+use vitals::ReadingId;
 
 impl Person {
     /// These readings are not this patient's any more.
@@ -58,25 +57,5 @@ impl Person {
         }
         self.find_tracks(scene.cards);
         self.retime(scene, asked);
-    }
-
-    /// After a start: what stands on recent readings that are not this patient's any more, because they were given to
-    /// another just before the process died.
-    ///
-    /// # Errors
-    /// When the store cannot answer.
-    pub(crate) fn withdraw_strays<W: World>(&mut self, scene: &mut Scene<'_, W>) -> Result<(), Error> {
-        let from = scene.now.minus(RETENTION * 8);
-        let recent = self.concluded.iter().filter(|c| acute::RULES.contains(&c.rule) && c.since >= from);
-        let named: Vec<ReadingId> = recent.flat_map(|c| c.readings.iter().copied()).collect();
-        if named.is_empty() {
-            return Ok(());
-        }
-        let mine: Vec<ReadingId> = self.points(scene.world, from, Timestamp::MAX)?.iter().map(|p| p.id).collect();
-        let strays: Vec<ReadingId> = named.into_iter().filter(|id| !mine.contains(id)).collect();
-        if !strays.is_empty() {
-            self.withdraw(scene, &strays);
-        }
-        Ok(())
     }
 }

@@ -5,11 +5,11 @@ use crate::{Cards, Engine, Error, Pace, World, days::REACH, schedule, sums::Sums
 use proptest::prelude::*;
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::Arc,
     time::Duration,
 };
-use store::{Handover, Moves};
+use store::Handover;
 use vitals::{
     Context, Decimal, DeviceKey, Disposition, Entry, Finding, Patient, PatientId, Plan, Reading, ReadingId, Statuses,
     TimeQuality, Timestamp, Unit, Values, Zone,
@@ -18,12 +18,13 @@ use vitals::{
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Both files, as they are on the disk.
-#[derive(Default)]
 struct Files {
     patients: BTreeMap<PatientId, Arc<Patient>>,
     readings: RefCell<Vec<Arc<Reading>>>,
-    /// Whose readings were changed, in order.
-    moves: RefCell<Vec<BTreeSet<PatientId>>>,
+    /// Readings that were changed, in order: which, and whose it was.
+    moves: RefCell<Vec<(ReadingId, Option<PatientId>)>>,
+    /// Up to which reading they may be asked for.
+    shown: Cell<ReadingId>,
     rows: RefCell<BTreeMap<PatientId, Vec<u8>>>,
     position: Cell<u64>,
     moves_known: Cell<i64>,
@@ -32,7 +33,40 @@ struct Files {
     used: Cell<usize>,
 }
 
+impl Files {
+    fn new() -> Self {
+        Self {
+            patients: (1..3).map(|n| (PatientId::new(n), patient(n, None))).collect(),
+            readings: RefCell::default(),
+            moves: RefCell::default(),
+            shown: Cell::new(ReadingId::new(0)),
+            rows: RefCell::default(),
+            position: Cell::default(),
+            moves_known: Cell::default(),
+            scheduled: Cell::default(),
+            used: Cell::default(),
+        }
+    }
+
+    /// The same, without what was written of days.
+    fn without_days(&self) -> Self {
+        Self {
+            patients: self.patients.clone(),
+            readings: self.readings.clone(),
+            moves: self.moves.clone(),
+            shown: self.shown.clone(),
+            position: self.position.clone(),
+            moves_known: self.moves_known.clone(),
+            scheduled: self.scheduled.clone(),
+            ..Self::new()
+        }
+    }
+}
+
 impl World for &Files {
+    fn show(&self, through: ReadingId) {
+        self.shown.set(through.max(self.shown.get()));
+    }
     fn patient(&self, id: PatientId) -> Option<Arc<Patient>> {
         self.patients.get(&id).cloned()
     }
@@ -41,7 +75,8 @@ impl World for &Files {
     }
     fn readings(&self, id: PatientId, from: Timestamp, to: Timestamp) -> Result<Vec<Arc<Reading>>, Error> {
         let all = self.readings.borrow();
-        let mine = |r: &&Arc<Reading>| r.patient == Some(id) && r.measured_at >= from && r.measured_at < to;
+        let within = |r: &&Arc<Reading>| r.measured_at >= from && r.measured_at < to && r.id <= self.shown.get();
+        let mine = |r: &&Arc<Reading>| r.patient == Some(id) && within(r);
         let mut found: Vec<_> = all.iter().filter(mine).cloned().collect();
         found.sort_by_key(|r| (r.measured_at, r.id));
         Ok(found)
@@ -157,25 +192,25 @@ impl<'a> Process<'a> {
         for patient in files.patients.values() {
             engine.refresh(patient.clone(), now).unwrap();
         }
-        let all = files.moves.borrow();
-        let known = usize::try_from(files.moves_known.get()).unwrap();
-        let moves = Moves {
-            number: i64::try_from(all.len()).unwrap(),
-            patients: Some(all[known..].iter().flatten().copied().collect()),
-        };
-        engine.distrust_days_since(&moves);
         engine.recover(files.scheduled.get(), &[], now).unwrap();
-        let mut this = Self { files, engine, position: files.position.get(), moves: moves.number };
+        let mut this = Self { files, engine, position: files.position.get(), moves: files.moves_known.get() };
         this.pull(now);
         this
     }
 
+    /// Everything that is there, as one cycle of the service.
     fn pull(&mut self, now: Timestamp) {
         let all = self.files.readings.borrow().clone();
         let after = usize::try_from(self.position).unwrap();
         let entries: Vec<Entry> = all[after..].iter().cloned().map(Entry::Reading).collect();
         self.engine.take(entries.iter().enumerate().map(|(n, e)| (n as u64, e)), now).unwrap();
         self.position = all.len() as u64;
+        let moves = self.files.moves.borrow().clone();
+        for (id, before) in moves.get(usize::try_from(self.moves).unwrap()..).unwrap_or_default() {
+            let reading = self.files.readings.borrow().iter().find(|r| r.id == *id).unwrap().clone();
+            self.engine.hand_over(&[Handover { before: *before, reading }], now).unwrap();
+        }
+        self.moves = i64::try_from(moves.len()).unwrap();
         self.engine.clean(now, Pace::All).unwrap();
         self.engine.run_due(now).unwrap();
     }
@@ -208,11 +243,9 @@ impl<'a> Process<'a> {
         how(&mut after);
         let after = Arc::new(after);
         self.files.readings.borrow_mut()[place % count] = after.clone();
-        self.files.moves.borrow_mut().push(before.patient.into_iter().chain(after.patient).collect());
+        self.files.moves.borrow_mut().push((after.id, before.patient));
         if heard {
-            self.engine.hand_over(&[Handover { before: before.patient, reading: after }], now).unwrap();
-            self.moves = i64::try_from(self.files.moves.borrow().len()).unwrap();
-            self.engine.clean(now, Pace::All).unwrap();
+            self.pull(now);
         }
     }
 
@@ -241,21 +274,13 @@ fn other(reading: &mut Reading) {
 /// Runs the steps; panics where days that were taken over differ from those that the readings come to. How often any were.
 fn live(steps: &[Step]) -> usize {
     let mut now = start();
-    let mut files =
-        Files { patients: (1..3).map(|n| (PatientId::new(n), patient(n, None))).collect(), ..Files::default() };
+    let mut files = Files::new();
     let mut rest = steps;
     loop {
         let (life, after) = rest.split_at(rest.iter().position(|s| matches!(s, Step::Crash)).unwrap_or(rest.len()));
+        files.shown.set(ReadingId::new(files.position.get()));
+        let cold = files.without_days();
         let mut process = Process::start(&files, now);
-        let cold = Files {
-            patients: files.patients.clone(),
-            readings: files.readings.clone(),
-            moves: files.moves.clone(),
-            position: files.position.clone(),
-            moves_known: files.moves_known.clone(),
-            scheduled: files.scheduled.clone(),
-            ..Files::default()
-        };
         assert_eq!(process.days(now), Process::start(&cold, now).days(now));
         let mut travelled = Vec::new();
         for (n, step) in life.iter().enumerate() {

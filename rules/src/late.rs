@@ -8,8 +8,8 @@ use crate::{
     pattern,
     person::{KINDS, Person, Scene, World, place},
     quality::{self, Cuff, SESSION},
-    question::{self, Asking, Held},
-    track::held_of,
+    question::{self, Asking, Held, Prior},
+    track::{closing_of, held_of},
 };
 use std::time::Duration;
 use vitals::{Kind, Timestamp};
@@ -147,24 +147,32 @@ impl Person {
         let Some(numbers) = scene.cards.numbers(rule, &patient) else { return Ok(()) };
         let (window, hold) = acute::spans(rule, &numbers);
         self.remember(scene, touched.0.minus(window + hold))?;
-        let limits = self.limits;
+        let limits = self.limits.clone();
         let asked = self.asked_until();
         let margin = (rule == Rule::BpC1).then(|| numbers.value("worse"));
-        let mut prior = self.held_before(rule, touched.0).map(held_of);
+        let closed = self.closings(scene.world, rule, touched.0.minus(window + hold))?;
+        let held_by = |this: &Self, at| {
+            this.held_before(rule, at).map(|c| held_of(c, hold)).map(|(id, held)| {
+                let until = held.until.min(closing_of(&closed, held.at));
+                (id, Held { until, ..held })
+            })
+        };
+        let mut prior = held_by(self, touched.0);
         if rule == Rule::Preg1 {
             // Half of a confirmed pair may ask on: it began before what is held.
             prior = None;
         }
-        let start = self.start_of_question(scene, rule, touched.0, window, prior.map(|p| p.1), (hold, margin))?;
+        let start = self.start_of_question(scene, rule, touched.0, window, prior.map(|p| p.1), margin)?;
         if rule == Rule::Preg1 {
-            prior = self.held_before(rule, start).map(held_of);
+            prior = held_by(self, start);
         }
         let (last, end) = self.end_of_chain(scene, rule, touched.1, window, hold)?;
-        let prior = prior.filter(|(_, held)| start < held.at.plus(hold));
+        let prior = prior.filter(|(_, held)| start < held.until);
         let all = self.points(scene.world, start, end.max(last))?.into_owned();
         let mine = |p: &&Point| p.valid && p.kind() == acute::kind(rule);
-        let before = (prior.map(|p| p.1), None);
-        let outcome = acute::judge(rule, &limits, &numbers, all.iter().filter(mine), before, scene.now);
+        let confirmed = self.confirmed_before(rule, start);
+        let before = Prior { held: prior.map(|p| p.1), asking: None, confirmed };
+        let outcome = acute::judge(rule, &limits, &numbers, all.iter().filter(mine), before, (&closed, scene.now));
         let mut expected: Vec<Conclusion> = Vec::new();
         for step in &outcome.steps {
             expected.push(self.conclude(scene.world, rule, step)?);
@@ -174,10 +182,15 @@ impl Person {
             expected.extend(self.recoveries(&limits, &lows, hold, start, &all));
         }
         // A finding whose readings no longer reach the limit was concluded under another plan: it stands; unless one of
-        // them does not count any more.
+        // them does not count any more. What the patient was asked stands where it is a question of the whole story too.
         let mut over: Vec<_> = all.iter().filter(|p| !p.valid || limits.supports(rule, p)).map(|p| p.id).collect();
         over.sort_unstable();
-        let still = |c: &Concluded| c.is_info() || c.readings.iter().all(|id| over.binary_search(id).is_ok());
+        let asked_before = |c: &Concluded| outcome.questions.contains(&c.effective_at);
+        let reach = |c: &Concluded| c.readings.iter().all(|id| over.binary_search(id).is_ok());
+        let still = |c: &Concluded| match &*c.step {
+            "asked" => !asked_before(c) && reach(c),
+            _ => c.is_info() || reach(c),
+        };
         self.settle(scene, rule, (start, end), &expected, still);
         if let Some((id, _)) = prior {
             self.attach(scene, id, &outcome.joined_prior);
@@ -219,13 +232,13 @@ impl Person {
         at: Timestamp,
         window: Duration,
         prior: Option<Held>,
-        (hold, margin): (Duration, Option<f64>),
+        margin: Option<f64>,
     ) -> Result<Timestamp, Error> {
         let top = acute::top(rule);
         let counts = |p: &Point| {
-            let silenced = prior.filter(|h| h.severity >= top && p.at < h.at.plus(hold));
+            let silenced = prior.filter(|h| h.severity >= top && p.at < h.until);
             // What is silenced near the end of the hold may be half of what is not.
-            let half = |h: Held| question::is_worse(margin, p, &h) || p.at.plus(window) >= h.at.plus(hold);
+            let half = |h: Held| question::is_worse(margin, p, &h) || p.at.plus(window) >= h.until;
             self.limits.over(rule, p) && silenced.is_none_or(half)
         };
         let mut start = at;

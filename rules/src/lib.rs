@@ -36,6 +36,7 @@ mod person;
 mod point;
 mod quality;
 mod question;
+mod regimen;
 mod rehearsal;
 mod schedule;
 mod season;

@@ -1,9 +1,9 @@
 //! The service's store, as the evaluator asks it.
 
 use crate::{Error, Link, Meter, World};
-use std::{collections::HashMap, sync::Arc};
+use std::{cell::Cell, collections::HashMap, sync::Arc};
 use store::{Outage, ReadingQuery, Store};
-use vitals::{DeviceKey, Finding, Patient, PatientId, Reading, ReadingId, Timestamp};
+use vitals::{DeviceKey, Finding, FindingId, Patient, PatientId, Reading, ReadingId, Timestamp};
 
 /// Readings asked of the store at once.
 const PAGE: usize = 4096;
@@ -16,11 +16,15 @@ pub(crate) struct Live {
     bound: HashMap<PatientId, (Timestamp, DeviceKey)>,
     /// When this service could take nothing.
     outages: Arc<[Outage]>,
+    /// The last entry that is judged, or being judged.
+    shown: Cell<ReadingId>,
 }
 
 impl Live {
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store, bound: HashMap::new(), outages: Arc::default() }
+    /// `judged`: up to which position everything was judged before.
+    pub(crate) fn new(store: Store, judged: u64) -> Self {
+        let shown = Cell::new(ReadingId::from_i64(judged.cast_signed()));
+        Self { store, bound: HashMap::new(), outages: Arc::default(), shown }
     }
 
     /// Reads again when this service could take nothing.
@@ -50,6 +54,10 @@ impl World for Live {
         self.bound.get(&id).map(|(recorded, _)| *recorded)
     }
 
+    fn show(&self, through: ReadingId) {
+        self.shown.set(through.max(self.shown.get()));
+    }
+
     fn readings(&self, id: PatientId, from: Timestamp, to: Timestamp) -> Result<Vec<Arc<Reading>>, Error> {
         let mut all = Vec::new();
         let mut after = None;
@@ -58,7 +66,7 @@ impl World for Live {
             let page = self.store.readings().range_blocking(query)?;
             after = page.last().map(|r| (r.measured_at, r.id));
             let full = page.len() == PAGE;
-            all.extend(page);
+            all.extend(page.into_iter().filter(|r| r.id <= self.shown.get()));
             if !full {
                 return Ok(all);
             }
@@ -71,6 +79,10 @@ impl World for Live {
 
     fn contacts(&self, id: PatientId, from: Timestamp) -> Result<Vec<Timestamp>, Error> {
         Ok(self.store.contacts_blocking(id, from)?)
+    }
+
+    fn closed(&self, id: PatientId, from: Timestamp) -> Result<Vec<(FindingId, Timestamp)>, Error> {
+        Ok(self.store.closed_findings_blocking(id, from)?)
     }
 
     fn days(&self, id: PatientId) -> Result<Option<Vec<u8>>, Error> {

@@ -11,9 +11,9 @@ use crate::{
     season::Shifts,
     trend,
 };
-use std::{collections::BTreeSet, time::Duration};
-use store::{FindingBatch, Moves};
-use vitals::{PatientId, Timestamp};
+use std::time::Duration;
+use store::FindingBatch;
+use vitals::Timestamp;
 
 /// Who measured nothing for so long says nothing of the season.
 const LATELY: Duration = Duration::from_secs(28 * 24 * 3600);
@@ -100,27 +100,10 @@ impl<W: World> Engine<W> {
         !self.unkept.is_empty()
     }
 
-    /// What is written of the days of those whose readings changed is not right any more.
-    pub fn distrust_days_since(&mut self, moves: &Moves) {
-        match &moves.patients {
-            Some(patients) => self.distrust_days_of(patients),
-            None => self.distrust_days(),
-        }
-    }
-
     /// What is written of anybody's days is not right any more.
     pub(crate) fn distrust_days(&mut self) {
         self.people.values_mut().for_each(|p| p.days.row = Row::Missing);
         self.batch.days.changed.clear();
         self.batch.days.all_gone = true;
-    }
-
-    fn distrust_days_of(&mut self, patients: &BTreeSet<PatientId>) {
-        for id in patients {
-            if let Some(person) = self.people.get_mut(id) {
-                person.days.row.is_wrong();
-                let_go(person, &mut self.batch);
-            }
-        }
     }
 }

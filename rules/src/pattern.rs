@@ -37,7 +37,7 @@ impl Lows {
 impl Person {
     /// GLU-H1 of lows that are newer than every other.
     pub(crate) fn judge_lows<W: World>(&mut self, scene: &mut Scene<'_, W>, points: &[Point]) -> Result<(), Error> {
-        let (patient, limits) = (self.patient.clone(), self.limits);
+        let (patient, limits) = (self.patient.clone(), self.limits.clone());
         for p in points.iter().filter(|p| p.valid && limits.over(Rule::GluH1, p)) {
             let Some(numbers) = scene.cards.numbers(Rule::GluH1, &patient) else { return Ok(()) };
             let (window, hold) = spans(&numbers);

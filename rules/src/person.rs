@@ -31,6 +31,9 @@ pub trait World {
     fn patient(&self, id: PatientId) -> Option<Arc<Patient>>;
     /// When the patient's present binding was recorded; none while they have no meter.
     fn bound(&self, id: PatientId) -> Option<Timestamp>;
+    /// Entries up to this one are being judged: from now on [`World::readings`] shows them, and none after them. What is
+    /// stored and not judged yet does not count twice when its turn comes, least of all after a start.
+    fn show(&self, _through: ReadingId) {}
     /// Readings measured in `from..to`, ascending.
     ///
     /// # Errors
@@ -46,6 +49,13 @@ pub trait World {
     /// # Errors
     /// When the store cannot answer.
     fn contacts(&self, _id: PatientId, _from: Timestamp) -> Result<Vec<Timestamp>, Error> {
+        Ok(Vec::new())
+    }
+    /// Which of a patient's findings effective from `from` belong to an alert that a person closed, and when.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    fn closed(&self, _id: PatientId, _from: Timestamp) -> Result<Vec<(FindingId, Timestamp)>, Error> {
         Ok(Vec::new())
     }
     /// What was written down of the patient's days; nothing where nothing is written down.
@@ -165,7 +175,7 @@ impl Person {
             .collect();
         concluded.sort_by_key(|c| c.effective_at);
         let mut this = Self {
-            limits: Limits::of(cards, &patient, now, &zone),
+            limits: Limits::of(cards, &patient, &zone),
             steps: adherence::Steps([Duration::MAX; 3]),
             bound: None,
             patient: patient.clone(),
@@ -214,7 +224,7 @@ impl Person {
             self.lows = None;
             (self.zone, self.terms) = (zone, terms);
         }
-        self.limits = Limits::of(cards, &patient, now, &self.zone);
+        self.limits = Limits::of(cards, &patient, &self.zone);
         if let Some(numbers) = cards.numbers(Rule::Adh1, &patient) {
             self.steps = adherence::Steps::of(&numbers);
         }
@@ -342,9 +352,7 @@ impl Person {
         let begin = self.concluded.partition_point(|c| c.effective_at < from);
         let end = self.concluded.partition_point(|c| c.effective_at <= to).max(begin);
         self.look(end - begin);
-        let gone = |old: &Concluded| {
-            old.rule == rule && &*old.step != "asked" && !expected.iter().any(|c| old.is(c)) && may_retract(old)
-        };
+        let gone = |old: &Concluded| old.rule == rule && !expected.iter().any(|c| old.is(c)) && may_retract(old);
         let retracted: Vec<Concluded> = self.concluded.extract_if(begin..end, |old| gone(old)).collect();
         for old in &retracted {
             self.take_back(scene, old);

@@ -21,7 +21,7 @@ pub(crate) struct Spec<'a> {
     pub confirmed: &'a dyn Fn(&Point, &Point) -> Severity,
     /// One of a confirmed pair that may yet be half of a worse one: it asks on, quietly.
     pub again: &'a dyn Fn(&Point) -> bool,
-    /// A second confirmed one while the first is held.
+    /// A second confirmed one within [`SECOND`] of the first.
     pub second: Severity,
     /// Nobody measured again within `window`; `None` says nothing.
     pub expired: &'a dyn Fn(&Point) -> Option<Severity>,
@@ -33,6 +33,8 @@ pub(crate) struct Spec<'a> {
     pub normals: usize,
     /// How long a conclusion silences others that are no worse.
     pub hold: Duration,
+    /// When people closed the alerts of conclusions, by the time of these: what comes later has no alert to join.
+    pub closed: &'a [(Timestamp, Timestamp)],
     /// By how many mmHg a reading must exceed the held worst to count as worse; `None`: never worse.
     pub worse: Option<f64>,
 }
@@ -50,6 +52,8 @@ pub(crate) enum Kind {
     Cleared,
     /// No answer in time.
     Expired,
+    /// Two over the limit while as much is held: it is not told again, but a next one is a second.
+    Again,
 }
 
 impl Kind {
@@ -61,6 +65,7 @@ impl Kind {
             Self::Confirmed => "confirmed",
             Self::Cleared => "cleared",
             Self::Expired => "expired",
+            Self::Again => "again",
         }
     }
 }
@@ -83,10 +88,23 @@ pub(crate) struct Step {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Held {
     pub at: Timestamp,
+    /// Until when it silences.
+    pub until: Timestamp,
     pub severity: Severity,
-    pub confirmed: bool,
     /// Highest systolic and diastolic that it used.
     pub worst: (f64, f64),
+}
+
+/// Within how long a second confirmed conclusion is more than a first (rules contract, GLU-C3).
+const SECOND: Duration = Duration::from_secs(24 * 3600);
+
+/// What was concluded and asked before.
+#[derive(Debug, Default)]
+pub(crate) struct Prior {
+    pub held: Option<Held>,
+    pub asking: Option<Asking>,
+    /// When two over the limit came last.
+    pub confirmed: Option<Timestamp>,
 }
 
 /// A question that waits.
@@ -148,6 +166,8 @@ pub(crate) struct Outcome {
     pub held: Option<(Held, Option<usize>)>,
     /// What is still being asked at the end.
     pub asking: Option<Asking>,
+    /// When each question began that the patient heard, whatever became of it.
+    pub questions: Vec<Timestamp>,
     /// Until when the last question was open that only time ended: what was measured before it may answer it yet.
     pub expired: Option<Timestamp>,
 }
@@ -157,16 +177,19 @@ struct Run<'a> {
     out: Outcome,
     held: Option<(Held, Option<usize>)>,
     asking: Option<Asking>,
+    confirmed: Option<Timestamp>,
 }
 
 /// The steps that hold at `now`. A run that is given where the last one ended goes on from there.
 pub(crate) fn run<'p>(
     spec: &Spec<'_>,
     points: impl Iterator<Item = &'p Point>,
-    (prior, asking): (Option<Held>, Option<Asking>),
+    prior: Prior,
     now: Timestamp,
 ) -> Outcome {
-    let mut run = Run { spec, out: Outcome::default(), held: prior.map(|h| (h, None)), asking };
+    let Prior { held, asking, confirmed } = prior;
+    let mut run = Run { spec, out: Outcome::default(), held: held.map(|h| (h, None)), asking, confirmed };
+    run.out.questions.extend(run.asking.iter().filter(|a| !a.quiet).map(|a| a.first.at));
     for point in points {
         run.expire_before(point.at);
         run.take(point);
@@ -206,7 +229,7 @@ pub(crate) fn is_worse(margin: Option<f64>, point: &Point, held: &Held) -> bool 
 
 impl Run<'_> {
     fn holding(&self, at: Timestamp) -> Option<(Held, Option<usize>)> {
-        self.held.filter(|(h, _)| at < h.at.plus(self.spec.hold))
+        self.held.filter(|(h, _)| at < h.until)
     }
 
     fn take(&mut self, p: &Point) {
@@ -216,12 +239,13 @@ impl Run<'_> {
         }
         let over = (self.spec.over)(p) || self.asking.as_ref().is_some_and(|a| (self.spec.over_after)(&a.first, p));
         let silenced = self.holding(p.at).filter(|(h, _)| h.severity >= self.spec.top);
-        let counts = over && silenced.is_none_or(|(h, _)| is_worse(self.spec.worse, p, &h));
+        let alone = if over { (self.spec.alone)(p) } else { None };
+        let speaks = |h: Held| is_worse(self.spec.worse, p, &h) || alone.is_some_and(|severity| severity > h.severity);
+        let counts = over && silenced.is_none_or(|(h, _)| speaks(h));
         if counts {
-            let alone = (self.spec.alone)(p);
             match (self.asking.take(), alone) {
                 (Some(asking), alone) => {
-                    let again = self.holding(p.at).is_some_and(|(h, _)| h.confirmed);
+                    let again = self.confirmed.is_some_and(|at| p.at < at.plus(SECOND));
                     let usual = (self.spec.confirmed)(&asking.first, p);
                     let usual = if again { self.spec.second.max(usual) } else { usual };
                     let severity = alone.map_or(usual, |a| a.max(usual));
@@ -234,6 +258,9 @@ impl Run<'_> {
                 (None, Some(severity)) => self.raise(Kind::Alone, severity, vec![*p]),
                 (None, None) => {
                     let quiet = silenced.is_some();
+                    if !quiet {
+                        self.out.questions.push(p.at);
+                    }
                     self.asking = Some(Asking { quiet, ..Asking::quietly(*p, self.spec.window) });
                 }
             }
@@ -242,7 +269,7 @@ impl Run<'_> {
         if over {
             self.join(&[*p]);
             // It may yet be the first of a pair whose second comes when nothing is held any more.
-            if silenced.is_some_and(|(h, _)| p.at.plus(self.spec.window) >= h.at.plus(self.spec.hold)) {
+            if silenced.is_some_and(|(h, _)| p.at.plus(self.spec.window) >= h.until) {
                 self.asking = Some(Asking::quietly(*p, self.spec.window));
                 return;
             }
@@ -284,13 +311,22 @@ impl Run<'_> {
 
     /// Joins what is held unless it is more severe, or worse by the margin.
     fn raise_at(&mut self, kind: Kind, at: Timestamp, severity: Severity, readings: Vec<Point>) {
+        if kind == Kind::Confirmed {
+            self.confirmed = Some(at);
+        }
         if let Some((held, _)) = self.holding(at)
             && held.severity >= severity
             && !readings.iter().all(|p| is_worse(self.spec.worse, p, &held))
         {
-            return self.join(&readings);
+            self.join(&readings);
+            if kind == Kind::Confirmed && self.spec.second > severity {
+                self.push(Kind::Again, at, Severity::Info, readings, false);
+            }
+            return;
         }
-        let held = Held { at, severity, confirmed: kind == Kind::Confirmed, worst: worst(&readings) };
+        let closed = self.spec.closed.iter().find(|(of, _)| *of == at).map(|(_, closed)| *closed);
+        let until = at.plus(self.spec.hold).min(closed.unwrap_or(Timestamp::MAX));
+        let held = Held { at, until, severity, worst: worst(&readings) };
         self.push(kind, at, severity, readings, false);
         self.held = Some((held, Some(self.out.steps.len() - 1)));
     }

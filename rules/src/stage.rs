@@ -14,7 +14,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use store::{HandedOver, Store, StoreError};
+use store::{HandedOver, Handover, Moves, Store, StoreError};
 use tokio::sync::{
     broadcast::{
         self,
@@ -243,8 +243,12 @@ struct Worker {
     written_at: Instant,
     directory: watch::Receiver<u64>,
     moved: broadcast::Receiver<HandedOver>,
-    /// Changes of stored readings that are taken notice of.
+    /// Changes of stored readings that are judged, in memory.
     moves: i64,
+    /// The same, durably.
+    moves_written: i64,
+    /// Not every change was heard of: the journal knows them.
+    missed_moves: bool,
     /// The installed cards.
     given: watch::Receiver<Cards>,
     /// Counts edits of rules.
@@ -264,13 +268,12 @@ impl Worker {
         let force = Force::new(given.borrow_and_update().clone(), store.rule_edits_blocking()?);
         let moved = store.readings().handed_over();
         let state = store.rules_state_blocking()?;
-        let moves = store.readings().moves_after_blocking(state.moves)?;
         let now = store.clock().now();
         let mut directory = store.directory().changes();
         directory.mark_unchanged();
         // Whatever was not taken since the last beat was not the patients' doing.
         let beaten = store.beat_blocking(true).is_ok().then_some(now);
-        let mut live = Live::new(store.clone());
+        let mut live = Live::new(store.clone(), state.position);
         live.learn_outages()?;
         let cards = force.at(now);
         store.put_cards_blocking(cards.records())?;
@@ -279,7 +282,6 @@ impl Worker {
         for patient in store.directory().patients() {
             engine.refresh(patient, now)?;
         }
-        engine.distrust_days_since(&moves);
         engine.publish(&state.seasons);
         engine.recover(state.scheduled, &state.timers, now)?;
         store.readings().set_consumed(state.position);
@@ -293,7 +295,9 @@ impl Worker {
             written_at: Instant::now(),
             directory,
             moved,
-            moves: moves.number,
+            moves: state.moves,
+            moves_written: state.moves,
+            missed_moves: true,
             given,
             edits,
             findings,
@@ -417,20 +421,38 @@ impl Worker {
         self.engine.next_due().into_iter().chain(self.next_cards).min()
     }
 
-    /// Readings that found another patient. Nothing is lost by a crash here: the start looks for strays.
+    /// Readings that found another patient, or of which more is said. Like entries they are judged up to a number that is
+    /// written with what was concluded, so a crash here loses nothing.
     fn follow_moves(&mut self, now: Timestamp) -> Result<bool, Error> {
         let mut did = false;
         loop {
-            match self.moved.try_recv() {
-                Ok(moved) => {
-                    self.engine.hand_over(&moved.readings, now)?;
-                    self.moves = self.moves.max(moved.number);
+            if std::mem::take(&mut self.missed_moves) {
+                let Moves { number, readings } = self.store.readings().moves_after_blocking(self.moves)?;
+                did |= number != self.moves;
+                match readings {
+                    Some(readings) => self.hand_over(&readings, now)?,
+                    None => self.engine.distrust(),
                 }
-                Err(TryRecvError::Lagged(_)) => self.engine.distrust(),
+                self.moves = number;
+            }
+            match self.moved.try_recv() {
+                Ok(told) if told.number <= self.moves => {}
+                Ok(told) => {
+                    self.hand_over(&told.readings, now)?;
+                    self.moves = told.number;
+                    did = true;
+                }
+                Err(TryRecvError::Lagged(_)) => self.missed_moves = true,
                 Err(_) => return Ok(did),
             }
-            did = true;
         }
+    }
+
+    /// What is not judged yet is judged as whoever's it is when its turn comes.
+    fn hand_over(&mut self, moved: &[Handover], now: Timestamp) -> Result<(), Error> {
+        let judged = |h: &&Handover| h.reading.id.as_i64().cast_unsigned() <= self.position;
+        let moved: Vec<Handover> = moved.iter().filter(judged).cloned().collect();
+        if moved.is_empty() { Ok(()) } else { self.engine.hand_over(&moved, now) }
     }
 
     fn commit(&mut self, force: bool) -> Result<(), Error> {
@@ -438,10 +460,10 @@ impl Worker {
         // Weeks that wait to be judged again are known only in memory: the position must not pass the readings that
         // made them wait.
         let may_move = !self.engine.is_dirty();
-        let moved = may_move && self.position > self.written;
+        let moved = may_move && (self.position > self.written || self.moves > self.moves_written);
         if concluded || (moved && (force || self.written_at.elapsed() >= POSITION_EVERY)) {
             let mut batch = self.engine.concluded();
-            batch.days.moves = Some(self.moves);
+            batch.moves = may_move.then_some(self.moves);
             batch.position = if may_move { self.position } else { self.written };
             let new = batch.new.len() as u64;
             let rules: Vec<_> = batch.new.iter().map(|(draft, _)| draft.rule.to_string()).collect();
@@ -452,9 +474,11 @@ impl Worker {
             }
             crash::point("rules.after_commit");
             self.findings.fetch_add(new, Relaxed);
-            self.written = if may_move { self.position } else { self.written };
+            if may_move {
+                (self.written, self.moves_written) = (self.position, self.moves);
+                self.store.readings().set_moves_taken(self.moves);
+            }
             self.written_at = Instant::now();
-            self.store.readings().set_moves_taken(self.moves);
         }
         if may_move {
             self.store.readings().set_consumed(self.position);
@@ -464,6 +488,6 @@ impl Worker {
 
     /// Whether the written position is behind.
     const fn behind(&self) -> bool {
-        self.written < self.position
+        self.written < self.position || self.moves_written < self.moves
     }
 }

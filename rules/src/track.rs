@@ -7,7 +7,7 @@ use crate::{
     asks::Repeat,
     conclusion::{Concluded, Conclusion},
     person::{Person, Scene, World},
-    question::{self, Asking, Held, Kind as Step},
+    question::{self, Asking, Held, Kind as Step, Prior},
 };
 use std::time::Duration;
 use vitals::{Excluded, FindingId, Kind, Severity, Timestamp};
@@ -47,10 +47,15 @@ impl Track {
 }
 
 /// What a finding that stands still silences.
-pub(crate) fn held_of(c: &Concluded) -> (FindingId, Held) {
+pub(crate) fn held_of(c: &Concluded, hold: Duration) -> (FindingId, Held) {
     let severity = if c.muted { c.severity.min(Severity::Routine) } else { c.severity };
-    let held = Held { at: c.effective_at, severity, confirmed: &*c.step == "confirmed", worst: c.worst };
+    let held = Held { at: c.effective_at, until: c.effective_at.plus(hold), severity, worst: c.worst };
     (c.id, held)
+}
+
+/// When the alert of the conclusion of this time was closed; never, where nobody closed it.
+pub(crate) fn closing_of(closed: &[(Timestamp, Timestamp)], of: Timestamp) -> Timestamp {
+    closed.iter().find(|(at, _)| *at == of).map_or(Timestamp::MAX, |(_, closed)| *closed)
 }
 
 impl Person {
@@ -73,13 +78,19 @@ impl Person {
         let mut track = place.map_or(Track::new(rule), |i| self.tracks.swap_remove(i));
         let first = points.iter().find(|p| counts(p)).map_or(scene.now, |p| p.at);
         let asking = track.asking.take();
-        if asking.is_none() {
-            track.held = track.held.filter(|(_, held)| first < held.at.plus(hold));
+        let closed =
+            if track.held.is_some() { self.closings(scene.world, rule, first.minus(hold))? } else { Vec::new() };
+        if let Some((_, held)) = &mut track.held {
+            held.until = held.until.min(closing_of(&closed, held.at));
         }
-        let limits = self.limits;
-        let prior = track.held.map(|(_, held)| held);
+        if asking.is_none() {
+            track.held = track.held.filter(|(_, held)| first < held.until);
+        }
+        let limits = self.limits.clone();
+        let held = track.held.map(|(_, held)| held);
+        let prior = Prior { held, asking, confirmed: self.confirmed_before(rule, first) };
         let mine = points.iter().filter(|p| counts(p));
-        let outcome = acute::judge(rule, &limits, &numbers, mine, (prior, asking), scene.now);
+        let outcome = acute::judge(rule, &limits, &numbers, mine, prior, (&closed, scene.now));
         if let Some((id, _)) = track.held {
             self.attach(scene, id, &outcome.joined_prior);
         }
@@ -108,6 +119,25 @@ impl Person {
         }
         self.retime(scene, before);
         Ok(())
+    }
+
+    /// When people closed the alerts of one rule's conclusions effective from `from`: by the time of these.
+    pub(crate) fn closings<W: World>(
+        &self,
+        world: &W,
+        rule: Rule,
+        from: Timestamp,
+    ) -> Result<Vec<(Timestamp, Timestamp)>, Error> {
+        let closed = world.closed(self.id(), from)?;
+        let of = |id| self.concluded.iter().rev().find(|c| c.id == id && c.rule == rule).map(|c| c.effective_at);
+        Ok(closed.into_iter().filter_map(|(id, at)| of(id).map(|of| (of, at))).collect())
+    }
+
+    /// When two readings over the limit of `rule` came last before `at`.
+    pub(crate) fn confirmed_before(&self, rule: Rule, at: Timestamp) -> Option<Timestamp> {
+        let before = self.concluded.partition_point(|c| c.effective_at < at);
+        let two = |c: &&Concluded| c.rule == rule && matches!(&*c.step, "confirmed" | "again");
+        self.concluded[..before].iter().rev().find(two).map(|c| c.effective_at)
     }
 
     /// Time alone ended a question: what was measured before its end is late from now on.
@@ -230,7 +260,7 @@ impl Person {
         let (_, hold) = acute::spans(rule, &numbers);
         let newest = self.newest_of(rule);
         let held = self.held_before(rule, Timestamp::MAX).filter(|c| newest < c.effective_at.plus(hold));
-        let mut track = Track { asking, held: held.map(held_of), ..Track::new(rule) };
+        let mut track = Track { asking, held: held.map(|c| held_of(c, hold)), ..Track::new(rule) };
         if rule == Rule::GluC1
             && let Some(low) = held
         {

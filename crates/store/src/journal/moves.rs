@@ -1,27 +1,26 @@
-//! Which patients' stored readings changed after they were committed, numbered, for whoever keeps sums of them.
+//! Which stored readings changed after they were committed, numbered, for whoever judges readings and keeps sums of them.
 //!
-//! Goes in: every amended or moved reading, in the transaction that changes it. Comes out: the patients since a number.
-//! A sum that was written down knows up to which number it was right; a crash between this file and that one is seen so.
+//! Goes in: every amended or moved reading, in the transaction that changes it. Comes out: the same changes since a number.
+//! Whoever follows writes down which number they know; a crash between this file and theirs loses no change.
 
 use super::{
     Readings,
+    query::merged_reading,
     tables::{self, fault},
 };
 use crate::StoreError;
 use rusqlite::{Connection, OptionalExtension, params};
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering::Relaxed},
 };
 use tokio::sync::broadcast;
-use vitals::{PatientId, Reading};
+use vitals::{PatientId, Reading, ReadingId};
 
 /// The step from version 6 of the file to version 7. Numbers are never used twice.
 pub(super) const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS moved(n INTEGER PRIMARY KEY AUTOINCREMENT, patient INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS moved(n INTEGER PRIMARY KEY AUTOINCREMENT, reading INTEGER NOT NULL, before INTEGER,
+    after INTEGER);
 ";
 
 /// What is known to have been taken notice of goes in steps of so many.
@@ -48,13 +47,13 @@ pub struct HandedOver {
     pub readings: Arc<[Handover]>,
 }
 
-/// Patients whose readings changed.
+/// What changed since a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moves {
     /// The newest change.
     pub number: i64,
-    /// Whose; none where that is not known any more, so that it may be anybody.
-    pub patients: Option<BTreeSet<PatientId>>,
+    /// In order, each reading as it is now; none where the changes are not known any more, so that it may be anything.
+    pub readings: Option<Vec<Handover>>,
 }
 
 /// Numbers that the commit thread and its askers share.
@@ -72,16 +71,13 @@ impl Log {
 
     /// Within the transaction that puts `after` in the place of `before`.
     pub(super) fn note(&self, c: &Connection, before: &Reading, after: &Reading) -> Result<(), StoreError> {
-        let patients: BTreeSet<PatientId> = before.patient.into_iter().chain(after.patient).collect();
-        for patient in patients {
-            let mut insert = c.prepare_cached("INSERT INTO moved(patient) VALUES(?1)").map_err(fault)?;
-            let n = insert.insert([patient.as_i64()]).map_err(fault)?;
-            self.noted.store(n, Relaxed);
-            if n % TRIM == 0 {
-                self.trim(c)?;
-            }
-        }
-        Ok(())
+        let patient = |r: &Reading| r.patient.map(PatientId::as_i64);
+        let n = c
+            .prepare_cached("INSERT INTO moved(reading, before, after) VALUES(?1, ?2, ?3)")
+            .and_then(|mut s| s.insert(params![after.id.as_i64(), patient(before), patient(after)]))
+            .map_err(fault)?;
+        self.noted.store(n, Relaxed);
+        if n % TRIM == 0 { self.trim(c) } else { Ok(()) }
     }
 
     fn trim(&self, c: &Connection) -> Result<(), StoreError> {
@@ -112,12 +108,23 @@ impl Readings {
         self.shared.log.bell.subscribe()
     }
 
-    /// Whose readings were changed after the change numbered `after`.
+    /// What was changed after the change numbered `after`. What is not stored any more is left out.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn moves_after_blocking(&self, after: i64) -> Result<Moves, StoreError> {
-        self.shared.readers.with(|c| moves_after(c, after))
+        let (number, known) = self.shared.readers.with(|c| moves_after(c, after))?;
+        let Some(known) = known else { return Ok(Moves { number, readings: None }) };
+        let mut readings = Vec::with_capacity(known.len());
+        for (id, before) in known {
+            let in_memory = self.shared.memory.read().row(id).map(|row| row.reading().cloned());
+            let found = match in_memory {
+                Some(found) => found,
+                None => self.shared.readers.with(|c| merged_reading(c, id))?,
+            };
+            readings.extend(found.map(|reading| Handover { before, reading }));
+        }
+        Ok(Moves { number, readings: Some(readings) })
     }
 
     /// Whoever keeps sums has written down that they know every change up to `number`; those are forgotten.
@@ -126,7 +133,10 @@ impl Readings {
     }
 }
 
-fn moves_after(c: &Connection, after: i64) -> Result<Moves, StoreError> {
+/// A reading, and whose it was.
+type Known = (ReadingId, Option<PatientId>);
+
+fn moves_after(c: &Connection, after: i64) -> Result<(i64, Option<Vec<Known>>), StoreError> {
     let view = c.unchecked_transaction().map_err(fault)?;
     let number = view
         .query_row("SELECT seq FROM sqlite_sequence WHERE name = 'moved'", [], |r| r.get(0))
@@ -136,15 +146,19 @@ fn moves_after(c: &Connection, after: i64) -> Result<Moves, StoreError> {
     let gone = tables::meta(&view, GONE)?.unwrap_or(0);
     // Another file than the one whose changes were counted, or one that has forgotten some of them.
     if after < gone || after > number {
-        return Ok(Moves { number, patients: None });
+        return Ok((number, None));
     }
-    let mut statement = view.prepare("SELECT patient FROM moved WHERE n > ?1").map_err(fault)?;
-    let rows = statement.query_map(params![after], |r| r.get(0).map(PatientId::from_i64)).map_err(fault)?;
-    let patients = rows.collect::<Result<_, _>>().map_err(fault)?;
-    Ok(Moves { number, patients: Some(patients) })
+    let mut statement = view.prepare("SELECT reading, before FROM moved WHERE n > ?1 ORDER BY n").map_err(fault)?;
+    let rows = statement
+        .query_map([after], |r| {
+            Ok((ReadingId::from_i64(r.get(0)?), r.get::<_, Option<i64>>(1)?.map(PatientId::from_i64)))
+        })
+        .map_err(fault)?;
+    Ok((number, Some(rows.collect::<Result<_, _>>().map_err(fault)?)))
 }
 
 /// What is written of an erased patient goes with the rest.
 pub(super) fn erase(c: &Connection, patient: PatientId) -> Result<(), StoreError> {
-    c.execute("DELETE FROM moved WHERE patient = ?1", [patient.as_i64()]).map(drop).map_err(fault)
+    let sql = "DELETE FROM moved WHERE before = ?1 OR after = ?1";
+    c.execute(sql, [patient.as_i64()]).map(drop).map_err(fault)
 }

@@ -52,6 +52,8 @@ pub struct FindingBatch {
     pub seasons: Vec<Season>,
     /// What is kept of patients' days.
     pub days: DaysBatch,
+    /// Every change of stored readings up to this number has been judged; none leaves it as it was.
+    pub moves: Option<i64>,
 }
 
 /// What all patients of a station shifted together, as seen on one morning.
@@ -76,7 +78,7 @@ pub struct RulesState {
     pub timers: Vec<(PatientId, Timestamp)>,
     /// What was published of stations.
     pub seasons: Vec<Season>,
-    /// Up to which change of stored readings the written days know.
+    /// Every change of stored readings up to this number has been judged.
     pub moves: i64,
 }
 
@@ -245,6 +247,26 @@ impl Store {
         })
     }
 
+    /// Which of a patient's findings effective from `from` belong to an alert that a person closed, and when.
+    ///
+    /// # Errors
+    /// As every read.
+    pub fn closed_findings_blocking(
+        &self,
+        patient: PatientId,
+        from: Timestamp,
+    ) -> Result<Vec<(FindingId, Timestamp)>, StoreError> {
+        self.registry.read_blocking(|c| {
+            let sql = "SELECT f.id, max(v.at) FROM finding f JOIN episode_event v ON v.alert = f.alert
+                WHERE f.patient = ?1 AND f.effective_at >= ?2 AND v.event = 'resolved' AND v.by IS NOT NULL GROUP BY f.id";
+            let mut statement = c.prepare_cached(sql)?;
+            let rows = statement.query_map(params![patient.as_i64(), from.as_micros()], |r| {
+                Ok((FindingId::from_i64(r.get(0)?), Timestamp::from_micros(r.get(1)?)))
+            })?;
+            rows.map(|r| Ok(r?)).collect()
+        })
+    }
+
     /// Everything ever concluded of one patient, retracted conclusions too, with the readings that joined each.
     ///
     /// # Errors
@@ -358,7 +380,7 @@ fn write_batch(c: &Connection, batch: &FindingBatch) -> Result<i64, StoreError> 
         c.prepare_cached("INSERT OR IGNORE INTO season(station, day, short, long) VALUES(?1, ?2, ?3, ?4)")?
             .execute(params![s.station.as_i64(), s.day.to_string(), s.shift[0], s.shift[1]])?;
     }
-    patient_days::write(c, &batch.days)?;
+    patient_days::write(c, &batch.days, batch.moves)?;
     let sql = "INSERT INTO rules_position(one, position, scheduled) VALUES(1, ?1, ?2)
         ON CONFLICT(one) DO UPDATE SET position = max(position, excluded.position),
             scheduled = coalesce(excluded.scheduled, scheduled)";

@@ -21,8 +21,6 @@ pub struct DaysBatch {
     pub all_gone: bool,
     /// A patient's days; none where they are not right any more. The last of one patient holds.
     pub changed: Vec<(PatientId, Option<Vec<u8>>)>,
-    /// Every change of stored readings up to this number is known; none leaves it as it was.
-    pub moves: Option<i64>,
 }
 
 impl Store {
@@ -38,13 +36,13 @@ impl Store {
     }
 }
 
-/// Up to which change of stored readings the written days know.
+/// Up to which change of stored readings everything has been judged.
 pub(super) fn moves(c: &Connection) -> Result<i64, StoreError> {
     Ok(c.query_row("SELECT number FROM patient_days_moves", [], |r| r.get(0)).optional()?.unwrap_or(0))
 }
 
 /// Within the transaction of a pass.
-pub(super) fn write(c: &Connection, batch: &DaysBatch) -> Result<(), StoreError> {
+pub(super) fn write(c: &Connection, batch: &DaysBatch, moves: Option<i64>) -> Result<(), StoreError> {
     if batch.all_gone {
         c.execute("DELETE FROM patient_days", [])?;
     }
@@ -57,7 +55,7 @@ pub(super) fn write(c: &Connection, batch: &DaysBatch) -> Result<(), StoreError>
             None => c.prepare_cached("DELETE FROM patient_days WHERE patient = ?1")?.execute([patient.as_i64()])?,
         };
     }
-    if let Some(number) = batch.moves {
+    if let Some(number) = moves {
         let sql = "INSERT OR REPLACE INTO patient_days_moves(one, number) VALUES(1, ?1)";
         c.prepare_cached(sql)?.execute([number])?;
     }
