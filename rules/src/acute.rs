@@ -160,14 +160,14 @@ pub(crate) fn spans(rule: Rule, numbers: &Numbers<'_>) -> (Duration, Duration) {
 }
 
 /// What holds at `now` of `points`: a patient's valid readings of the rule's kind, after what was held and asked before.
-/// `closed`: when people closed the alerts of the rule's conclusions.
+/// `closed`: when people closed alerts of the rule.
 pub(crate) fn judge<'p>(
     rule: Rule,
     limits: &Limits,
     numbers: &Numbers<'_>,
     points: impl Iterator<Item = &'p Point>,
     prior: Prior,
-    (closed, now): (&[(Timestamp, Timestamp)], Timestamp),
+    (closed, now): (&[Timestamp], Timestamp),
 ) -> Outcome {
     let (window, hold) = spans(rule, numbers);
     let (confirmed, second, expired) = match rule {

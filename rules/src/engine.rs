@@ -96,7 +96,14 @@ impl<W: World> Engine<W> {
                 if Arc::ptr_eq(&person.patient, &patient) && person.bound == self.world.bound(id) {
                     return Ok(());
                 }
+                let before = person.zone.clone();
                 person.update(&self.world, &self.cards, patient, &self.site, now);
+                // Farther east it is later: a morning that was yet to come may have passed.
+                let last = schedule::last_slot(now, &person.zone);
+                if person.zone != before && last > schedule::last_slot(now, &before) {
+                    person.dirty = Some(person.dirty.map_or(last, |d| d.min(last)));
+                    await_turn(&mut self.waiting, person, 0);
+                }
                 person.zone.clone()
             }
             None => {

@@ -9,7 +9,7 @@ use crate::{
     person::{KINDS, Person, Scene, World, place},
     quality::{self, Cuff, SESSION},
     question::{self, Asking, Held, Prior},
-    track::{closing_of, held_of},
+    track::held_of,
 };
 use std::time::Duration;
 use vitals::{Kind, Timestamp};
@@ -150,12 +150,11 @@ impl Person {
         let limits = self.limits.clone();
         let asked = self.asked_until();
         let margin = (rule == Rule::BpC1).then(|| numbers.value("worse"));
-        let closed = self.closings(scene.world, rule, touched.0.minus(window + hold))?;
+        let closed = scene.world.closed(self.id(), rule, touched.0.minus(window + hold))?;
         let held_by = |this: &Self, at| {
-            this.held_before(rule, at).map(|c| held_of(c, hold)).map(|(id, held)| {
-                let until = held.until.min(closing_of(&closed, held.at));
-                (id, Held { until, ..held })
-            })
+            this.held_before(rule, at)
+                .map(|c| held_of(c, hold))
+                .map(|(id, held)| (id, Held { until: question::held_until(held.at, hold, &closed), ..held }))
         };
         let mut prior = held_by(self, touched.0);
         if rule == Rule::Preg1 {

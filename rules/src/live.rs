@@ -1,9 +1,9 @@
 //! The service's store, as the evaluator asks it.
 
-use crate::{Error, Link, Meter, World};
+use crate::{Error, Link, Meter, Rule, World};
 use std::{cell::Cell, collections::HashMap, sync::Arc};
 use store::{Outage, ReadingQuery, Store};
-use vitals::{DeviceKey, Finding, FindingId, Patient, PatientId, Reading, ReadingId, Timestamp};
+use vitals::{DeviceKey, Finding, Patient, PatientId, Reading, ReadingId, Timestamp};
 
 /// Readings asked of the store at once.
 const PAGE: usize = 4096;
@@ -81,8 +81,8 @@ impl World for Live {
         Ok(self.store.contacts_blocking(id, from)?)
     }
 
-    fn closed(&self, id: PatientId, from: Timestamp) -> Result<Vec<(FindingId, Timestamp)>, Error> {
-        Ok(self.store.closed_findings_blocking(id, from)?)
+    fn closed(&self, id: PatientId, rule: Rule, from: Timestamp) -> Result<Vec<Timestamp>, Error> {
+        Ok(self.store.closed_alerts_blocking(id, rule.id(), from)?)
     }
 
     fn days(&self, id: PatientId) -> Result<Option<Vec<u8>>, Error> {

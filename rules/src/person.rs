@@ -51,11 +51,11 @@ pub trait World {
     fn contacts(&self, _id: PatientId, _from: Timestamp) -> Result<Vec<Timestamp>, Error> {
         Ok(Vec::new())
     }
-    /// Which of a patient's findings effective from `from` belong to an alert that a person closed, and when.
+    /// When people closed alerts of a patient to which findings of this rule belong that are effective from `from`.
     ///
     /// # Errors
     /// When the store cannot answer.
-    fn closed(&self, _id: PatientId, _from: Timestamp) -> Result<Vec<(FindingId, Timestamp)>, Error> {
+    fn closed(&self, _id: PatientId, _rule: Rule, _from: Timestamp) -> Result<Vec<Timestamp>, Error> {
         Ok(Vec::new())
     }
     /// What was written down of the patient's days; nothing where nothing is written down.

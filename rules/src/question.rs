@@ -33,8 +33,8 @@ pub(crate) struct Spec<'a> {
     pub normals: usize,
     /// How long a conclusion silences others that are no worse.
     pub hold: Duration,
-    /// When people closed the alerts of conclusions, by the time of these: what comes later has no alert to join.
-    pub closed: &'a [(Timestamp, Timestamp)],
+    /// When people closed alerts of the rule: what comes later has no alert to join.
+    pub closed: &'a [Timestamp],
     /// By how many mmHg a reading must exceed the held worst to count as worse; `None`: never worse.
     pub worse: Option<f64>,
 }
@@ -213,6 +213,11 @@ pub(crate) fn run<'p>(
     run.out
 }
 
+/// Until when a conclusion silences: for its hold, or until a person closes its alert.
+pub(crate) fn held_until(at: Timestamp, hold: Duration, closed: &[Timestamp]) -> Timestamp {
+    closed.iter().copied().filter(|closed| *closed >= at).fold(at.plus(hold), Timestamp::min)
+}
+
 /// The worse of the readings, for [`Held::worst`].
 pub(crate) fn worst(points: &[Point]) -> (f64, f64) {
     let pressures = points.iter().filter_map(Point::pressure);
@@ -324,8 +329,7 @@ impl Run<'_> {
             }
             return;
         }
-        let closed = self.spec.closed.iter().find(|(of, _)| *of == at).map(|(_, closed)| *closed);
-        let until = at.plus(self.spec.hold).min(closed.unwrap_or(Timestamp::MAX));
+        let until = held_until(at, self.spec.hold, self.spec.closed);
         let held = Held { at, until, severity, worst: worst(&readings) };
         self.push(kind, at, severity, readings, false);
         self.held = Some((held, Some(self.out.steps.len() - 1)));

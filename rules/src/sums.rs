@@ -106,18 +106,17 @@ impl Sums {
 
     /// Takes in whole days from `from` on; `points` may begin a little earlier, so that a session that goes on is seen.
     pub(crate) fn take(&mut self, points: &[Point], from: Timestamp, terms: &Terms, zone: &Zone) {
-        let begin = points.partition_point(|p| p.at < from);
+        let mut rest = &points[points.partition_point(|p| p.at < from)..];
         let pressure = |p: &&Point| p.valid && p.pressure().is_some();
-        let mut before = points[..begin].iter().rev().find(pressure).map(|p| p.at);
-        let mut rest = &points[begin..];
         while let Some(first) = rest.first() {
             let date = first.at.day(zone);
             let end = zone.start_of(schedule::days_after(date, 1));
             let (mine, later) = rest.split_at(rest.partition_point(|p| p.at < end).max(1));
             let pressures = || mine.iter().filter(pressure);
-            if pressures().next().is_some() {
-                self.pressures.push(pressure_day(date, pressures(), before, terms, zone));
-                before = pressures().next_back().map(|p| p.at);
+            if let Some(first) = pressures().next() {
+                let earlier = points[..points.len() - rest.len()].iter().filter(pressure);
+                let going_on = going_on(earlier, first, zone.start_of(date), terms);
+                self.pressures.push(pressure_day(date, pressures(), going_on, terms, zone));
             }
             let single = |p: &Point| p.valid && p.pressure().is_none() && !p.of_sensor;
             if mine.iter().any(single) {
@@ -138,11 +137,25 @@ struct Session {
     irregular: u16,
 }
 
-/// One day's valid pressures, in order.
+/// How many irregular pulses the session of a day's `first` pressure had before its `midnight`; none where it begins with it.
+/// Only what lies within the gap is looked at, so that a day comes to the same whether or not the one before is read.
+fn going_on<'p>(
+    earlier: impl DoubleEndedIterator<Item = &'p Point>,
+    first: &Point,
+    midnight: Timestamp,
+    terms: &Terms,
+) -> Option<u16> {
+    let mut near = earlier.rev().take_while(|p| p.at.plus(terms.gap) >= midnight).peekable();
+    near.peek().filter(|last| first.at.since(last.at) <= terms.gap)?;
+    Some(u16::try_from(near.filter(|p| p.irregular).count()).unwrap_or(u16::MAX))
+}
+
+/// One day's valid pressures, in order. `going_on`: the first session goes on from the day before, where it had so many
+/// irregular pulses; none where it begins on this day.
 fn pressure_day<'p>(
     date: Date,
     points: impl Iterator<Item = &'p Point>,
-    before: Option<Timestamp>,
+    going_on: Option<u16>,
     terms: &Terms,
     zone: &Zone,
 ) -> PressureDay {
@@ -174,8 +187,9 @@ fn pressure_day<'p>(
             close(&session, &mut flags);
             session = (p.at, Session::default());
         }
-        if newest.is_none() && before.is_some_and(|b| p.at.since(b) <= terms.gap) {
+        if let Some(irregular) = going_on.filter(|_| newest.is_none()) {
             flags |= CONTINUES;
+            session.1.irregular = irregular;
         }
         session.1.systolic.add(s);
         session.1.diastolic.add(d);

@@ -53,11 +53,6 @@ pub(crate) fn held_of(c: &Concluded, hold: Duration) -> (FindingId, Held) {
     (c.id, held)
 }
 
-/// When the alert of the conclusion of this time was closed; never, where nobody closed it.
-pub(crate) fn closing_of(closed: &[(Timestamp, Timestamp)], of: Timestamp) -> Timestamp {
-    closed.iter().find(|(at, _)| *at == of).map_or(Timestamp::MAX, |(_, closed)| *closed)
-}
-
 impl Person {
     /// Moves one rule on: `points` are valid, of its kind, in order, and after all that were judged before.
     pub(crate) fn advance<W: World>(
@@ -79,9 +74,9 @@ impl Person {
         let first = points.iter().find(|p| counts(p)).map_or(scene.now, |p| p.at);
         let asking = track.asking.take();
         let closed =
-            if track.held.is_some() { self.closings(scene.world, rule, first.minus(hold))? } else { Vec::new() };
+            if track.held.is_some() { scene.world.closed(self.id(), rule, first.minus(hold))? } else { Vec::new() };
         if let Some((_, held)) = &mut track.held {
-            held.until = held.until.min(closing_of(&closed, held.at));
+            held.until = question::held_until(held.at, hold, &closed);
         }
         if asking.is_none() {
             track.held = track.held.filter(|(_, held)| first < held.until);
@@ -119,18 +114,6 @@ impl Person {
         }
         self.retime(scene, before);
         Ok(())
-    }
-
-    /// When people closed the alerts of one rule's conclusions effective from `from`: by the time of these.
-    pub(crate) fn closings<W: World>(
-        &self,
-        world: &W,
-        rule: Rule,
-        from: Timestamp,
-    ) -> Result<Vec<(Timestamp, Timestamp)>, Error> {
-        let closed = world.closed(self.id(), from)?;
-        let of = |id| self.concluded.iter().rev().find(|c| c.id == id && c.rule == rule).map(|c| c.effective_at);
-        Ok(closed.into_iter().filter_map(|(id, at)| of(id).map(|of| (of, at))).collect())
     }
 
     /// When two readings over the limit of `rule` came last before `at`.

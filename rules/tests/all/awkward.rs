@@ -39,6 +39,28 @@ fn who_moves_has_mornings_and_weeks_on_the_new_wall_and_keeps_what_was_concluded
 }
 
 #[test]
+fn whoever_moves_east_on_a_monday_before_six_loses_no_week() {
+    let mut plan = Plan::default();
+    plan.measuring.blood_pressure_per_week = Some(14.0);
+    let person = Patient { time_zone: Some("Asia/Urumqi".into()), ..patient(plan, at(START)) };
+    let mut story = Story::new(person.clone(), at(START));
+    for reading in weeks_at(150, at(START), 14) {
+        story.goto(reading.measured_at);
+        story.message(vec![reading]);
+    }
+    // Monday, 05:00 in Urumqi and 07:00 in Shanghai: the morning of neither wall comes any more.
+    story.goto(at("2026-03-16T07:00:00+08:00"));
+    assert!(story.of("BP-S1").is_empty());
+    let moved = Arc::new(Patient { time_zone: Some("Asia/Shanghai".into()), ..person });
+    story.engine.world_mut().patient = Some(moved.clone());
+    let now = story.now;
+    story.engine.refresh(moved, now).unwrap();
+    story.entries(Vec::new());
+    let told: Vec<_> = story.of("BP-S1").iter().map(|f| f.draft.effective_at).collect();
+    assert_eq!(told, [at("2026-03-16T06:00:00+08:00")]);
+}
+
+#[test]
 fn without_a_date_of_birth_nobody_is_taken_for_old() {
     let told = |born: Option<&str>| {
         let person = Patient { birth_date: born.map(|b| b.parse().unwrap()), ..patient(Plan::default(), at(START)) };

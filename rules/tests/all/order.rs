@@ -142,6 +142,53 @@ proptest! {
     }
 
     #[test]
+    fn readings_that_were_stored_and_not_judged_when_the_process_died_end_the_same(
+        plan in sessions(),
+        deaths in prop::collection::vec((0_usize..30, 0_u64..50), 1..6),
+    ) {
+        let mut all = readings(&plan);
+        all.sort_by_key(|r| r.measured_at);
+        let expected = said(&live(all.clone()));
+        let mut story = begin();
+        for (i, reading) in all.into_iter().enumerate() {
+            story.goto(reading.measured_at);
+            story = match deaths.iter().find(|(at, _)| *at == i) {
+                Some((_, down)) => story.dies_with(vec![reading], minutes(*down)),
+                None => {
+                    story.message(vec![reading]);
+                    story
+                }
+            };
+        }
+        story.goto(end());
+        agree(&story, &expected)?;
+    }
+
+    #[test]
+    fn whatever_order_readings_come_in_nothing_stands_asked_that_was_not_asked_in_order(
+        plan in sessions(),
+        seed in any::<u64>(),
+    ) {
+        let all = readings(&plan);
+        let asked = |story: &Story| -> BTreeSet<(String, Timestamp)> {
+            let asks = |f: &&vitals::Finding| f.draft.evidence.contains(r#""step":"asked""#);
+            story.standing().into_iter().filter(asks).map(|f| (f.draft.rule.to_string(), f.draft.effective_at)).collect()
+        };
+        let expected = asked(&live(all.clone()));
+        let mut shuffled = all;
+        shuffled.sort_by_key(|r| (r.measured_at.day(&vitals::Zone::default()), r.id.as_i64().cast_unsigned().wrapping_mul(seed | 1).rotate_left(17)));
+        let mut story = begin();
+        for reading in shuffled {
+            story.goto(reading.measured_at);
+            story.message(vec![reading]);
+        }
+        story.goto(end());
+        let found = asked(&story);
+        let more: Vec<_> = found.difference(&expected).collect();
+        prop_assert!(more.is_empty(), "asked too much: {more:?}");
+    }
+
+    #[test]
     fn nothing_is_concluded_from_a_flagged_reading_and_only_worse_speaks_while_it_is_held(plan in sessions()) {
         let all = readings(&plan);
         let flagged: Vec<_> =

@@ -158,6 +158,21 @@ fn an_irregular_pulse_on_two_days_asks_for_an_ecg() {
     let again = vec![irregular(3, day(4, 7)), irregular(4, day(4, 7).plus(minutes(2)))];
     let story = live(Story::new(person(plan(2.0)), at(START)), once.into_iter().chain(again).collect());
     assert_eq!(said(&story, "PUL-1"), [(Severity::Routine, vec![Recipient::Gp])]);
+    // A session over midnight is one session, whatever order its halves come in.
+    let over =
+        |id, d| vec![irregular(id, day(d, 24).minus(minutes(10))), irregular(id + 1, day(d, 24).plus(minutes(5)))];
+    let nights: Vec<_> = over(1, 1).into_iter().chain(over(3, 4)).collect();
+    let mut story = live(Story::new(person(plan(2.0)), at(START)), nights.clone());
+    story.goto(day(7, 0));
+    assert_eq!(said(&story, "PUL-1").len(), 1);
+    let mut late = live(Story::new(person(plan(2.0)), at(START)), vec![nights[1].clone(), nights[3].clone()]);
+    late.goto(day(7, 0));
+    assert_eq!(said(&late, "PUL-1"), []);
+    late.message(vec![nights[0].clone()]);
+    late.message(vec![nights[2].clone()]);
+    assert_eq!(said(&late, "PUL-1").len(), 1);
+    let apart = vec![irregular(1, day(2, 0).minus(minutes(40))), irregular(2, day(2, 0).plus(minutes(5)))];
+    assert_eq!(said(&live(Story::new(person(plan(2.0)), at(START)), apart), "PUL-1"), []);
 }
 
 #[test]

@@ -247,23 +247,22 @@ impl Store {
         })
     }
 
-    /// Which of a patient's findings effective from `from` belong to an alert that a person closed, and when.
+    /// When people closed alerts of a patient to which findings of `rule` belong that are effective from `from`.
     ///
     /// # Errors
     /// As every read.
-    pub fn closed_findings_blocking(
+    pub fn closed_alerts_blocking(
         &self,
         patient: PatientId,
+        rule: &str,
         from: Timestamp,
-    ) -> Result<Vec<(FindingId, Timestamp)>, StoreError> {
+    ) -> Result<Vec<Timestamp>, StoreError> {
         self.registry.read_blocking(|c| {
-            let sql = "SELECT f.id, max(v.at) FROM finding f JOIN episode_event v ON v.alert = f.alert
-                WHERE f.patient = ?1 AND f.effective_at >= ?2 AND v.event = 'resolved' AND v.by IS NOT NULL GROUP BY f.id";
+            let sql = "SELECT DISTINCT v.at FROM finding f JOIN episode_event v ON v.alert = f.alert
+                WHERE f.patient = ?1 AND f.effective_at >= ?2 AND f.rule = ?3 AND v.event = 'resolved' AND v.by IS NOT NULL";
             let mut statement = c.prepare_cached(sql)?;
-            let rows = statement.query_map(params![patient.as_i64(), from.as_micros()], |r| {
-                Ok((FindingId::from_i64(r.get(0)?), Timestamp::from_micros(r.get(1)?)))
-            })?;
-            rows.map(|r| Ok(r?)).collect()
+            let rows = statement.query_map(params![patient.as_i64(), from.as_micros(), rule], |r| r.get(0))?;
+            rows.map(|at| Ok(Timestamp::from_micros(at?))).collect()
         })
     }
 

@@ -4,7 +4,12 @@
 pub(crate) mod service;
 
 use rules::{Cards, Engine, Error, Link, Pace, World};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use store::DeviceCommand;
 use vitals::{
     Context, Decimal, DeviceKey, Disposition, Entry, Finding, FindingId, GlucoseValue, Held, Patient, PatientId, Plan,
@@ -33,6 +38,10 @@ pub(crate) struct Memory {
     pub contacts: Vec<Timestamp>,
     /// The way from the meter to here.
     pub link: Link,
+    /// Stored, and not judged.
+    pub unjudged: RefCell<BTreeSet<ReadingId>>,
+    /// When a person closed all alerts.
+    pub closed: Vec<Timestamp>,
 }
 
 impl World for Memory {
@@ -43,7 +52,9 @@ impl World for Memory {
         self.bound
     }
     fn readings(&self, id: PatientId, from: Timestamp, to: Timestamp) -> Result<Vec<Arc<Reading>>, Error> {
-        let mine = |r: &&Arc<Reading>| r.patient == Some(id) && r.measured_at >= from && r.measured_at < to;
+        let unjudged = self.unjudged.borrow();
+        let within = |r: &&Arc<Reading>| r.measured_at >= from && r.measured_at < to && !unjudged.contains(&r.id);
+        let mine = |r: &&Arc<Reading>| r.patient == Some(id) && within(r);
         let mut found: Vec<_> = self.readings.iter().filter(mine).cloned().collect();
         found.sort_by_key(|r| (r.measured_at, r.id));
         Ok(found)
@@ -51,6 +62,12 @@ impl World for Memory {
     fn concluded(&self, _: PatientId, from: Timestamp) -> Result<Vec<(Finding, Vec<ReadingId>)>, Error> {
         let stands = |f: &Finding| f.retracted_at.is_none() && f.draft.effective_at >= from;
         Ok(self.ledger.values().filter(|(f, _)| stands(f)).cloned().collect())
+    }
+    fn show(&self, through: ReadingId) {
+        self.unjudged.borrow_mut().remove(&through);
+    }
+    fn closed(&self, _: PatientId, _: rules::Rule, from: Timestamp) -> Result<Vec<Timestamp>, Error> {
+        Ok(self.closed.iter().copied().filter(|at| *at >= from).collect())
     }
     fn contacts(&self, _: PatientId, from: Timestamp) -> Result<Vec<Timestamp>, Error> {
         Ok(self.contacts.iter().copied().filter(|at| *at >= from).collect())
@@ -148,9 +165,35 @@ impl Story {
         engine.refresh(patient, start).unwrap();
         engine.recover(None, &timers, start).unwrap();
         let mut this = Self { engine, now: start, message: 0 };
-        this.commit();
+        let unjudged = this.engine.world().unjudged.borrow().clone();
+        let all = this.engine.world().readings.iter().filter(|r| unjudged.contains(&r.id));
+        let waiting: Vec<Entry> = all.cloned().map(Entry::Reading).collect();
+        if waiting.is_empty() {
+            this.commit();
+        } else {
+            this.judge(&waiting);
+        }
         this.goto(start);
         this
+    }
+
+    /// One message is stored and acknowledged, and the process dies before it is judged; it comes back after `down`.
+    pub(crate) fn dies_with(mut self, readings: Vec<Reading>, down: Duration) -> Self {
+        let now = self.now;
+        let world = self.engine.world_mut();
+        for mut reading in readings {
+            reading.received_at = now;
+            world.unjudged.borrow_mut().insert(reading.id);
+            world.readings.push(Arc::new(reading));
+        }
+        self.now = now.plus(down);
+        self.restart()
+    }
+
+    /// A person closes every alert.
+    pub(crate) fn close_alerts(&mut self) {
+        let now = self.now;
+        self.engine.world_mut().closed.push(now);
     }
 
     /// The process dies and comes back at `self.now`; what was committed is there.
@@ -188,8 +231,12 @@ impl Story {
             }
             fresh.push(entry);
         }
+        self.judge(&fresh);
+    }
+
+    fn judge(&mut self, entries: &[Entry]) {
         let number = self.message;
-        self.engine.take(fresh.iter().map(|e| (number, e)), self.now).unwrap();
+        self.engine.take(entries.iter().map(|e| (number, e)), self.now).unwrap();
         self.engine.clean(self.now, Pace::All).unwrap();
         self.commit();
     }
