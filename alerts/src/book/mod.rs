@@ -55,6 +55,8 @@ pub(crate) struct Memo {
     pub(crate) decided_at: Timestamp,
     /// Readings measured after this may clear it.
     pub(crate) since: Timestamp,
+    /// Measurement time at which the newest critical became true.
+    pub(crate) critical_at: Timestamp,
     /// Staff that the deciding findings name.
     pub(crate) to: Vec<Recipient>,
     /// Findings of some severity that hold.

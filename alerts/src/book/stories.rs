@@ -1,5 +1,6 @@
 //! Given these findings at these times, these people are told these things, and nobody else.
 
+mod again;
 mod kept;
 
 use super::*;
@@ -333,24 +334,6 @@ fn an_urgent_ends_when_its_finding_is_retracted() {
     let effects = s.case.as_mut().unwrap().retracted(&finding);
     s.note(effects);
     assert_eq!(s.state(), AlertState::AutoResolved);
-}
-
-#[test]
-fn the_same_again_is_attached_and_what_is_worse_pages_again() {
-    let mut s = Story::new("02T10:00");
-    s.raise(Severity::Urgent);
-    s.told(&[(MANAGER, 1)]);
-    s.act(MANAGER, Action::Ack).unwrap();
-    s.raise(Severity::Urgent);
-    s.told(&[]);
-    s.raise(Severity::Critical);
-    s.told(&[(GP, 1), (MANAGER, 1)]);
-    assert_eq!((s.episode().cycle, s.episode().count, s.episode().owner), (2, 6, None));
-    s.act(GP, Action::Ack).unwrap();
-    s.raise(Severity::Critical);
-    s.raise(Severity::Urgent);
-    s.told(&[]);
-    assert_eq!(s.state(), AlertState::Acknowledged);
 }
 
 #[test]
