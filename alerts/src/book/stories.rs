@@ -2,6 +2,7 @@
 
 mod again;
 mod kept;
+mod muted;
 
 use super::*;
 use crate::hours::tests::{at, station};
@@ -23,6 +24,8 @@ struct Story {
     config: Config,
     hours: Hours,
     people: BTreeMap<&'static str, Vec<u64>>,
+    /// A critical of the same patient and direction.
+    over: Option<AlertId>,
     told: Vec<(u64, u32)>,
     quiet: Vec<(&'static str, u64)>,
     digest: Vec<u64>,
@@ -47,6 +50,7 @@ impl Story {
                 ("station:head", vec![HEAD]),
                 ("region:duty", vec![DESK]),
             ]),
+            over: None,
             told: Vec::new(),
             quiet: Vec::new(),
             digest: Vec::new(),
@@ -62,7 +66,7 @@ impl Story {
             let all = words.iter().filter_map(|w| self.people.get(w.as_str())).flatten();
             all.map(|n| UserId::new(*n)).collect()
         };
-        let ctx = Context { now: self.now, config: &self.config, hours: &self.hours, people: &people };
+        let ctx = Context { now: self.now, config: &self.config, hours: &self.hours, people: &people, over: self.over };
         step(&mut self.case, &ctx)
     }
 

@@ -4,6 +4,7 @@
 
 mod again;
 mod district;
+mod muted;
 mod ranges;
 mod roster;
 mod sink;
