@@ -113,7 +113,8 @@ impl Book {
             }
             let next = self.stage.next_due();
             self.due.send_replace(next);
-            if next.is_none_or(|at| at > clock.now()) {
+            // What was done counts until somebody asks: they may ask right after it was, and must look around once more.
+            if !settling.is_empty() && next.is_none_or(|at| at > clock.now()) {
                 for answer in settling.drain(..) {
                     let _ = answer.send(done);
                 }

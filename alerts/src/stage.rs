@@ -5,7 +5,7 @@
 
 use crate::{
     Config,
-    book::{Case, Context, Effect},
+    book::{Case, Context, Effect, keeps_back},
     desk::{Desk, Place},
     hours::Hours,
     in_range,
@@ -20,8 +20,8 @@ use std::{
     time::{Duration, Instant},
 };
 use store::{
-    Action, Command, CommandError, Delivery, DeliveryState, Episode, FindingChange, FindingEvent, ReadingQuery, Store,
-    StoreError,
+    Action, AlertState, Command, CommandError, Delivery, DeliveryState, Episode, FindingChange, FindingEvent,
+    ReadingQuery, Store, StoreError,
 };
 use tokio::sync::watch;
 use vitals::{AlertId, Concept, Finding, FindingId, PatientId, Severity, Timestamp, Zone};
@@ -133,15 +133,46 @@ impl Stage {
     }
 
     /// Runs `step` on a case with everything that the book may know.
-    fn with<T>(&self, case: &mut Case, now: Timestamp, step: impl FnOnce(&mut Case, &Context<'_>) -> T) -> T {
+    fn with<T>(
+        &self,
+        work: &Work,
+        case: &mut Case,
+        now: Timestamp,
+        step: impl FnOnce(&mut Case, &Context<'_>) -> T,
+    ) -> T {
         let desk = self.shared.desk();
         let place = self.place(&desk, &case.episode);
         let hours: Hours = desk.hours(place.organisation, &self.shared.zone);
         let people = |words: &[String], critical: bool| {
             desk.people(&place, words, critical, now).into_iter().map(|p| p.user_id).collect()
         };
-        let ctx = Context { now, config: &self.shared.config, hours: &hours, people: &people };
+        let over = self.over(work, &case.episode);
+        let ctx = Context { now, config: &self.shared.config, hours: &hours, people: &people, over };
         step(case, &ctx)
+    }
+
+    /// The critical that keeps this episode back while it is lower, as this transaction will leave it. One that somebody has
+    /// followed up keeps nothing back: it may stay open for weeks.
+    fn over(&self, work: &Work, episode: &Episode) -> Option<AlertId> {
+        let keeping = Concept::ALL.iter().filter(|c| keeps_back(**c).contains(&episode.concept));
+        let mut cases = keeping.filter_map(|c| self.active(work, episode.patient, *c));
+        let pressing = |c: &&Case| c.episode.severity == Severity::Critical && c.episode.state != AlertState::FollowUp;
+        cases.find(pressing).map(|c| c.episode.id)
+    }
+
+    /// A critical that came keeps lower ones back, one that ended lets them go: in the transaction in which it does.
+    fn judge_lower(&self, work: &mut Work, now: Timestamp) {
+        let changed: Vec<(PatientId, Concept)> =
+            work.cases.values().map(|c| (c.episode.patient, c.episode.concept)).collect();
+        for (patient, concept) in changed {
+            for lower in keeps_back(concept) {
+                let Some(mut case) = self.active(work, patient, *lower).cloned() else { continue };
+                let effects = self.with(work, &mut case, now, Case::judge_again);
+                if !effects.is_empty() {
+                    self.put(work, case, effects, now);
+                }
+            }
+        }
     }
 
     fn put(&self, work: &mut Work, case: Case, effects: Vec<Effect>, now: Timestamp) {
@@ -190,6 +221,7 @@ impl Stage {
         for event in &events {
             self.take_finding(&mut work, event, now).await?;
         }
+        self.judge_lower(&mut work, now);
         work.batch.position = Some(last);
         self.commit(work, now).await?;
         Ok(true)
@@ -197,19 +229,19 @@ impl Stage {
 
     async fn take_finding(&self, work: &mut Work, event: &FindingEvent, now: Timestamp) -> Result<(), StoreError> {
         let finding = &event.finding;
-        let known = self.active(work, finding.draft.patient, finding.draft.concept);
+        let known = self.active(work, finding.draft.patient, finding.draft.concept).cloned();
         let (case, effects) = match (&event.kind, known) {
             // Retracted before anybody could be told: the retraction follows in the log.
             (FindingChange::Raised, None) if finding.retracted_at.is_some() => return Ok(()),
             (FindingChange::Raised, None) => match self.open(work, finding, event.sequence).await? {
                 Some(mut case) => {
-                    let effects = self.with(&mut case, now, |case, ctx| case.raised(finding, ctx));
+                    let effects = self.with(work, &mut case, now, |case, ctx| case.raised(finding, ctx));
                     (case, effects)
                 }
                 None => return Ok(()),
             },
             (FindingChange::Raised, Some(mut case)) => {
-                let effects = self.with(&mut case, now, |case, ctx| case.raised(finding, ctx));
+                let effects = self.with(work, &mut case, now, |case, ctx| case.raised(finding, ctx));
                 (case, effects)
             }
             (FindingChange::Attached(readings), Some(mut case)) => {
@@ -230,13 +262,13 @@ impl Stage {
     }
 
     /// The one active case of this key, as this transaction will leave it.
-    fn active(&self, work: &Work, patient: PatientId, concept: Concept) -> Option<Case> {
+    fn active<'a>(&'a self, work: &'a Work, patient: PatientId, concept: Concept) -> Option<&'a Case> {
         let here = |c: &&Case| c.episode.patient == patient && c.episode.concept == concept;
         if let Some(changed) = work.cases.values().filter(here).find(|c| c.episode.state.is_active()) {
-            return Some(changed.clone());
+            return Some(changed);
         }
         let id = self.keys.get(&(patient, concept))?;
-        if work.cases.contains_key(id) { None } else { self.cases.get(id).cloned() }
+        if work.cases.contains_key(id) { None } else { self.cases.get(id) }
     }
 
     async fn open(&self, work: &Work, finding: &Finding, sequence: i64) -> Result<Option<Case>, StoreError> {
@@ -267,7 +299,7 @@ impl Stage {
         }
         let mut work = Work::default();
         for mut case in cases {
-            let effects = self.with(&mut case, now, Case::due_now);
+            let effects = self.with(&work, &mut case, now, Case::due_now);
             self.put(&mut work, case, effects, now);
         }
         self.commit(work, now).await?;
@@ -334,7 +366,7 @@ impl Stage {
         let replaced = work.batch.messages.iter().any(|m| m.alert == Some(alert) && m.level == failed.level);
         if for_good && !replaced && !others.iter().any(alive) {
             let (cycle, level) = (failed.cycle, failed.level);
-            let effects = self.with(&mut case, now, |case, ctx| case.unreachable(cycle, level, ctx));
+            let effects = self.with(work, &mut case, now, |case, ctx| case.unreachable(cycle, level, ctx));
             self.put(work, case, effects, now);
         }
         Ok(())
@@ -349,7 +381,7 @@ impl Stage {
         let mut work = Work::default();
         for case in self.cases.values().filter(|c| c.is_calling()) {
             let mut case = case.clone();
-            let effects = self.with(&mut case, now, Case::roster_turned);
+            let effects = self.with(&work, &mut case, now, Case::roster_turned);
             if !effects.is_empty() {
                 self.put(&mut work, case, effects, now);
             }
@@ -416,12 +448,12 @@ impl Stage {
         {
             return Err(CommandError::Invalid { field: "userId", remedy: "a user who may act".into() });
         }
-        let mut case = found.clone();
-        let effects = self.with(&mut case, now, |case, ctx| case.command(&action, by, ctx))?;
-        let mut work = Work::default();
+        let (mut case, mut work) = (found.clone(), Work::default());
+        let effects = self.with(&work, &mut case, now, |case, ctx| case.command(&action, by, ctx))?;
         work.batch.command = once.map(|once| (by, once.key, alert, once.digest, now));
         if !effects.is_empty() {
             self.put(&mut work, case.clone(), effects, now);
+            self.judge_lower(&mut work, now);
             case.episode.version += 1;
         }
         self.commit(work, now).await?;

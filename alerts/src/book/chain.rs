@@ -41,6 +41,9 @@ impl Case {
     /// The first send of a cycle, at once or when it may leave.
     pub(super) fn begin(&mut self, ctx: &Context<'_>, out: &mut Vec<Effect>) {
         self.episode.held_until = None;
+        if self.keep_back(ctx, out) {
+            return;
+        }
         let must_wait = match self.episode.severity {
             Severity::Critical => false,
             Severity::Urgent if self.memo.late => !ctx.hours.is_open(ctx.now),
@@ -235,6 +238,7 @@ impl Case {
             self.next_cycle();
         }
         self.episode.snoozed_until = None;
+        self.episode.inhibited_by = None;
         out.push(event("escalated", Some(by), format!("level {}", next.min(self.last_level()))));
         if next <= self.last_level() {
             return self.fire(next, ctx.now, ctx, out);

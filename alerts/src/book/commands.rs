@@ -58,6 +58,7 @@ impl Case {
                 let until = ctx.now.plus(minutes(u32::try_from(*n).unwrap_or(1)));
                 self.episode.snoozed_until = Some(until);
                 self.episode.held_until = None;
+                self.episode.inhibited_by = None;
                 self.set_timer(Timer::Wake, until);
                 out.push(Effect::Withdraw);
                 out.push(event("snoozed", Some(by), format!("{n} min")));
@@ -120,6 +121,7 @@ impl Case {
         self.episode.acked_severity = Some(self.episode.severity);
         self.episode.snoozed_until = None;
         self.episode.held_until = None;
+        self.episode.inhibited_by = None;
         self.await_contact(ctx);
         out.push(Effect::Withdraw);
         out.push(event("acknowledged", Some(by), ""));

@@ -84,6 +84,7 @@ impl Case {
         let draft = &finding.draft;
         let (severity, late) = weigh(finding);
         let fresh = self.episode.findings.is_empty();
+        let again = severity == Severity::Critical && self.is_another(finding);
         if draft.closes {
             out.push(event("attached", None, format!("{}: cleared", draft.rule)));
             if !self.critical() {
@@ -102,19 +103,25 @@ impl Case {
             }
             self.memo.since = self.memo.since.max(draft.effective_at);
         }
-        if severity <= self.episode.severity {
+        if severity == Severity::Critical {
+            self.memo.critical_at = self.memo.critical_at.max(draft.effective_at);
+        }
+        if severity <= self.episode.severity && !again {
             if severity == self.episode.severity && !late {
                 self.name(staff(finding, late));
             }
             out.push(event("attached", None, &*draft.rule));
             return out;
         }
-        out.push(if fresh {
-            event("raised", None, format!("{} {}", draft.rule, severity.as_str()))
-        } else {
-            event("severity_raised", None, format!("{} to {}", self.episode.severity.as_str(), severity.as_str()))
-        });
         let acknowledged = !self.episode.state.is_unacknowledged();
+        out.push(match (fresh, again) {
+            (true, _) => event("raised", None, format!("{} {}", draft.rule, severity.as_str())),
+            (_, true) => {
+                let word = if acknowledged { "unacknowledged" } else { "woken" };
+                event(word, None, format!("{} {} once more", draft.rule, severity.as_str()))
+            }
+            _ => event("severity_raised", None, format!("{} to {}", self.episode.severity.as_str(), severity.as_str())),
+        });
         self.episode.severity = severity;
         self.episode.rule = draft.rule.clone();
         self.episode.evidence = draft.evidence.clone();
@@ -123,7 +130,7 @@ impl Case {
         self.memo.late = late;
         self.memo.to.clear();
         self.name(staff(finding, late));
-        if acknowledged {
+        if acknowledged || again {
             self.next_cycle();
         }
         if !fresh {
@@ -131,6 +138,21 @@ impl Case {
         }
         self.begin(ctx, &mut out);
         out
+    }
+
+    /// A critical beside the one that somebody has in hand or put to sleep: nobody has answered this one. The rules
+    /// hold back what is no worse, so it is worse or comes after the hold.
+    fn is_another(&self, finding: &Finding) -> bool {
+        let (episode, draft) = (&self.episode, &finding.draft);
+        let answered = !episode.state.is_unacknowledged() || episode.snoozed_until.is_some();
+        if episode.severity < Severity::Critical || !answered || finding.retracted_at.is_some() {
+            return false;
+        }
+        // When readings come in another order, the same crisis is concluded anew: of readings that are known, or of some
+        // of them and no later.
+        let known = |reading: &ReadingId| episode.readings.contains(reading);
+        let no_later = draft.effective_at <= self.memo.critical_at;
+        !(draft.readings.iter().all(known) || no_later && draft.readings.iter().any(known))
     }
 
     fn name(&mut self, staff: Vec<Recipient>) {

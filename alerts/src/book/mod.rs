@@ -7,14 +7,17 @@
 mod chain;
 mod commands;
 mod findings;
+mod mute;
 #[cfg(test)]
 mod stories;
+
+pub(crate) use mute::keeps_back;
 
 use crate::{config::Config, hours::Hours};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use store::{AlertState, Episode};
-use vitals::{FindingId, Recipient, Severity, Timestamp, UserId};
+use vitals::{AlertId, FindingId, Recipient, Severity, Timestamp, UserId};
 
 /// Who a step would call at this moment: words of the chain, and whether it must be a channel for criticals.
 pub(crate) type Resolve<'a> = dyn Fn(&[String], bool) -> Vec<UserId> + 'a;
@@ -26,6 +29,8 @@ pub(crate) struct Context<'a> {
     pub(crate) hours: &'a Hours,
     /// Only people who can be reached, each once.
     pub(crate) people: &'a Resolve<'a>,
+    /// A critical of the same patient that keeps the case back while it is lower.
+    pub(crate) over: Option<AlertId>,
 }
 
 /// What happens at `Episode::next_at`.
@@ -55,6 +60,8 @@ pub(crate) struct Memo {
     pub(crate) decided_at: Timestamp,
     /// Readings measured after this may clear it.
     pub(crate) since: Timestamp,
+    /// Measurement time at which the newest critical became true.
+    pub(crate) critical_at: Timestamp,
     /// Staff that the deciding findings name.
     pub(crate) to: Vec<Recipient>,
     /// Findings of some severity that hold.
@@ -150,6 +157,7 @@ impl Case {
         self.episode.state = state;
         self.episode.snoozed_until = None;
         self.episode.held_until = None;
+        self.episode.inhibited_by = None;
         self.stop_timer();
         out.push(Effect::Withdraw);
         self.tell_called("alert.resolved", by, None, out);

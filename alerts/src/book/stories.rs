@@ -1,6 +1,8 @@
 //! Given these findings at these times, these people are told these things, and nobody else.
 
+mod again;
 mod kept;
+mod muted;
 
 use super::*;
 use crate::hours::tests::{at, station};
@@ -22,6 +24,8 @@ struct Story {
     config: Config,
     hours: Hours,
     people: BTreeMap<&'static str, Vec<u64>>,
+    /// A critical of the same patient and direction.
+    over: Option<AlertId>,
     told: Vec<(u64, u32)>,
     quiet: Vec<(&'static str, u64)>,
     digest: Vec<u64>,
@@ -46,6 +50,7 @@ impl Story {
                 ("station:head", vec![HEAD]),
                 ("region:duty", vec![DESK]),
             ]),
+            over: None,
             told: Vec::new(),
             quiet: Vec::new(),
             digest: Vec::new(),
@@ -61,7 +66,7 @@ impl Story {
             let all = words.iter().filter_map(|w| self.people.get(w.as_str())).flatten();
             all.map(|n| UserId::new(*n)).collect()
         };
-        let ctx = Context { now: self.now, config: &self.config, hours: &self.hours, people: &people };
+        let ctx = Context { now: self.now, config: &self.config, hours: &self.hours, people: &people, over: self.over };
         step(&mut self.case, &ctx)
     }
 
@@ -333,24 +338,6 @@ fn an_urgent_ends_when_its_finding_is_retracted() {
     let effects = s.case.as_mut().unwrap().retracted(&finding);
     s.note(effects);
     assert_eq!(s.state(), AlertState::AutoResolved);
-}
-
-#[test]
-fn the_same_again_is_attached_and_what_is_worse_pages_again() {
-    let mut s = Story::new("02T10:00");
-    s.raise(Severity::Urgent);
-    s.told(&[(MANAGER, 1)]);
-    s.act(MANAGER, Action::Ack).unwrap();
-    s.raise(Severity::Urgent);
-    s.told(&[]);
-    s.raise(Severity::Critical);
-    s.told(&[(GP, 1), (MANAGER, 1)]);
-    assert_eq!((s.episode().cycle, s.episode().count, s.episode().owner), (2, 6, None));
-    s.act(GP, Action::Ack).unwrap();
-    s.raise(Severity::Critical);
-    s.raise(Severity::Urgent);
-    s.told(&[]);
-    assert_eq!(s.state(), AlertState::Acknowledged);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod again;
 mod district;
+mod muted;
 mod ranges;
 mod roster;
 mod sink;
