@@ -195,6 +195,15 @@ pub(super) fn each_duplicate(
 }
 
 pub(super) fn clear(c: &Connection, half: Half) -> Result<(), StoreError> {
+/// Whether anything lies in it: rows, or nothing but duplicates, which the books need as well.
+pub(super) fn in_use(c: &Connection, half: Half) -> Result<bool, StoreError> {
+    let sql = half.of(
+        "SELECT EXISTS(SELECT 1 FROM j0) OR EXISTS(SELECT 1 FROM d0)",
+        "SELECT EXISTS(SELECT 1 FROM j1) OR EXISTS(SELECT 1 FROM d1)",
+    );
+    c.query_row(sql, [], |r| r.get(0)).map_err(fault)
+}
+
     c.execute_batch(half.of("DELETE FROM j0; DELETE FROM d0;", "DELETE FROM j1; DELETE FROM d1;")).map_err(fault)
 }
 
