@@ -293,11 +293,12 @@ pub(super) fn stored_history(c: &Connection, device: DeviceKey) -> Result<Device
         .prepare_cached("SELECT b FROM device WHERE device = ?1")
         .and_then(|mut s| s.query_row([device.as_i64()], |r| r.get(0)).optional())
         .map_err(tables::fault)?;
-    found.map_or_else(|| Ok(DeviceHistory::default()), |bytes| super::row::decode(&bytes))
+    let highest = || tables::highest_number(c, device);
+    found.map_or_else(|| Ok(DeviceHistory::default()), |bytes| DeviceHistory::from_bytes(&bytes, highest))
 }
 
 pub(super) fn store_history(c: &Connection, device: DeviceKey, history: &DeviceHistory) -> Result<(), StoreError> {
-    let body = super::row::encode(history)?;
+    let body = history.to_bytes()?;
     c.prepare_cached("INSERT OR REPLACE INTO device(device, b) VALUES(?1, ?2)")
         .and_then(|mut s| s.execute(rusqlite::params![device.as_i64(), body]))
         .map_err(tables::fault)?;

@@ -14,7 +14,7 @@ use std::path::Path;
 use vitals::{DeviceKey, Reading, ReadingId, Timestamp};
 
 /// Of the file, in `user_version`; raised with every step.
-pub(super) const VERSION: i64 = 7;
+pub(super) const VERSION: i64 = 8;
 
 /// What brings a file from each version to the next. A released step is never changed.
 const STEPS: &[&str] = &[
@@ -25,6 +25,7 @@ const STEPS: &[&str] = &[
     super::days::SCHEMA,
     super::originals::SCHEMA,
     super::moves::SCHEMA,
+    "", // the same tables; devices' histories in a form that an older program cannot read
 ];
 
 const SCHEMA: &str = "
@@ -272,6 +273,25 @@ pub(super) fn known(c: &Connection, device: DeviceKey, seq: i64) -> Result<Vec<K
         })
         .map_err(fault)?;
     rows.collect::<Result<_, _>>().map_err(fault)
+}
+
+/// The highest number of `device` that is merged. Skips from block to block, for `identity` is ordered by those.
+pub(super) fn highest_number(c: &Connection, device: DeviceKey) -> Result<Option<i64>, StoreError> {
+    let mut below = c
+        .prepare_cached(
+            "SELECT block, (SELECT max(seq) FROM identity i WHERE i.block = o.block AND i.device = ?1)
+             FROM identity o WHERE block < ?2 ORDER BY block DESC LIMIT 1",
+        )
+        .map_err(fault)?;
+    let mut block = i64::MAX;
+    loop {
+        let found = below.query_row(params![device.as_i64(), block], |r| Ok((r.get(0)?, r.get(1)?)));
+        match found.optional().map_err(fault)? {
+            None => return Ok(None),
+            Some((_, Some(seq))) => return Ok(Some(seq)),
+            Some((next, None)) => block = next,
+        }
+    }
 }
 
 /// Says where a reading lies that is being merged; prepared once for many.
