@@ -31,3 +31,19 @@ def test_a_correction_that_a_crash_cuts_short_is_finished_at_the_next_start(hous
     assert house.ask("GET", path.rsplit("/", 1)[0])["items"][0]["patientId"] == right
     eventually("the readings with the right person", lambda: len(house.readings(right)) == 5)
     assert house.readings(wrong) == []
+
+
+def test_what_was_held_stays_held_when_it_comes_again(house):
+    patient, meter = house.patient()
+    unset = lambda seq, minute, systolic: pressure(seq, f"2000-01-01T00:{minute:02}:00", systolic, 80)
+    assert meter.send(unset(10, 10, 120))[0]["result"] == "stored"
+    late = unset(5, 5, 190)
+    assert meter.send(late)[0]["result"] == "quarantined"
+    again = meter.send(late)[0]
+    assert (again["result"], again["reasons"]) == ("duplicate", ["clock"])
+    house.advance("P2D")
+    meter = house.meter(meter.device, house.secrets[meter.device])
+    assert meter.send(unset(1, 20, 121))[0]["result"] == "stored", "the counter began anew"
+    assert meter.send(late)[0]["result"] == "duplicate", "and it is not measured now"
+    assert 190 not in [float(r["systolic"]) for r in house.readings(patient)]
+    assert run("audit", "books", "--data-dir", house.data).returncode == 0

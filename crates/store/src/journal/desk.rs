@@ -180,16 +180,22 @@ impl<'a> Desk<'a> {
         tables::held_before(self.ground.connection, device, mark)
     }
 
-    /// Whether a held entry is still in the file, whatever became of it.
+    /// A held entry, whatever became of it; none when it was taken out of the file.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn is_held(&self, id: ReadingId) -> Result<bool, StoreError> {
-        let number = id.as_i64().cast_unsigned();
-        if number >= self.ground.next_id || self.ground.memory.read().row(id).is_some() {
-            return Ok(true);
+    pub fn held(&self, id: ReadingId) -> Result<Option<Arc<Held>>, StoreError> {
+        let held = |row: &Row| match &*row.entry {
+            Entry::Held(held) => Some(held.clone()),
+            Entry::Reading(_) => None,
+        };
+        if let Some(row) = self.changes.rows.iter().find(|row| row.id == id.as_i64().cast_unsigned()) {
+            return Ok(held(row));
         }
-        tables::is_held(self.ground.connection, id)
+        if let Some(row) = self.ground.memory.read().row(id) {
+            return Ok(held(row));
+        }
+        tables::held(self.ground.connection, id)
     }
 
     fn take_id(&mut self) -> (u64, u64) {

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{StoreError, readers::plan_once};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtension, params};
-use std::path::Path;
-use vitals::{DeviceKey, Reading, ReadingId, Timestamp};
+use std::{path::Path, sync::Arc};
+use vitals::{DeviceKey, Held, Reading, ReadingId, Timestamp};
 
 /// Of the file, in `user_version`; raised with every step.
 pub(super) const VERSION: i64 = 8;
@@ -195,7 +195,6 @@ pub(super) fn each_duplicate(
     Ok(())
 }
 
-pub(super) fn clear(c: &Connection, half: Half) -> Result<(), StoreError> {
 /// Whether anything lies in it: rows, or nothing but duplicates, which the books need as well.
 pub(super) fn in_use(c: &Connection, half: Half) -> Result<bool, StoreError> {
     let sql = half.of(
@@ -205,6 +204,7 @@ pub(super) fn in_use(c: &Connection, half: Half) -> Result<bool, StoreError> {
     c.query_row(sql, [], |r| r.get(0)).map_err(fault)
 }
 
+pub(super) fn clear(c: &Connection, half: Half) -> Result<(), StoreError> {
     c.execute_batch(half.of("DELETE FROM j0; DELETE FROM d0;", "DELETE FROM j1; DELETE FROM d1;")).map_err(fault)
 }
 
@@ -336,7 +336,7 @@ pub(super) fn move_location(c: &Connection, reading: &Reading) -> Result<bool, S
     Ok(n > 0)
 }
 
-pub(super) fn insert_held(c: &Connection, row: &Row, held: &vitals::Held, mark: i64) -> Result<(), StoreError> {
+pub(super) fn insert_held(c: &Connection, row: &Row, held: &Held, mark: i64) -> Result<(), StoreError> {
     let body = row::encode(held)?;
     c.prepare_cached("INSERT OR IGNORE INTO held(id, message, b) VALUES(?1, ?2, ?3)")
         .and_then(|mut s| s.execute(params![row.id.cast_signed(), row.message.cast_signed(), body]))
@@ -354,10 +354,12 @@ pub(super) fn held_before(c: &Connection, device: DeviceKey, mark: i64) -> Resul
         .map_err(fault)
 }
 
-pub(super) fn is_held(c: &Connection, id: ReadingId) -> Result<bool, StoreError> {
-    c.prepare_cached("SELECT EXISTS(SELECT 1 FROM held WHERE id = ?1)")
-        .and_then(|mut s| s.query_row([id.as_i64()], |r| r.get(0)))
-        .map_err(fault)
+pub(super) fn held(c: &Connection, id: ReadingId) -> Result<Option<Arc<Held>>, StoreError> {
+    let found: Option<Vec<u8>> = c
+        .prepare_cached("SELECT b FROM held WHERE id = ?1")
+        .and_then(|mut s| s.query_row([id.as_i64()], |r| r.get(0)).optional())
+        .map_err(fault)?;
+    found.map(|body| row::decode(&body)).transpose()
 }
 
 pub(super) fn meta(c: &Connection, key: &str) -> Result<Option<i64>, StoreError> {
