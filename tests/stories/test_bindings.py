@@ -33,6 +33,22 @@ def test_a_correction_that_a_crash_cuts_short_is_finished_at_the_next_start(hous
     assert house.readings(wrong) == []
 
 
+def held(house):
+    return len(house.export("quarantine"))
+
+
+def test_what_is_held_is_erased_with_whom_the_bindings_say(house):
+    wrong, meter = house.patient("Wrong Person")
+    right, other = house.patient("Right Person")
+    assert meter.send(pressure(1, AT.format(1), 900, 80))[0]["result"] == "quarantined"
+    house.ask("PATCH", f"/api/v1/devices/{meter.device}/bindings/{binding(house, meter)}", {"patientId": right})
+    house.ask("POST", f"/api/v1/patients/{wrong}/erase", {"confirm": wrong})
+    assert held(house) == 1, "it is somebody else's"
+    done = house.ask("POST", f"/api/v1/patients/{right}/erase", {"confirm": right})["readings"]
+    assert (done["heldBefore"], done["heldAfter"], held(house)) == (1, 0, 0)
+    assert run("audit", "books", "--data-dir", house.data).returncode == 0
+
+
 def test_what_was_held_stays_held_when_it_comes_again(house):
     patient, meter = house.patient()
     unset = lambda seq, minute, systolic: pressure(seq, f"2000-01-01T00:{minute:02}:00", systolic, 80)
