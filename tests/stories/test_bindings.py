@@ -63,3 +63,21 @@ def test_what_was_held_stays_held_when_it_comes_again(house):
     assert meter.send(late)[0]["result"] == "duplicate", "and it is not measured now"
     assert 190 not in [float(r["systolic"]) for r in house.readings(patient)]
     assert run("audit", "books", "--data-dir", house.data).returncode == 0
+
+
+def test_a_folder_with_readings_keeps_its_zone(house):
+    patient, meter = house.patient()
+    meter.send(pressure(1, "2026-03-02T07:00:00", 120, 80))
+    assert house.stop() == 0
+    with open(house.config) as f:
+        text = f.read()
+    with open(house.config, "w") as f:
+        f.write(text + '[site]\ntime_zone = "Asia/Tokyo"\n')
+    refused = run("run", "--config", house.config, "--data-dir", house.data)
+    assert refused.returncode == 2, refused.stderr
+    assert all(word in refused.stderr for word in ("site.time_zone", "Asia/Tokyo", "Asia/Shanghai")), refused.stderr
+    with open(house.config, "w") as f:
+        f.write(text)
+    house.start()
+    meter = house.meter(meter.device, house.secrets[meter.device])
+    assert meter.send(pressure(1, "2026-03-02T07:00:00", 120, 80))[0]["result"] == "duplicate"
