@@ -84,7 +84,7 @@ impl Clocked {
         let sent = item.time.as_ref().map(|(_, sent)| *sent);
         let told = sent.map(|s| s.moment(sense.zone));
         let measured = sense.judge(sent, pair);
-        Self { told, measured, orders: told.is_some_and(|t| sense.orders(t, measured)) }
+        Self { told, measured, orders: sent.is_some_and(|sent| sense.orders(sent, measured)) }
     }
 }
 
