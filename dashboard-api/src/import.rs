@@ -329,19 +329,23 @@ async fn create_bindings(
         .buffer_unordered(AT_A_TIME)
         .collect()
         .await;
+    let mut new = Vec::new();
     for (line, device, outcome) in made {
         match outcome {
             Ok(_) => {
                 report.created.bindings += 1;
                 // New devices have nothing stored; a known one may have been sending before it was bound.
-                if known.contains(&device)
-                    && let Err(e) = store.readings().reattribute(device).await
-                {
-                    tracing::warn!(error = %e, "stored readings were not given to their patient");
+                if !known.contains(&device) {
+                    new.push(device);
+                } else if let Err(e) = store.settle_bindings(device).await {
+                    tracing::warn!(error = %e, "stored readings are not yet given to their patient; it is tried again");
                 }
             }
             Err(e) => report.rejected.push(Rejected { line, column: "bound_from", reason: words(&e.into()) }),
         }
+    }
+    if let Err(e) = store.nothing_to_settle(new).await {
+        tracing::debug!(error = %e, "new devices are looked at once more within the hour");
     }
 }
 

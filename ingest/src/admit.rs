@@ -84,7 +84,7 @@ impl Clocked {
         let sent = item.time.as_ref().map(|(_, sent)| *sent);
         let told = sent.map(|s| s.moment(sense.zone));
         let measured = sense.judge(sent, pair);
-        Self { told, measured, orders: told.is_some_and(|t| sense.orders(t, measured)) }
+        Self { told, measured, orders: sent.is_some_and(|sent| sense.orders(sent, measured)) }
     }
 }
 
@@ -133,10 +133,9 @@ pub fn admit(
     let (epoch, newest) = match placed {
         Some(Place::At { epoch, newest }) => (epoch, newest),
         Some(Place::Conflict { epoch }) => {
-            // An implausible reading under a taken number says nothing more by being a conflict too.
-            if reasons.is_empty() {
-                reasons.push(Reason::Conflict);
-            }
+            // Beside any other reason too: by it the store knows that the number is not this reading's, and was not
+            // answered by holding it.
+            reasons.push(Reason::Conflict);
             (epoch, false)
         }
         _ => (past.history.current().map_or(0, |e| e.number), false),

@@ -162,6 +162,9 @@ impl Arrival {
                 Ok(outcome(Verdict::Duplicate, Some(id), Vec::new()))
             }
             Admission::Keep(reading) => {
+                if let Some(reasons) = self.held_already(device.key, item, clocked, desk)? {
+                    return Ok(outcome(Verdict::Duplicate, None, reasons));
+                }
                 let reading: Reading = *reading;
                 let (verdict, reasons) = (Verdict::Kept(reading.disposition), flags(&reading));
                 let id = desk.keep(NewReading { reading, told: clocked.told, trusted: clocked.orders })?;
@@ -186,13 +189,8 @@ impl Arrival {
     ) -> Result<(Verdict, Vec<Box<str>>), StoreError> {
         let reasons = hold.reasons.iter().map(|r| r.as_str().into()).collect();
         if let Some(id) = desk.held_before(device, &self.route, raw)? {
-            desk.duplicate(device, id);
-            if !desk.is_held(id)? {
-                desk.brings_back();
-            }
-            if let Some(seq) = seq.filter(|_| !hold.reasons.contains(&Reason::Conflict)) {
-                desk.remember(device, hold.epoch, seq, clocked.told.filter(|_| clocked.orders))?;
-            }
+            let before = desk.held(id)?;
+            known_held(device, id, before.as_deref(), clocked, desk)?;
             return Ok((Verdict::Duplicate, reasons));
         }
         let held = Held {
@@ -209,6 +207,34 @@ impl Arrival {
         };
         desk.hold(NewHeld { held, told: clocked.told, trusted: clocked.orders })?;
         Ok((Verdict::Quarantined, reasons))
+    }
+
+    /// What could be kept, but is held already as the same bytes: it stays held, for what it says of itself is no better
+    /// than then, and a reading without a clock would be dated now. What a replay released is known by its number; what
+    /// was only not allowed may come; and without a number or a time of its own the same bytes may be another reading.
+    fn held_already(
+        &self,
+        device: DeviceKey,
+        item: &Item,
+        clocked: Clocked,
+        desk: &mut Desk<'_>,
+    ) -> Result<Option<Vec<Box<str>>>, StoreError> {
+        let possible = match item.seq {
+            // A number above all that were ever answered: the usual case costs nothing.
+            Some(seq) => desk.history(device)?.max_seq().is_some_and(|max| seq <= max),
+            None => item.time.is_some(),
+        };
+        if !possible {
+            return Ok(None);
+        }
+        let Some(id) = desk.held_before(device, &self.route, &item.raw)? else { return Ok(None) };
+        let before = desk.held(id)?;
+        let let_in = before.as_ref().is_some_and(|held| held.reasons == [Reason::NotAllowed]);
+        if let_in || desk.is_released(id)? {
+            return Ok(None);
+        }
+        known_held(device, id, before.as_deref(), clocked, desk)?;
+        Ok(Some(before.iter().flat_map(|held| &held.reasons).map(|r| r.as_str().into()).collect()))
     }
 
     /// A payload that is one held reading as a whole: broken, or in a format that nobody here reads yet.
@@ -231,6 +257,25 @@ impl Arrival {
         // Its number belongs to another counter than the gateway's.
         let (verdict, reasons) = self.hold(self.device.key, &item.raw, None, &hold, unclocked, desk)?;
         Ok(Outcome { seq: item.seq, device: None, verdict, id: None, reasons })
+    }
+}
+
+/// Counts what is held already as `id`. Its number was answered in the life in which it came first, and in no other.
+fn known_held(
+    device: DeviceKey,
+    id: ReadingId,
+    before: Option<&Held>,
+    clocked: Clocked,
+    desk: &mut Desk<'_>,
+) -> Result<(), StoreError> {
+    desk.duplicate(device, id);
+    let Some(held) = before else {
+        desk.brings_back();
+        return Ok(());
+    };
+    match held.seq.filter(|_| !held.reasons.contains(&Reason::Conflict)) {
+        Some(seq) => desk.remember(device, held.epoch, seq, clocked.told.filter(|_| clocked.orders)),
+        None => Ok(()),
     }
 }
 

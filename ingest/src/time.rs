@@ -15,7 +15,9 @@ const ZONE_SLACK_MICROS: i64 = 10 * 60 * 1_000_000;
 const HOUR_MICROS: i64 = 3600 * 1_000_000;
 /// `seq` up while time goes back by more: the clock was set in between.
 const STEP_MICROS: i64 = 2 * 60 * 1_000_000;
-/// 2010-01-01T00:00:00Z; a clock before it was never set.
+/// A clock that shows an earlier year was never set.
+const FIRST_YEAR: i16 = 2010;
+/// Its beginning, for a moment whose offset is not known any more: 2010-01-01T00:00:00Z.
 const UNSET_BEFORE: i64 = 1_262_304_000;
 
 /// What a usable clock says.
@@ -56,7 +58,7 @@ impl TimeSense<'_> {
         let told = sent.moment(self.zone);
         let Some(pair) = pair else {
             let quality = if matches!(sent, SentTime::Moment(_)) { TimeQuality::Exact } else { TimeQuality::Assumed };
-            if self.is_unset(told) {
+            if self.is_unset(sent) {
                 return None;
             }
             if !self.is_future(told) {
@@ -66,20 +68,29 @@ impl TimeSense<'_> {
         };
         let shift = pair.reference.micros_since(pair.device.moment(self.zone));
         if whole_hours(shift) {
-            return (!self.is_unset(told)).then_some(as_sent(told));
+            return (!self.is_unset(sent)).then_some(as_sent(told));
         }
         let at = Timestamp::from_micros(told.as_micros().saturating_add(shift));
         let quality = if shift.abs() > SMALL_SHIFT_MICROS { TimeQuality::Corrected } else { TimeQuality::Exact };
-        (!self.is_unset(at) && !self.is_future(at)).then_some(Measured { at, quality, zone_suspect: false })
+        (!self.is_unset(SentTime::Moment(at)) && !self.is_future(at)).then_some(Measured {
+            at,
+            quality,
+            zone_suspect: false,
+        })
     }
 
     /// Whether the device's own time may order its readings: set, and not further ahead than any zone.
-    pub fn orders(&self, told: Timestamp, measured: Option<Measured>) -> bool {
-        !self.is_unset(told) && (measured.is_some() || !self.is_future(told))
+    pub fn orders(&self, sent: SentTime, measured: Option<Measured>) -> bool {
+        !self.is_unset(sent) && (measured.is_some() || !self.is_future(sent.moment(self.zone)))
     }
 
-    fn is_unset(&self, at: Timestamp) -> bool {
-        at < Timestamp::from_seconds(UNSET_BEFORE) || self.reset_day.is_some_and(|day| at.day(self.zone) == day)
+    fn is_unset(&self, sent: SentTime) -> bool {
+        let early = match sent {
+            // What the device's wall shows, whatever the hour is in UTC.
+            SentTime::Wall(wall) => wall.year() < FIRST_YEAR,
+            SentTime::Moment(at) => at < Timestamp::from_seconds(UNSET_BEFORE),
+        };
+        early || self.reset_day.is_some_and(|day| sent.moment(self.zone).day(self.zone) == day)
     }
 
     fn is_future(&self, at: Timestamp) -> bool {
@@ -148,9 +159,12 @@ mod tests {
         // a pair wins over an offset
         assert_eq!(judge("2026-03-02T07:55:00+08:00", Some("2026-03-02T08:02:07")), is("02T07:52:53", "corrected"));
         // an unset clock is none, unless a pair says what it meant
-        for unset in ["", "1970-01-01T00:03:00", "1970-01-01T00:03:00+08:00", "2009-12-31T00:00:00Z"] {
+        for unset in
+            ["", "1970-01-01T00:03:00", "1970-01-01T00:03:00+08:00", "2009-12-31T00:00:00Z", "2009-12-31T23:59:59"]
+        {
             assert_eq!(judge(unset, None), None, "{unset}");
         }
+        assert!(judge("2010-01-01T00:00:00", None).is_some(), "on the device's wall, not in UTC");
         assert_eq!(judge("1970-01-01T00:03:00", Some("1970-01-01T00:10:00")), is("02T07:53:00", "corrected"));
         assert_eq!(judge("1970-01-01T00:03:00", Some("2026-03-02T08:00:00")), None);
         // the future: five minutes are none, fifty hours are

@@ -257,3 +257,37 @@ async fn the_key_is_the_devices_own_time_so_that_a_better_correction_makes_no_se
     let seen = station.message(&[uncounted(1, 140), uncounted(59, 140), uncounted(30, 141)]).await;
     assert_eq!(seen, ["stored", "duplicate", "stored"]);
 }
+
+#[tokio::test]
+async fn what_comes_again_of_a_life_that_is_not_kept_any_more_is_known() {
+    let (_folder, station) = open().await;
+    let at = |life: i64| format!("2026-01-{:02}T08:{:02}:00", 1 + life / 2, 30 * (life % 2));
+    assert_eq!(station.message(&[bp(1, &at(0), 121), bp(2, "2026-01-01T08:01:00", 185)]).await, ["stored"; 2]);
+    for life in 1..40 {
+        assert_eq!(station.message(&[bp(1, &at(life), 120)]).await, ["stored"], "{life}");
+    }
+    assert_eq!(station.message(&[bp(1, &at(0), 121), bp(2, "2026-01-01T08:01:00", 185)]).await, ["duplicate"; 2]);
+    assert_eq!(station.books().await, (41, 2, 0));
+}
+
+#[tokio::test]
+async fn what_is_held_and_comes_again_in_another_life_is_not_measured_then() {
+    let (_folder, station) = open().await;
+    let unset = |seq, minute: i64, systolic| bp(seq, &format!("2000-01-01T00:{minute:02}:00"), systolic);
+    assert_eq!(station.message(&[unset(10, 10, 120)]).await, ["stored"]);
+    assert_eq!(station.message(&[unset(5, 5, 190)]).await, ["clock"]);
+    station.later(Duration::from_secs(2 * 86_400));
+    assert_eq!(station.message(&[unset(1, 20, 121)]).await, ["stored"], "the counter began anew");
+    let again = station.send(Up::Readings, &json!({"v": 1, "readings": [unset(5, 5, 190)]})).await;
+    assert_eq!(
+        (&again["results"][0]["result"], &again["results"][0]["reasons"][0]),
+        (&json!("duplicate"), &json!("clock"))
+    );
+    assert_eq!(again["storedThrough"], 1, "and its number is not this life's");
+    assert_eq!((station.stored().await.len(), station.held().await.len()), (2, 1));
+    // Without a number and a time the same bytes are another reading, one that nobody has held for a fault.
+    let nameless = json!({"kind": "blood_pressure", "systolic": 150, "diastolic": 90, "unit": "mmHg"});
+    let backfill = json!({"v": 1, "historical": true, "readings": [nameless]});
+    assert_eq!(words(&station.send(Up::Readings, &backfill).await), ["clock"]);
+    assert_eq!(station.message(&[nameless]).await, ["stored"]);
+}

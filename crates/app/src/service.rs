@@ -63,6 +63,7 @@ impl Service {
         let (drain, root) = Drain::new();
         let zone = Zone::named(&config.site.time_zone).map_err(|e| Failure::failed("site.time_zone", e))?;
         let store = Store::open(folder, clock.clone(), &root)?.in_zone(zone.clone());
+        keep_zone(&store, folder).await?;
         let of_ingest = config.for_ingest();
         let (store, questdb) = match config.store.engine {
             Series::Embedded => (store, None),
@@ -115,6 +116,22 @@ impl Service {
         drop((store, broker, rules, ingest));
         drain.drained(DRAIN_DEADLINE).await
     }
+}
+
+/// A clock without an offset is read in the site's zone, and the books' days are counted in it: in another zone what is
+/// sent again would be another reading, and the days would not add up. So a folder with readings keeps its zone.
+async fn keep_zone(store: &Store, folder: &Path) -> Result<(), Failure> {
+    let asked = store.zone().name();
+    if let Some(kept) = store::site_zone(folder)?.filter(|kept| kept != asked)
+        && *store.readings().committed().borrow() > 0
+    {
+        return Err(Failure::Configuration(format!(
+            "site.time_zone: {asked:?}, but the readings in {} were taken in {kept:?}, by which their times are known and \
+             their days are counted. Write time_zone = {kept:?} again, or begin a new folder in the other zone",
+            folder.display()
+        )));
+    }
+    Ok(store.keep_zone(asked.to_owned()).await?)
 }
 
 /// QuestDB follows the journal; readings that got another patient are sent again. Its absence stops nothing.

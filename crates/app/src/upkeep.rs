@@ -88,10 +88,8 @@ async fn keep_up(
     books: &Books,
 ) {
     let mut done = None;
-    if let Err(e) = store.keep_zone(store.zone().name().to_owned()).await {
-        tracing::warn!(error = %e, "the site's zone was not written down for offline commands");
-    }
     loop {
+        settle_bindings(store).await;
         finish_erasures(store).await;
         let now = store.clock().now();
         let today = now.day(store.zone());
@@ -125,6 +123,20 @@ async fn pack_originals(store: &Store) {
             Err(e) => {
                 tracing::warn!(error = %e, "originals could not be packed; they stay as they are until the next time")
             }
+        }
+    }
+}
+
+/// Readings of devices whose bindings were changed when the process ended, or the disk was full, are given away now.
+async fn settle_bindings(store: &Store) {
+    let unsettled = store.unsettled_devices().await.unwrap_or_else(|e| {
+        tracing::warn!(error = %e, "it is not known whether readings wait to be given to their patients");
+        Vec::new()
+    });
+    for device in unsettled {
+        match store.settle_bindings(device).await {
+            Ok(moved) => tracing::info!(%device, moved, "a change of bindings that was cut short is finished"),
+            Err(e) => tracing::error!(%device, error = %e, "readings are not yet given to their patients; tried again"),
         }
     }
 }

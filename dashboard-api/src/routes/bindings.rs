@@ -153,7 +153,7 @@ pub(super) async fn update(
 
 /// Gives what is stored to whom it belongs now.
 async fn settle(api: &Inner, device: &Device) -> Answer<()> {
-    let moved = api.store.readings().reattribute(device.key).await?;
+    let moved = api.store.settle_bindings(device.key).await?;
     if moved > 0 {
         tracing::info!(device = %device.id, moved, "stored readings were given to their patients");
     }

@@ -230,7 +230,7 @@ pub(super) async fn claim(State(api): State<Api>, caller: Caller, Body(claim): B
         recorded_at: now,
     };
     let made = api.store.create_binding(binding).await?;
-    api.store.readings().reattribute(device.key).await?;
+    api.store.settle_bindings(device.key).await?;
     let view = Claimed { id: made.id.to_string(), device_id: device.id.to_string(), from: api.time(made.from) };
     Ok((StatusCode::CREATED, Extension(Made(device.id.to_string())), Json(view)).into_response())
 }

@@ -113,6 +113,19 @@ fn an_unset_clock_is_received_only_live_and_newest() {
     assert_eq!(held(judge(&two, &DeviceHistory::default(), &[], &[])), ["clock"], "6 is newer in the same message");
 }
 
+/// The store takes a held number for answered, unless it is a conflict's: then it is another reading's.
+#[test]
+fn a_conflict_is_said_beside_every_other_reason() {
+    let mut history = DeviceHistory::default();
+    [1, 9].into_iter().for_each(|s| history.record(0, s, Some(moment("2026-03-02T07:00:00+08:00"))));
+    let time = "2026-03-01T07:00:00+08:00";
+    let implausible =
+        format!(r#"{{"seq":5,"time":"{time}","kind":"blood_pressure","systolic":900,"diastolic":88,"unit":"mmHg"}}"#);
+    for (item, reasons) in [(at(5, time), &["conflict"][..]), (implausible, &["implausible", "conflict"][..])] {
+        assert_eq!(held(judge(&format!(r#"{{"v":1,"readings":[{item}]}}"#), &history, &[], &[])), reasons);
+    }
+}
+
 #[test]
 fn a_zone_that_is_off_is_flagged_and_said() {
     let r = kept(fresh(

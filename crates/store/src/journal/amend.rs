@@ -125,6 +125,19 @@ impl Desk<'_> {
             || self.changes.amendments.released.iter().any(|(known, ..)| *known == id)
     }
 
+    /// Whether this entry was replayed: what became of it is found by its own number.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn is_released(&self, id: ReadingId) -> Result<bool, StoreError> {
+        if self.changes.amendments.released.iter().any(|(known, ..)| *known == id) {
+            return Ok(true);
+        }
+        let sql = "SELECT EXISTS(SELECT 1 FROM released WHERE id = ?1)";
+        let connection = self.ground.connection;
+        connection.prepare_cached(sql).and_then(|mut s| s.query_row([id.as_i64()], |r| r.get(0))).map_err(fault)
+    }
+
     /// Takes a replayed entry out of quarantine, and out of its count in the books of this message's day: what became
     /// of it is counted instead. To be called with the day on which it was received.
     pub fn release(&mut self, held: &Held) {

@@ -180,16 +180,22 @@ impl<'a> Desk<'a> {
         tables::held_before(self.ground.connection, device, mark)
     }
 
-    /// Whether a held entry is still in the file, whatever became of it.
+    /// A held entry, whatever became of it; none when it was taken out of the file.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn is_held(&self, id: ReadingId) -> Result<bool, StoreError> {
-        let number = id.as_i64().cast_unsigned();
-        if number >= self.ground.next_id || self.ground.memory.read().row(id).is_some() {
-            return Ok(true);
+    pub fn held(&self, id: ReadingId) -> Result<Option<Arc<Held>>, StoreError> {
+        let held = |row: &Row| match &*row.entry {
+            Entry::Held(held) => Some(held.clone()),
+            Entry::Reading(_) => None,
+        };
+        if let Some(row) = self.changes.rows.iter().find(|row| row.id == id.as_i64().cast_unsigned()) {
+            return Ok(held(row));
         }
-        tables::is_held(self.ground.connection, id)
+        if let Some(row) = self.ground.memory.read().row(id) {
+            return Ok(held(row));
+        }
+        tables::held(self.ground.connection, id)
     }
 
     fn take_id(&mut self) -> (u64, u64) {
@@ -293,11 +299,12 @@ pub(super) fn stored_history(c: &Connection, device: DeviceKey) -> Result<Device
         .prepare_cached("SELECT b FROM device WHERE device = ?1")
         .and_then(|mut s| s.query_row([device.as_i64()], |r| r.get(0)).optional())
         .map_err(tables::fault)?;
-    found.map_or_else(|| Ok(DeviceHistory::default()), |bytes| super::row::decode(&bytes))
+    let highest = || tables::highest_number(c, device);
+    found.map_or_else(|| Ok(DeviceHistory::default()), |bytes| DeviceHistory::from_bytes(&bytes, highest))
 }
 
 pub(super) fn store_history(c: &Connection, device: DeviceKey, history: &DeviceHistory) -> Result<(), StoreError> {
-    let body = super::row::encode(history)?;
+    let body = history.to_bytes()?;
     c.prepare_cached("INSERT OR REPLACE INTO device(device, b) VALUES(?1, ?2)")
         .and_then(|mut s| s.execute(rusqlite::params![device.as_i64(), body]))
         .map_err(tables::fault)?;

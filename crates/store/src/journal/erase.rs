@@ -17,11 +17,11 @@ use super::{
     tables::fault,
     writer::Writer,
 };
-use crate::StoreError;
+use crate::{Directory, StoreError};
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, time::Duration};
-use vitals::{DeviceKey, Held, PatientId, Reading, ReadingId, Timestamp, Zone};
+use vitals::{DeviceId, DeviceKey, DeviceKind, Held, PatientId, Reading, ReadingId, Timestamp, Zone};
 
 /// From this size (bytes) the file is rewritten by way of a temporary file instead of memory.
 const REWRITE_IN_MEMORY: u64 = 64 << 20;
@@ -84,9 +84,12 @@ impl Writer {
         self.connection.execute_batch("PRAGMA secure_delete=ON").map_err(fault)?;
         self.settle()?;
         let readings = readings_of(&self.connection, patient)?;
-        let held = held_of(&self.connection, patient, worn)?;
+        let directory = self.directory.clone();
+        let whose = Whose::of(patient, worn, &directory);
+        let held = held_of(&self.connection, &whose)?;
         let worn_since = worn.iter().map(|w| (w.device, Timestamp::from_micros(w.from)));
-        let replayed = replayed_elsewhere(&self.connection, worn)?;
+        let mut replayed = replayed_elsewhere(&self.connection, worn)?;
+        replayed.retain(|entry| held.iter().all(|known| known.id != entry.id));
         let traces = Traces::of(&self.connection, &readings, &held, worn_since)?;
         let messages = originals_erase::find(&self.connection, &traces)?;
         let originals_before = self.in_transaction(|writer| {
@@ -111,7 +114,7 @@ impl Writer {
             readings_before: readings.len() as u64,
             readings_after: readings_of(&self.connection, patient)?.len() as u64,
             held_before: held.len() as u64,
-            held_after: held_of(&self.connection, patient, worn)?.len() as u64,
+            held_after: held_of(&self.connection, &whose)?.len() as u64,
             originals_before,
             originals_after: originals_erase::count(&self.connection, &messages)?,
             log_emptied,
@@ -196,16 +199,67 @@ fn readings_of(c: &Connection, patient: PatientId) -> Result<Vec<Reading>, Store
     Ok(all)
 }
 
-/// What is held of a patient: said to be theirs, or nobody's and sent or measured while they wore the device.
-fn held_of(c: &Connection, patient: PatientId, worn: &[Worn]) -> Result<Vec<Held>, StoreError> {
+/// Whose what is held may be, as the bindings are now: one may have been mended since it came.
+struct Whose<'a> {
+    patient: PatientId,
+    worn: &'a [Worn],
+    directory: &'a Directory,
+    /// The devices of `worn`, as others call them.
+    names: Vec<(DeviceKey, DeviceId)>,
+}
+
+impl<'a> Whose<'a> {
+    fn of(patient: PatientId, worn: &'a [Worn], directory: &'a Directory) -> Self {
+        let devices: BTreeSet<DeviceKey> = worn.iter().map(|w| w.device).collect();
+        let names = devices.into_iter().filter_map(|key| Some((key, directory.device_by_key(key)?.id.clone())));
+        Self { patient, worn, directory, names: names.collect() }
+    }
+
+    fn wore(&self, device: DeviceKey, at: Timestamp) -> bool {
+        self.worn.iter().any(|w| w.covers(device, at))
+    }
+
+    /// Said to be theirs and nobody else's by now, or said to be another's who did not wear the device then; or said to
+    /// be nobody's, and sent or measured while they wore the device that sent it or that it names.
+    fn may_be_theirs(&self, held: &Held) -> bool {
+        let Some(said) = held.patient else {
+            let while_worn = |device| {
+                [Some(held.received_at), held.measured_at].into_iter().flatten().any(|at| self.wore(device, at))
+            };
+            let named = |id: &DeviceId| names(&held.bytes, id) || names(held.route.as_bytes(), id);
+            return while_worn(held.device)
+                || self.names.iter().any(|(device, id)| *device != held.device && while_worn(*device) && named(id));
+        };
+        // At a kiosk the token said whose it is, once and for all.
+        let kiosk = self.directory.device_by_key(held.device).is_some_and(|d| d.kind == DeviceKind::Kiosk);
+        let Some(at) = held.measured_at.filter(|_| !kiosk) else { return said == self.patient };
+        let bindings = self.directory.bindings(held.device);
+        let mut wearers = bindings.iter().filter(|b| b.from <= at && b.to.is_none_or(|to| at < to)).map(|b| b.patient);
+        let theirs_by_now = self.wore(held.device, at);
+        if said == self.patient {
+            theirs_by_now || wearers.next().is_none()
+        } else {
+            theirs_by_now && wearers.all(|p| p != said)
+        }
+    }
+}
+
+/// Whether a device's id stands in these bytes, and not only as a part of a longer one.
+fn names(bytes: &[u8], id: &DeviceId) -> bool {
+    let id = id.as_str().as_bytes();
+    let longer = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    let mut places = bytes.windows(id.len()).enumerate().filter(|(_, window)| *window == id).map(|(i, _)| i);
+    places.any(|i| !longer(i.checked_sub(1).and_then(|i| bytes.get(i))) && !longer(bytes.get(i + id.len())))
+}
+
+/// What is held that is a patient's, or may be.
+fn held_of(c: &Connection, whose: &Whose<'_>) -> Result<Vec<Held>, StoreError> {
     let mut all = Vec::new();
     let mut statement = c.prepare("SELECT b FROM held").map_err(fault)?;
     let mut rows = statement.query([]).map_err(fault)?;
     while let Some(r) = rows.next().map_err(fault)? {
         let held: Held = row::decode(r.get_ref(0).map_err(fault)?.as_blob().unwrap_or_default())?;
-        let times = [Some(held.received_at), held.measured_at];
-        let while_worn = || times.into_iter().flatten().any(|at| worn.iter().any(|w| w.covers(held.device, at)));
-        if held.patient == Some(patient) || (held.patient.is_none() && while_worn()) {
+        if whose.may_be_theirs(&held) {
             all.push(held);
         }
     }
@@ -233,4 +287,102 @@ pub(super) fn drop_held(c: &Connection, id: ReadingId) -> Result<(), StoreError>
         c.prepare_cached(sql).and_then(|mut s| s.execute([id.as_i64()])).map_err(fault)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vitals::{Binding, BindingId, Device, Reason, Slot};
+
+    const A: PatientId = PatientId::new(1);
+    const B: PatientId = PatientId::new(2);
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(seconds)
+    }
+
+    fn bound(patient: PatientId, from: i64, to: i64) -> Binding {
+        Binding {
+            id: BindingId::new(patient.as_i64().cast_unsigned()),
+            device: DeviceKey::new(1),
+            slot: Slot::Any,
+            from: at(from),
+            to: Some(at(to)),
+            patient,
+            recorded_at: at(0),
+        }
+    }
+
+    fn worn(device: u64, from: i64, to: i64) -> Worn {
+        Worn { device: DeviceKey::new(device), from: at(from).as_micros(), to: Some(at(to).as_micros()) }
+    }
+
+    fn held(device: u64, patient: Option<PatientId>, measured: Option<i64>, bytes: &str) -> Held {
+        Held {
+            id: ReadingId::new(1),
+            device: DeviceKey::new(device),
+            epoch: 0,
+            seq: None,
+            patient,
+            measured_at: measured.map(at),
+            received_at: at(500),
+            reasons: vec![Reason::Implausible],
+            bytes: bytes.into(),
+            route: "readings".into(),
+        }
+    }
+
+    /// A meter (1), a gateway (2) and a kiosk (3).
+    fn directory(bindings: &[Binding]) -> Directory {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = super::super::tests::open(folder.path(), 1_000).store.directory().clone();
+        for (key, id, kind) in
+            [(1, "bp-1", DeviceKind::Meter), (2, "gw", DeviceKind::Gateway), (3, "k", DeviceKind::Kiosk)]
+        {
+            directory.put_device(Device {
+                key: DeviceKey::new(key),
+                id: id.parse().unwrap(),
+                kind,
+                label: None,
+                model: None,
+                organisation: None,
+                secret_hash: None,
+                revoked: false,
+            });
+        }
+        directory.put_bindings(DeviceKey::new(1), bindings.to_vec());
+        directory
+    }
+
+    #[test]
+    fn what_is_held_goes_with_whom_the_bindings_say_now() {
+        // Bound to A by mistake, corrected to B since; what is held still says A.
+        let entry = held(1, Some(A), Some(100), "x");
+        let corrected = directory(&[bound(B, 0, 200)]);
+        assert!(!Whose::of(A, &[], &corrected).may_be_theirs(&entry), "it is B's by now");
+        let without = directory(&[]); // an erasure has taken B's bindings out by then
+        assert!(Whose::of(B, &[worn(1, 0, 200)], &without).may_be_theirs(&entry));
+        assert!(Whose::of(A, &[], &without).may_be_theirs(&entry), "nobody else's");
+        let rightly = directory(&[bound(A, 0, 200)]);
+        assert!(!Whose::of(B, &[worn(1, 200, 900)], &rightly).may_be_theirs(&entry));
+        assert!(!Whose::of(B, &[worn(1, 0, 200)], &rightly).may_be_theirs(&entry), "two buttons, and A's is one");
+        let kiosk = held(3, Some(A), Some(100), "x");
+        assert!(Whose::of(A, &[], &corrected).may_be_theirs(&kiosk), "the token said so");
+        assert!(!Whose::of(B, &[worn(3, 0, 200)], &corrected).may_be_theirs(&kiosk));
+    }
+
+    #[test]
+    fn what_names_a_meter_is_its_wearers_through_whomever_it_came() {
+        let empty = directory(&[]);
+        let period = [worn(1, 400, 600)];
+        let whose = Whose::of(A, &period, &empty);
+        assert!(whose.may_be_theirs(&held(2, None, None, r#"{"device":"bp-1"}"#)));
+        assert!(!whose.may_be_theirs(&held(2, None, None, r#"{"device":"bp-10"}"#)));
+        assert!(!whose.may_be_theirs(&held(2, None, None, r#"{"device":"my-bp-1"}"#)));
+        let above = Held { route: "hb/v1/devices/bp-1/readings".into(), ..held(2, None, None, "?") };
+        assert!(whose.may_be_theirs(&above));
+        let earlier = [worn(1, 0, 400)];
+        assert!(!Whose::of(A, &earlier, &empty).may_be_theirs(&above), "somebody else's time");
+        assert!(whose.may_be_theirs(&held(1, None, None, "?")), "its own");
+    }
 }

@@ -2,6 +2,8 @@
 //!
 //! Pure. Recording is idempotent: the same reading recorded twice, or in another order, gives the same history.
 
+use super::row;
+use crate::StoreError;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use vitals::{PatientId, Timestamp};
@@ -10,7 +12,7 @@ use vitals::{PatientId, Timestamp};
 /// is forgotten: `stored_through` is then lower than it could be, which is always safe, until what was forgotten comes
 /// again and is noted as answered once more.
 const SPANS: usize = 1024;
-/// Epochs kept a device; late arrivals of older ones are conflicts.
+/// Epochs kept a device; late arrivals of older ones are conflicts, and what comes again of them is known by its number.
 const EPOCHS: usize = 32;
 
 /// Consecutive numbers that were answered, with the device's own time of the first and the last, where it was sane.
@@ -113,7 +115,21 @@ pub struct DeviceHistory {
     epochs: SmallVec<[Epoch; 1]>,
     #[serde(with = "few")]
     owners: SmallVec<[PatientId; 1]>,
+    /// Highest number of the epochs that are not kept any more.
+    forgotten: Option<i64>,
 }
+
+/// As it was written before it knew of numbers that are forgotten.
+#[derive(Deserialize)]
+struct OlderHistory {
+    #[serde(with = "few")]
+    epochs: SmallVec<[Epoch; 1]>,
+    #[serde(with = "few")]
+    owners: SmallVec<[PatientId; 1]>,
+}
+
+/// First byte of a stored history since it knows which numbers are forgotten.
+const FORMAT: u8 = 2;
 
 impl DeviceHistory {
     /// Ascending by number.
@@ -131,9 +147,9 @@ impl DeviceHistory {
         &self.owners
     }
 
-    /// Highest number of any epoch.
+    /// Highest number ever, also of epochs that are not kept any more: nothing above it was ever answered.
     pub fn max_seq(&self) -> Option<i64> {
-        self.epochs.iter().filter_map(Epoch::max_seq).max()
+        self.epochs.iter().filter_map(Epoch::max_seq).max().max(self.forgotten)
     }
 
     /// Whether number `seq` of `epoch` is known to have been answered; also where the epoch itself is not kept any more,
@@ -150,8 +166,29 @@ impl DeviceHistory {
         }
         self.epochs[i].record(seq, at);
         if self.epochs.len() > EPOCHS {
-            self.epochs.remove(0);
+            let oldest = self.epochs.remove(0);
+            self.forgotten = self.forgotten.max(oldest.max_seq());
         }
+    }
+
+    /// As it is stored.
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>, StoreError> {
+        row::encode_as(FORMAT, self)
+    }
+
+    /// From the file; `highest` is asked for the highest number that is stored, where an older program has dropped
+    /// epochs without a note of it.
+    pub(super) fn from_bytes(
+        bytes: &[u8],
+        highest: impl FnOnce() -> Result<Option<i64>, StoreError>,
+    ) -> Result<Self, StoreError> {
+        if bytes.first() != Some(&row::FORMAT) {
+            return row::decode_as(FORMAT, bytes);
+        }
+        let OlderHistory { epochs, owners } = row::decode(bytes)?;
+        let dropped = epochs.first().is_some_and(|e| e.number > 0);
+        let forgotten = if dropped { highest()? } else { None };
+        Ok(Self { epochs, owners, forgotten })
     }
 
     /// Notes that a reading was given to `patient`.
@@ -205,6 +242,25 @@ mod tests {
         assert!(ends.windows(2).all(|w| w[0] == w[1]));
         assert_eq!(ends[0].current().unwrap().spans.len(), 1);
         assert_eq!(ends[0].current().unwrap().stored_through(), Some(5));
+    }
+
+    /// A number of a life that is not kept any more can come again: it must still be looked for.
+    #[test]
+    fn the_highest_number_outlives_its_life_and_older_rows_are_read() {
+        let mut h = DeviceHistory::default();
+        h.record(0, 900, at(0));
+        (1..=40).for_each(|life| h.record(life, 1, at(i64::from(life))));
+        assert_eq!((h.epochs().len(), h.epochs()[0].number, h.max_seq()), (EPOCHS, 9, Some(900)));
+        let ask = |n| move || Ok::<_, StoreError>(n);
+        let never = || panic!("asked in vain");
+        assert_eq!(DeviceHistory::from_bytes(&h.to_bytes().unwrap(), never).unwrap(), h);
+        let older = row::encode(&(h.epochs(), h.owners())).unwrap();
+        assert_eq!(DeviceHistory::from_bytes(&older, ask(Some(900))).unwrap(), h);
+        let mut young = DeviceHistory::default();
+        young.record(0, 5, at(5));
+        young.owned_by(PatientId::new(3));
+        let older = row::encode(&(young.epochs(), young.owners())).unwrap();
+        assert_eq!(DeviceHistory::from_bytes(&older, never).unwrap(), young, "nothing was dropped");
     }
 
     #[test]

@@ -119,6 +119,28 @@ async fn the_recount_agrees_at_every_step_of_a_merge() {
     assert!(report.devices.iter().all(|row| row.accepted() == row.stored + row.duplicate + row.quarantined));
 }
 
+/// After everything was merged the other half is filled; duplicates may be all there is in it for a long time.
+#[tokio::test]
+async fn duplicates_that_lie_alone_in_the_second_half_outlive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 1_000);
+    bench.send_on(day(), 1, 0..7, b"").await;
+    bench.store.readings().control(Writer::settle).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(bench.send_on(day(), 1, 0..7, b"").await, 0);
+    }
+    let copy = crashed(folder.path());
+    let again = open(copy.path(), 1_000);
+    for (rounds, bench) in [(0, &bench), (1, &again), (2, &again)] {
+        for n in 0..rounds {
+            bench.send_on(day(), 1, 7 + 10 * rounds + n..8 + 10 * rounds + n, b"").await;
+            bench.store.readings().control(Writer::settle).await.unwrap();
+        }
+        let books = bench.store.readings().books(day(), None).await.unwrap();
+        assert_eq!(books[0].duplicate, 21, "round {rounds}");
+    }
+}
+
 #[tokio::test]
 async fn a_lost_a_doubled_and_a_miscounted_row_are_named() {
     let folder = tempfile::tempdir().unwrap();

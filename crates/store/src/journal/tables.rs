@@ -10,11 +10,11 @@ use super::{
 };
 use crate::{StoreError, readers::plan_once};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtension, params};
-use std::path::Path;
-use vitals::{DeviceKey, Reading, ReadingId, Timestamp};
+use std::{path::Path, sync::Arc};
+use vitals::{DeviceKey, Held, Reading, ReadingId, Timestamp};
 
 /// Of the file, in `user_version`; raised with every step.
-pub(super) const VERSION: i64 = 7;
+pub(super) const VERSION: i64 = 8;
 
 /// What brings a file from each version to the next. A released step is never changed.
 const STEPS: &[&str] = &[
@@ -25,6 +25,7 @@ const STEPS: &[&str] = &[
     super::days::SCHEMA,
     super::originals::SCHEMA,
     super::moves::SCHEMA,
+    "", // the same tables; devices' histories in a form that an older program cannot read
 ];
 
 const SCHEMA: &str = "
@@ -194,6 +195,15 @@ pub(super) fn each_duplicate(
     Ok(())
 }
 
+/// Whether anything lies in it: rows, or nothing but duplicates, which the books need as well.
+pub(super) fn in_use(c: &Connection, half: Half) -> Result<bool, StoreError> {
+    let sql = half.of(
+        "SELECT EXISTS(SELECT 1 FROM j0) OR EXISTS(SELECT 1 FROM d0)",
+        "SELECT EXISTS(SELECT 1 FROM j1) OR EXISTS(SELECT 1 FROM d1)",
+    );
+    c.query_row(sql, [], |r| r.get(0)).map_err(fault)
+}
+
 pub(super) fn clear(c: &Connection, half: Half) -> Result<(), StoreError> {
     c.execute_batch(half.of("DELETE FROM j0; DELETE FROM d0;", "DELETE FROM j1; DELETE FROM d1;")).map_err(fault)
 }
@@ -265,6 +275,25 @@ pub(super) fn known(c: &Connection, device: DeviceKey, seq: i64) -> Result<Vec<K
     rows.collect::<Result<_, _>>().map_err(fault)
 }
 
+/// The highest number of `device` that is merged. Skips from block to block, for `identity` is ordered by those.
+pub(super) fn highest_number(c: &Connection, device: DeviceKey) -> Result<Option<i64>, StoreError> {
+    let mut below = c
+        .prepare_cached(
+            "SELECT block, (SELECT max(seq) FROM identity i WHERE i.block = o.block AND i.device = ?1)
+             FROM identity o WHERE block < ?2 ORDER BY block DESC LIMIT 1",
+        )
+        .map_err(fault)?;
+    let mut block = i64::MAX;
+    loop {
+        let found = below.query_row(params![device.as_i64(), block], |r| Ok((r.get(0)?, r.get(1)?)));
+        match found.optional().map_err(fault)? {
+            None => return Ok(None),
+            Some((_, Some(seq))) => return Ok(Some(seq)),
+            Some((next, None)) => block = next,
+        }
+    }
+}
+
 /// Says where a reading lies that is being merged; prepared once for many.
 pub(super) struct Locations<'c>(&'c Connection, CachedStatement<'c>);
 
@@ -307,7 +336,7 @@ pub(super) fn move_location(c: &Connection, reading: &Reading) -> Result<bool, S
     Ok(n > 0)
 }
 
-pub(super) fn insert_held(c: &Connection, row: &Row, held: &vitals::Held, mark: i64) -> Result<(), StoreError> {
+pub(super) fn insert_held(c: &Connection, row: &Row, held: &Held, mark: i64) -> Result<(), StoreError> {
     let body = row::encode(held)?;
     c.prepare_cached("INSERT OR IGNORE INTO held(id, message, b) VALUES(?1, ?2, ?3)")
         .and_then(|mut s| s.execute(params![row.id.cast_signed(), row.message.cast_signed(), body]))
@@ -325,10 +354,12 @@ pub(super) fn held_before(c: &Connection, device: DeviceKey, mark: i64) -> Resul
         .map_err(fault)
 }
 
-pub(super) fn is_held(c: &Connection, id: ReadingId) -> Result<bool, StoreError> {
-    c.prepare_cached("SELECT EXISTS(SELECT 1 FROM held WHERE id = ?1)")
-        .and_then(|mut s| s.query_row([id.as_i64()], |r| r.get(0)))
-        .map_err(fault)
+pub(super) fn held(c: &Connection, id: ReadingId) -> Result<Option<Arc<Held>>, StoreError> {
+    let found: Option<Vec<u8>> = c
+        .prepare_cached("SELECT b FROM held WHERE id = ?1")
+        .and_then(|mut s| s.query_row([id.as_i64()], |r| r.get(0)).optional())
+        .map_err(fault)?;
+    found.map(|body| row::decode(&body)).transpose()
 }
 
 pub(super) fn meta(c: &Connection, key: &str) -> Result<Option<i64>, StoreError> {

@@ -100,7 +100,7 @@ impl Writer {
             merge = Some(Merge::new(half, &table));
             memory.frozen = Some(table);
             active = half.other();
-        } else if c.query_row("SELECT EXISTS(SELECT 1 FROM j1)", [], |r| r.get(0)).map_err(fault)? {
+        } else if tables::in_use(c, Half::One)? {
             active = Half::One;
         }
         memory.active = replay(c, active, &mut histories)?;

@@ -203,7 +203,7 @@ impl Projector {
         let limit = if far { config.catch_up_batch } else { config.batch };
         let page = (self.source.after)(self.outlet.sent, limit)?;
         self.outlet.deliver(&page.rows)?;
-        self.outlet.sent = page.position.max(self.outlet.sent);
+        self.outlet.sent = page.looked_at(self.outlet.sent, head);
         let at_the_end = self.outlet.sent >= head;
         self.outlet.progress(head, State::CatchingUp);
         self.tidy(at_the_end)?;

@@ -10,8 +10,23 @@ use vitals::{DeviceId, DeviceKey, Entry, Reading};
 pub struct Page {
     /// Readings, ascending by position.
     pub rows: Vec<Row>,
-    /// The last position looked at; what is held back counts, though it gives no row. The asked one when at the end.
+    /// The last position looked at; what is held back counts, though it gives no row. The asked one when nothing comes
+    /// after it.
     pub position: u64,
+}
+
+impl Page {
+    /// Up to where everything was looked at, where `asked` was asked for after `head` was read. Nothing after `asked`
+    /// means that nothing is left up to `head`: its last rows may have been erased or dropped.
+    pub(super) const fn looked_at(&self, asked: u64, head: u64) -> u64 {
+        if self.position > asked {
+            self.position
+        } else if head > asked {
+            head
+        } else {
+            asked
+        }
+    }
 }
 
 type After = dyn FnMut(u64, usize) -> Result<Page, StoreError> + Send;
@@ -70,4 +85,19 @@ fn nobody() -> DeviceId {
     // A key's text is letters, digits and `_`, which is always a device id; this is never reached.
     #[allow(clippy::expect_used)]
     "unknown".parse().expect("a plain word")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tail_that_was_erased_is_passed_over() {
+        let page = |position| Page { rows: Vec::new(), position };
+        assert_eq!(page(7).looked_at(7, 9), 9, "8 and 9 are gone: asking on would never end");
+        assert_eq!(page(8).looked_at(7, 9), 8, "held");
+        assert_eq!(page(9).looked_at(9, 9), 9);
+        assert_eq!(page(12).looked_at(9, 9), 12, "came meanwhile");
+        assert_eq!(page(0).looked_at(5, 3), 5, "never back");
+    }
 }

@@ -1,7 +1,7 @@
 //! Devices and who wore them when: rows, and how they are made and changed.
 //!
 //! As with [`super::people`], every write that commits is put into the directory before the caller hears of it.
-//! Must never: move a stored reading; that is the journal's work, asked for by the caller.
+//! Must never: move a stored reading; that is the journal's work, noted here with each change of a binding.
 
 use crate::{Store, StoreError};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -67,7 +67,8 @@ impl Store {
             .await
     }
 
-    /// Records who wears a device; `id` of the argument is replaced. Does not move stored readings.
+    /// Records who wears a device; `id` of the argument is replaced. Does not move stored readings: that is noted, and
+    /// [`Store::settle_bindings`] does it.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when it overlaps another binding of the device.
@@ -76,7 +77,7 @@ impl Store {
         self.put_binding(binding, true).await
     }
 
-    /// Corrects a binding. Does not move stored readings.
+    /// Corrects a binding. Does not move stored readings, as [`Store::create_binding`].
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when it overlaps another binding of the device, [`StoreError::NotFound`].
@@ -112,6 +113,7 @@ impl Store {
                     binding.patient.as_i64(),
                     binding.recorded_at.as_micros()
                 ])?;
+                super::unsettled::note(c, binding.device)?;
                 others.push(binding);
                 Ok(others)
             }, move |all| directory.put_bindings(binding.device, all.clone()))

@@ -102,7 +102,8 @@ impl Store {
         self.registry.write(move |c| Ok(c.execute("DELETE FROM backup WHERE path = ?1", [path]).map(drop)?)).await
     }
 
-    /// Writes down the zone in which days are counted, for commands that run without the configuration.
+    /// Writes down the zone in which times are read and days are counted, for the next start and for commands that run
+    /// without the configuration.
     ///
     /// # Errors
     /// As every write.

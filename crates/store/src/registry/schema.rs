@@ -21,10 +21,11 @@ const MODULES: &[&str] = &[
     super::keeping::SCHEMA,
     super::rule_edits::SCHEMA,
     super::patient_days::SCHEMA,
+    super::unsettled::SCHEMA,
 ];
 
 /// Raised when a table is added or a released one changes; for the latter a step is added below.
-pub(super) const VERSION: i64 = 6;
+pub(super) const VERSION: i64 = 7;
 
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     refuse_newer(connection, path)?;
