@@ -107,6 +107,11 @@ impl Scope {
         self.governs(organisation) || self.home.is_some_and(|home| self.directory.is_within(home, organisation))
     }
 
+    /// Whether devices of this organisation are theirs to make and to look after: governed, their own place, or below it.
+    pub(crate) fn reaches(&self, organisation: OrganisationId) -> bool {
+        self.governs(organisation) || self.home.is_some_and(|home| self.directory.is_within(organisation, home))
+    }
+
     /// The patient, or 404.
     pub(crate) fn patient(&self, id: PatientId) -> Answer<(Arc<Patient>, i64)> {
         self.directory.patient_version(id).filter(|(p, _)| self.sees(p)).ok_or_else(Problem::not_found)
@@ -183,9 +188,7 @@ impl Scope {
         if self.all {
             return true;
         }
-        let owned =
-            |o: OrganisationId| self.governs(o) || self.home.is_some_and(|home| self.directory.is_within(o, home));
-        if device.organisation.is_some_and(owned) {
+        if device.organisation.is_some_and(|o| self.reaches(o)) {
             return true;
         }
         let bindings = self.directory.bindings(device.key);
