@@ -79,6 +79,11 @@ impl Scope {
         }
     }
 
+    /// Whether this person treats people, and this patient is one of theirs.
+    pub(crate) fn treats(user: &User, patient: PatientId, directory: &Directory) -> bool {
+        CLINICAL.iter().any(|role| user.roles.contains(role)) && Self::of(user, directory).sees_id(patient)
+    }
+
     /// Everything, as the first administrator does.
     pub(crate) const fn sees_all(&self) -> bool {
         self.all
