@@ -1,5 +1,6 @@
 //! Regions, centres, stations.
 
+use super::roster::somebody;
 use crate::{
     admin,
     cursor::{self, Page},
@@ -108,6 +109,7 @@ pub(super) async fn create(
     caller: Caller,
     Body(new): Body<NewOrganisation>,
 ) -> Answer<Response> {
+    new.duty.iter().try_for_each(|user| somebody(&api, &caller, "duty", *user))?;
     let organisation = Organisation {
         id: OrganisationId::new(0),
         name: new.name,
@@ -158,6 +160,8 @@ pub(super) async fn update(
         organisation.parent = parent;
     }
     if let Some(duty) = patch.duty {
+        let new = duty.iter().filter(|u| !organisation.duty.contains(u));
+        new.copied().try_for_each(|user| somebody(&api, &caller, "duty", user))?;
         organisation.duty = duty;
     }
     if let Some(opening) = patch.opening {

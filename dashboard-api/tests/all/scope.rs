@@ -257,6 +257,29 @@ async fn a_device_is_made_at_ones_own_place_and_what_hears_a_place_by_operations
 }
 
 #[tokio::test]
+async fn who_is_called_is_somebody_whom_the_caller_knows_or_was_called_before() {
+    let world = World::new().await;
+    let (one, two) = (world.district("1").await, world.district("2").await);
+    let head = world.login("station_admin-1", PASSWORD).await;
+    let member = |ids: &HashMap<String, String>| json!({"userId": ids["gp"], "role": "gp"});
+    let team = json!({"name": "T", "organisationId": one["station"], "members": [member(&one), member(&two)]});
+    assert_eq!(world.post("/api/v1/teams", team.clone(), &head).await.problem(422)["field"], "members[1].userId");
+    let made = world.post("/api/v1/teams", team, &world.admin).await.id();
+    let patch = async |path: &str, body: Value| world.call("PATCH", path, body, &head, &[("if-match", "*")]).await;
+    let path = format!("/api/v1/teams/{made}");
+    patch(&path, json!({"members": [member(&two)]})).await.must(200); // who is in it may stay
+    patch(&path, json!({"members": [member(&one)]})).await.must(200);
+    assert_eq!(patch(&path, json!({"members": [member(&two)]})).await.problem(422)["field"], "members[0].userId");
+    let station = format!("/api/v1/organisations/{}", one["station"]);
+    assert_eq!(patch(&station, json!({"duty": [one["gp"], two["gp"]]})).await.problem(422)["field"], "duty");
+    let both = json!({"duty": [one["gp"], two["gp"]]});
+    world.call("PATCH", &station, both.clone(), &world.admin, &[]).await.must(200);
+    patch(&station, both).await.must(200);
+    let below = json!({"name": "S", "kind": "station", "parentId": one["station"], "duty": [two["gp"]]});
+    assert_eq!(world.post("/api/v1/organisations", below, &head).await.problem(422)["field"], "duty");
+}
+
+#[tokio::test]
 async fn operations_see_what_is_held_without_its_bytes() {
     let world = World::new().await;
     world.district("1").await;
