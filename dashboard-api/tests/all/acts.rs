@@ -152,3 +152,29 @@ async fn operations_send_a_message_again_that_did_not_arrive() {
     let noted = |r: &serde_json::Value| r["action"] == "delivery.retry" && r["ref"] == "msg_1" && r["result"] == "ok";
     assert!(rows["items"].as_array().unwrap().iter().any(noted), "{rows}");
 }
+
+#[tokio::test]
+async fn a_message_that_was_taken_or_came_too_late_or_is_not_wanted_is_not_sent_again() {
+    let world = World::new().await;
+    let ids = world.district("1").await;
+    let id = crisis(&world, &ids["patient-record"], AlertState::Notified, None).await;
+    let messages = ["msg_a", "msg_b", "msg_c"].map(|name| message(&world, name, Some(id))).to_vec();
+    world.store.commit_alerts(AlertBatch { messages, ..AlertBatch::default() }).await.unwrap();
+    for sent in world.store.outbox_due(world.clock.now(), false, 10).await.unwrap() {
+        let outcome = match sent.delivery.id.as_str() {
+            "msg_a" => Outcome::Accepted,
+            "msg_b" => Outcome::Expired,
+            _ => Outcome::Refused { disable: false },
+        };
+        world.store.outbox_mark(&sent.delivery, outcome, String::new()).await.unwrap();
+    }
+    let ops = world.login("ops-1", PASSWORD).await;
+    let retry = async |id: &str| world.post(&format!("/api/v1/deliveries/{id}/retry"), json!({}), &ops).await;
+    assert_eq!(retry("msg_a").await.problem(409)["state"], "accepted");
+    assert_eq!(retry("msg_b").await.problem(409)["state"], "expired");
+    crisis(&world, &ids["patient-record"], AlertState::Acknowledged, None).await;
+    let why = retry("msg_c").await.problem(409);
+    assert!(why["detail"].as_str().unwrap().contains("acknowledged"), "{why}");
+    crisis(&world, &ids["patient-record"], AlertState::Notified, None).await;
+    retry("msg_c").await.must(200);
+}
