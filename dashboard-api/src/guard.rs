@@ -45,7 +45,29 @@ pub(crate) fn act_word(action: &str) -> String {
 }
 
 /// The middleware. Runs for every route that exists.
-pub(crate) async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+///
+/// A handler is dropped where it stands when its caller goes away. A read may be; what changes something runs to its end,
+/// with its row in the audit, whoever still listens.
+pub(crate) async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
+    if safe(request.method()) {
+        return pass(api, request, next).await;
+    }
+    let under_way = api.changes.subscribe();
+    let change = tokio::spawn(async move {
+        let response = pass(api, request, next).await;
+        drop(under_way);
+        response
+    });
+    match change.await.map_err(tokio::task::JoinError::try_into_panic) {
+        Ok(response) => response,
+        // The layer outside answers, as for a read.
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(_)) => Problem::busy("the service is stopping").into_response(),
+    }
+}
+
+/// Asks who calls, lets the request through, and writes it down.
+async fn pass(api: Api, mut request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().map(|p| p.as_str().to_owned()).unwrap_or_default();
     let Some(rule) = access::rule(request.method(), &path) else {
         return Problem::forbidden().into_response();
@@ -63,7 +85,7 @@ pub(crate) async fn guard(State(api): State<Api>, mut request: Request, next: Ne
     };
     let Some(caller) = caller else { return next.run(request).await };
     let row = row(&api, rule, &caller, &request, "ok");
-    let change = *request.method() != Method::GET && *request.method() != Method::HEAD;
+    let change = !safe(request.method());
     request.extensions_mut().insert(caller);
     let response = next.run(request).await;
     let each = named(&row, &response);

@@ -135,12 +135,12 @@ fn read(store: &Store, text: &[u8], scope: Option<&Scope>, report: &mut ImportRe
         let record = match record {
             Ok(record) => record,
             Err(e) => {
-                let line = e.position().map_or(0, csv::Position::line);
+                let line = line_of(text, e.position());
                 report.rejected.push(Rejected { line, column: "", reason: "not readable as UTF-8 CSV".into() });
                 continue;
             }
         };
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = line_of(text, record.position());
         let get = |name: &str| places.get(name).and_then(|i| record.get(*i)).filter(|text| !text.is_empty());
         match row(store, line, get, &teams) {
             Ok(row) => rows.push(row),
@@ -148,6 +148,15 @@ fn read(store: &Store, text: &[u8], scope: Option<&Scope>, report: &mut ImportRe
         }
     }
     Ok(rows)
+}
+
+/// The line on which a record begins, as an editor counts. The reader says where it began to look: before the rest of the
+/// last line's end (CR LF) and before empty lines.
+fn line_of(text: &[u8], position: Option<&csv::Position>) -> u64 {
+    let Some(position) = position else { return 0 };
+    let rest = usize::try_from(position.byte()).ok().and_then(|at| text.get(at..)).unwrap_or_default();
+    let skipped = rest.iter().take_while(|b| matches!(b, b'\r' | b'\n')).filter(|b| **b == b'\n').count();
+    position.line() + skipped as u64
 }
 
 /// By id and by name; a name that two teams share is none.

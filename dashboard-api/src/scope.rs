@@ -79,6 +79,11 @@ impl Scope {
         }
     }
 
+    /// Whether this person treats people, and this patient is one of theirs.
+    pub(crate) fn treats(user: &User, patient: PatientId, directory: &Directory) -> bool {
+        CLINICAL.iter().any(|role| user.roles.contains(role)) && Self::of(user, directory).sees_id(patient)
+    }
+
     /// Everything, as the first administrator does.
     pub(crate) const fn sees_all(&self) -> bool {
         self.all
@@ -105,6 +110,11 @@ impl Scope {
     /// Whether its name may be shown: governed, their own place, or above it.
     pub(crate) fn knows(&self, organisation: OrganisationId) -> bool {
         self.governs(organisation) || self.home.is_some_and(|home| self.directory.is_within(home, organisation))
+    }
+
+    /// Whether devices of this organisation are theirs to make and to look after: governed, their own place, or below it.
+    pub(crate) fn reaches(&self, organisation: OrganisationId) -> bool {
+        self.governs(organisation) || self.home.is_some_and(|home| self.directory.is_within(organisation, home))
     }
 
     /// The patient, or 404.
@@ -183,9 +193,7 @@ impl Scope {
         if self.all {
             return true;
         }
-        let owned =
-            |o: OrganisationId| self.governs(o) || self.home.is_some_and(|home| self.directory.is_within(o, home));
-        if device.organisation.is_some_and(owned) {
+        if device.organisation.is_some_and(|o| self.reaches(o)) {
             return true;
         }
         let bindings = self.directory.bindings(device.key);

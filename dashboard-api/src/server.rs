@@ -33,6 +33,8 @@ use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer, li
 const LARGEST_BODY: usize = 64 * 1024 * 1024;
 /// For requests under way when the end begins; after that their connections close.
 const LAST_REQUESTS: Duration = Duration::from_secs(3);
+/// For changes whose caller is gone, after that.
+const LAST_CHANGES: Duration = Duration::from_secs(3);
 /// Ended sessions are forgotten so often, in real time: it frees memory and decides nothing.
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -98,6 +100,9 @@ impl Listener {
                     tracing::warn!("closed requests that did not end"),
             }
             shut.send_replace(true);
+            if tokio::time::timeout(LAST_CHANGES, api.changes.closed()).await.is_err() {
+                tracing::warn!("left changes that did not end");
+            }
             api.trail.flush().await;
             api.trail.close();
             drop(share);
@@ -133,6 +138,7 @@ async fn assemble(config: Config, store: Store, links: Links, drain: &Drain) -> 
         links,
         config,
         stopping,
+        changes: watch::Sender::new(()),
         evaluated: AtomicI64::new(0),
         openapi: OnceLock::new(),
     }));

@@ -23,6 +23,8 @@ pub(crate) struct Inner {
     pub(crate) hub: Hub,
     /// Turns true when the end begins: streams end, new waits are refused.
     pub(crate) stopping: watch::Receiver<bool>,
+    /// Changes under way, each by its receiver: the end waits for them.
+    pub(crate) changes: watch::Sender<()>,
     /// When everything stored was last known to be evaluated, in microseconds; 0 before.
     pub(crate) evaluated: AtomicI64,
     /// The OpenAPI document, written once the routes are known.

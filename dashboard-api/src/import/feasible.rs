@@ -35,6 +35,10 @@ fn fits(store: &Store, row: &Row, scope: Option<&Scope>, worn: &mut HashMap<Stri
         None => {
             admin::device_id(id).map_err(|e| ("device_id", super::words(&e)))?;
             admin::short("kind", kind.as_deref()).map_err(|e| ("device_kind", super::words(&e)))?;
+            if kind.as_deref() == Some("service") {
+                // It hears everybody of its place; whoever may bring in people may not make one by the way.
+                return Err(("device_kind", "a service client is nobody's meter: operations make it by itself".into()));
+            }
         }
     }
     let stored = || match &known {

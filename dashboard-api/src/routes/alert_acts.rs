@@ -5,7 +5,7 @@ use crate::{
     extract::{self, Moment},
     guard::{self, Named},
     problem::{Answer, Problem},
-    scope::Caller,
+    scope::{Caller, Scope},
     state::{Api, Inner},
 };
 use axum::{
@@ -17,7 +17,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 use sha2::{Digest, Sha256};
-use store::{Action, Command, CommandError, OnceKey, Role};
+use store::{Action, Command, CommandError, Episode, OnceKey, Role};
 use utoipa::ToSchema;
 use vitals::{AlertId, Severity, UserId};
 
@@ -25,6 +25,8 @@ use vitals::{AlertId, Severity, UserId};
 const LONGEST_KEY: usize = 255;
 /// Most alerts of one bulk action.
 const MOST: usize = 200;
+/// Why a person cannot be given an alert: the same words for whoever does not exist and for whoever may not see it.
+const NOT_THEIRS: &str = "give somebody of the patient's team, or whom a step called";
 
 /// Members of every action's body; each action reads its own.
 #[derive(Deserialize, ToSchema)]
@@ -64,7 +66,7 @@ fn action(api: &Inner, name: &str, body: ActionBody) -> Answer<Action> {
         "assign" => {
             let user = body.user_id.ok_or_else(|| needed("userId"))?;
             if api.directory().user(user).is_none_or(|u| u.disabled) {
-                return Err(Problem::invalid("userId", "there is no such user"));
+                return Err(Problem::invalid("userId", NOT_THEIRS));
             }
             Action::Assign { user }
         }
@@ -117,14 +119,24 @@ fn once(key: Option<String>, action: &str, body: &[u8]) -> Answer<Option<OnceKey
     Ok(Some(OnceKey { key, digest: hex::encode(digest) }))
 }
 
+/// An alert is given to somebody to whom it exists.
+async fn fits(api: &Inner, episode: &Episode, action: &Action) -> Answer<()> {
+    let Action::Assign { user: id } = action else { return Ok(()) };
+    let user = api.directory().user(*id);
+    let theirs = user.is_some_and(|u| Scope::treats(&u, episode.patient, api.directory()))
+        || api.store.was_called(episode.id, *id).await?;
+    if theirs { Ok(()) } else { Err(Problem::invalid("userId", NOT_THEIRS)) }
+}
+
 async fn run(
     api: &Inner,
     caller: &Caller,
-    id: AlertId,
+    episode: &Episode,
     action: Action,
     once: Option<OnceKey>,
-) -> Answer<store::Episode> {
-    let command = Command { alert: id, action, by: caller.user.id, once };
+) -> Answer<Episode> {
+    fits(api, episode, &action).await?;
+    let command = Command { alert: episode.id, action, by: caller.user.id, once };
     Ok((api.links.act)(command).await?)
 }
 
@@ -139,13 +151,13 @@ pub(super) async fn act(
     body: Bytes,
 ) -> Answer<Json<AlertDetail>> {
     let id: AlertId = id.parse().map_err(|_| Problem::not_found())?;
-    let (_, called) = alerts::find(&api, &caller, id).await?;
+    let (episode, called) = alerts::find(&api, &caller, id).await?;
     // Before the body: whoever may not act is not told how it would be done.
     may(&caller, called, &name)?;
     let body: &[u8] = if body.trim_ascii().is_empty() { b"{}" } else { &body };
     let action = action(&api, &name, extract::parse(body)?)?;
     let once = once(key(&headers)?, &name, body)?;
-    let episode = run(&api, &caller, id, action, once).await?;
+    let episode = run(&api, &caller, &episode, action, once).await?;
     alerts::detail(&api, &episode).await.map(Json)
 }
 
@@ -221,5 +233,5 @@ async fn bulk_one(api: &Inner, caller: &Caller, name: &str, id: &str, body: &str
         return Err(Problem::conflict("a critical is resolved one by one"));
     }
     let action = action(api, name, extract::parse(body.as_bytes())?)?;
-    run(api, caller, id, action, once).await.map(drop)
+    run(api, caller, &episode, action, once).await.map(drop)
 }

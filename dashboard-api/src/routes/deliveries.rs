@@ -5,7 +5,7 @@ use crate::{
     dto::DeliveryView,
     extract::Params,
     problem::{Answer, Problem},
-    state::Api,
+    state::{Api, Inner},
 };
 use axum::{
     Json,
@@ -13,7 +13,7 @@ use axum::{
 };
 use serde::Deserialize;
 use std::time::Duration;
-use store::DeliveryState;
+use store::{Delivery, DeliveryState};
 use utoipa::IntoParams;
 
 /// A message that is sent again may be on its way for so long; after that it is as stale as any other.
@@ -50,20 +50,41 @@ pub(super) async fn list(
     Ok(Json(Page { items, next_cursor: page.next_cursor }))
 }
 
-/// Sends a message that did not arrive once more, under its old key; 409 with the state when it is on its way, has
-/// arrived, or is not wanted any more.
+/// Sends a message that failed once more, under its old key; 409 with the state when it is on its way, was taken, came too
+/// late, or is not wanted any more.
 #[utoipa::path(post, path = "/api/v1/deliveries/{id}/retry", tag = "operations",
     params(("id" = String, Path, description = "the delivery's key")),
     responses((status = 200, body = DeliveryView), (status = 409)))]
 pub(super) async fn retry(State(api): State<Api>, Path(id): Path<String>) -> Answer<Json<DeliveryView>> {
-    use DeliveryState as S;
     let found = api.store.delivery(id.clone()).await?.ok_or_else(Problem::not_found)?;
-    if !matches!(found.state, S::FailedTemp | S::Failed | S::Expired | S::Accepted) {
-        let word = found.state.as_str();
-        return Err(Problem::conflict(format!("the message is {word}")).with("state", word));
+    if let Some(why) = not_again(&api, &found).await? {
+        return Err(Problem::conflict(why).with("state", found.state.as_str()));
     }
     let now = api.now();
     api.store.outbox_retry(id.clone(), now, now.plus(AGAIN_FOR)).await?;
     let again = api.store.delivery(id).await?.ok_or_else(Problem::not_found)?;
     Ok(Json(DeliveryView::new(&api, &again)))
+}
+
+/// Why it is not sent again: nobody is called twice for what was taken, nor late for what is in hand.
+async fn not_again(api: &Inner, found: &Delivery) -> Answer<Option<String>> {
+    use DeliveryState as S;
+    let why = match found.state {
+        S::FailedTemp | S::Failed => return outdated(api, found).await,
+        S::Accepted => "the message is accepted: its channel took it, and it would be heard twice",
+        S::Expired => "the message is expired: it came too late, and what is to be told now is told by newer ones",
+        state => return Ok(Some(format!("the message is {}", state.as_str()))),
+    };
+    Ok(Some(why.to_owned()))
+}
+
+/// A call for an alert that somebody has taken since, or that calls anew.
+async fn outdated(api: &Inner, found: &Delivery) -> Answer<Option<String>> {
+    let Some(alert) = found.alert.filter(|_| found.kind == "alert.notification") else { return Ok(None) };
+    let episode = api.store.episode(alert).await?;
+    Ok(match episode.filter(|e| !e.state.is_unacknowledged() || e.cycle != found.cycle) {
+        Some(e) if e.state.is_unacknowledged() => Some("the alert has called anew since".to_owned()),
+        Some(e) => Some(format!("the alert is {}", e.state.as_str())),
+        None => None,
+    })
 }

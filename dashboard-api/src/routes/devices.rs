@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use store::Role;
 use utoipa::ToSchema;
-use vitals::{Binding, BindingId, Device, OrganisationId, Slot};
+use vitals::{Binding, BindingId, Device, DeviceKind, OrganisationId, Slot};
 
 /// A device to be provisioned.
 #[derive(Deserialize, ToSchema)]
@@ -57,6 +57,19 @@ fn within(api: &Api, caller: &Caller, id: &str) -> Answer<Arc<Device>> {
     }
 }
 
+/// The device, if its credential is the caller's to give and to take. A service client hears everybody of its place, a
+/// gateway or a kiosk speaks for many: the first is operations' alone, the others are their owner's.
+fn in_hand(api: &Api, caller: &Caller, id: &str) -> Answer<Arc<Device>> {
+    let device = within(api, caller, id)?;
+    let owned = device.organisation.map_or(caller.scope.sees_all(), |o| caller.scope.reaches(o));
+    let may = match device.kind {
+        DeviceKind::Meter => true,
+        DeviceKind::Gateway | DeviceKind::Kiosk => owned,
+        DeviceKind::Service => false,
+    };
+    if may || caller.is(Role::Ops) { Ok(device) } else { Err(Problem::forbidden()) }
+}
+
 /// Devices within reach.
 #[utoipa::path(get, path = "/api/v1/devices", tag = "devices", params(Paging),
     responses((status = 200, body = Page<DeviceView>)))]
@@ -71,17 +84,25 @@ pub(super) async fn list(
     Ok(Json(Page { items: page.items.iter().map(|d| DeviceView::new(d)).collect(), next_cursor: page.next_cursor }))
 }
 
-/// Provisions one; the secret is shown once.
+/// Provisions one at the caller's place or below it; the secret is shown once. A service client only operations make.
 #[utoipa::path(post, path = "/api/v1/devices", tag = "devices", request_body = DeviceInput,
-    responses((status = 201, body = DeviceMade), (status = 409)))]
+    responses((status = 201, body = DeviceMade), (status = 409), (status = 422)))]
 pub(super) async fn create(
     State(api): State<Api>,
     caller: Caller,
     MaybeBody(new): MaybeBody<DeviceInput>,
 ) -> Answer<Response> {
     let organisation = new.organisation_id.or(caller.scope.home());
-    if organisation.is_some_and(|o| !caller.scope.knows(o)) && !caller.is(Role::Ops) {
-        return Err(Problem::invalid("organisationId", "it is not within yours"));
+    if !caller.is(Role::Ops) {
+        if new.kind.as_deref() == Some("service") {
+            return Err(Problem::invalid(
+                "kind",
+                "a service client hears everybody of its place: ask operations for one",
+            ));
+        }
+        if organisation.is_some_and(|o| !caller.scope.reaches(o)) {
+            return Err(Problem::invalid("organisationId", "it is not within yours"));
+        }
     }
     let device = NewDevice { id: new.id, kind: new.kind, model: new.model, organisation };
     let made = admin::provision_device(&api.store, device).await?;
@@ -118,14 +139,14 @@ pub(super) struct CertificateMade {
 
 /// Signs a device's request with the installation's device CA.
 #[utoipa::path(post, path = "/api/v1/devices/{id}/certificate", tag = "devices", request_body = CertificateRequest,
-    responses((status = 201, body = CertificateMade), (status = 404), (status = 409), (status = 422)))]
+    responses((status = 201, body = CertificateMade), (status = 403), (status = 404), (status = 409), (status = 422)))]
 pub(super) async fn certify(
     State(api): State<Api>,
     caller: Caller,
     Id(id): Id<String>,
     Body(request): Body<CertificateRequest>,
 ) -> Answer<(StatusCode, Json<CertificateMade>)> {
-    let device = within(&api, &caller, &id)?;
+    let device = in_hand(&api, &caller, &id)?;
     if device.revoked {
         return Err(Problem::conflict("the device's credential was withdrawn; provision it under another id"));
     }
@@ -150,7 +171,7 @@ pub(super) async fn certify(
 /// Withdraws the credential, of whatever kind; a live session ends within 60 s.
 #[utoipa::path(delete, path = "/api/v1/devices/{id}/credential", tag = "devices", responses((status = 204)))]
 pub(super) async fn revoke(State(api): State<Api>, caller: Caller, Id(id): Id<String>) -> Answer<StatusCode> {
-    let device = within(&api, &caller, &id)?;
+    let device = in_hand(&api, &caller, &id)?;
     admin::revoke_device(&api.store, &device).await?;
     Ok(StatusCode::NO_CONTENT)
 }

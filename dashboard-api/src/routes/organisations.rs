@@ -1,5 +1,6 @@
 //! Regions, centres, stations.
 
+use super::roster::somebody;
 use crate::{
     admin,
     cursor::{self, Page},
@@ -76,6 +77,39 @@ pub(super) struct OrganisationPatch {
     opening: Option<Option<Box<RawValue>>>,
 }
 
+/// `opening`: what the desk of the alerts can read, and nothing else, or else the usual hours would hold unnoticed.
+#[derive(Deserialize)]
+struct Opening {
+    from: String,
+    to: String,
+    days: Option<Vec<String>>,
+}
+
+/// As it is kept.
+fn hours(given: &RawValue) -> Answer<String> {
+    const WEEK: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    let form = r#"null or as {"from": "08:00", "to": "17:30", "days": ["mon", "tue"]}; without days the usual ones"#;
+    let asked: Opening = serde_json::from_str(given.get()).map_err(|_| Problem::invalid("opening", form))?;
+    for (field, text) in [("opening.from", &asked.from), ("opening.to", &asked.to)] {
+        if !is_time(text) {
+            return Err(Problem::invalid(field, "a time of day such as 08:00"));
+        }
+    }
+    if asked.from >= asked.to {
+        return Err(Problem::invalid("opening.to", "later than from, on the same day"));
+    }
+    if asked.days.is_some_and(|days| days.is_empty() || days.iter().any(|d| !WEEK.contains(&d.as_str()))) {
+        return Err(Problem::invalid("opening.days", format!("one or more of {}", WEEK.join(" "))));
+    }
+    Ok(given.get().to_owned())
+}
+
+/// `HH:MM`.
+fn is_time(text: &str) -> bool {
+    let digits = text.bytes().enumerate().all(|(i, b)| if i == 2 { b == b':' } else { b.is_ascii_digit() });
+    text.len() == 5 && digits && text < "24:00" && &text[3..] < "60"
+}
+
 fn shown(status: StatusCode, o: &Organisation) -> Response {
     (
         status,
@@ -108,13 +142,14 @@ pub(super) async fn create(
     caller: Caller,
     Body(new): Body<NewOrganisation>,
 ) -> Answer<Response> {
+    new.duty.iter().try_for_each(|user| somebody(&api, &caller, "duty", *user))?;
     let organisation = Organisation {
         id: OrganisationId::new(0),
         name: new.name,
         kind: new.kind,
         parent: new.parent_id,
         duty: new.duty,
-        opening: new.opening.map(|o| o.get().to_owned()),
+        opening: new.opening.map(|o| hours(&o)).transpose()?,
         version: 0,
     };
     admin::check_organisation(&api.store, &organisation)?;
@@ -158,10 +193,12 @@ pub(super) async fn update(
         organisation.parent = parent;
     }
     if let Some(duty) = patch.duty {
+        let new = duty.iter().filter(|u| !organisation.duty.contains(u));
+        new.copied().try_for_each(|user| somebody(&api, &caller, "duty", user))?;
         organisation.duty = duty;
     }
     if let Some(opening) = patch.opening {
-        organisation.opening = opening.map(|o| o.get().to_owned());
+        organisation.opening = opening.map(|o| hours(&o)).transpose()?;
     }
     admin::check_organisation(&api.store, &organisation)?;
     let changed = api.store.update_organisation(organisation).await.map_err(stale)?;

@@ -87,7 +87,8 @@ fn duty(role: &str) -> Answer<()> {
     if role == "duty" { Ok(()) } else { Err(Problem::invalid("role", "duty")) }
 }
 
-fn somebody(api: &Inner, caller: &Caller, field: &str, user: UserId) -> Answer<()> {
+/// A person whom the caller may name.
+pub(super) fn somebody(api: &Inner, caller: &Caller, field: &str, user: UserId) -> Answer<()> {
     let known = api.directory().user(user).is_some_and(|u| caller.scope.knows_user(&u));
     if known { Ok(()) } else { Err(Problem::invalid(field, "there is no such user")) }
 }

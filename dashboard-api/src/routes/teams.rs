@@ -1,6 +1,9 @@
 //! Family-doctor teams and the chains that their criticals climb.
 
-use super::organisations::{Paging, stale};
+use super::{
+    organisations::{Paging, stale},
+    roster::somebody,
+};
 use crate::{
     cursor::Page,
     dto::TeamView,
@@ -52,8 +55,9 @@ fn shown(status: StatusCode, team: &Team, warnings: Option<Vec<ChainWarning>>) -
         .into_response()
 }
 
-/// Refuses a team whose criticals would reach nobody; says which steps are empty for a while.
-async fn check(api: &Inner, team: &Team) -> Answer<Vec<ChainWarning>> {
+/// Refuses a team whose criticals would reach nobody; says which steps are empty for a while. Who is in it already may
+/// stay, whoever may see them.
+async fn check(api: &Inner, caller: &Caller, team: &Team, before: &[Member]) -> Answer<Vec<ChainWarning>> {
     if team.name.trim().is_empty() || team.name.chars().count() > 200 {
         return Err(Problem::invalid("name", "1 to 200 characters"));
     }
@@ -61,8 +65,8 @@ async fn check(api: &Inner, team: &Team) -> Answer<Vec<ChainWarning>> {
         if !matches!(member.role, Role::Gp | Role::Specialist | Role::HealthManager | Role::Assistant) {
             return Err(Problem::invalid(&format!("members[{i}].role"), "gp, specialist, health_manager or assistant"));
         }
-        if api.directory().user(member.user_id).is_none() {
-            return Err(Problem::invalid(&format!("members[{i}].userId"), "there is no such user"));
+        if !before.iter().any(|m| m.user_id == member.user_id) {
+            somebody(api, caller, &format!("members[{i}].userId"), member.user_id)?;
         }
     }
     (api.links.check_team)(team.clone()).await.map_err(|fault| {
@@ -98,7 +102,7 @@ pub(super) async fn create(State(api): State<Api>, caller: Caller, Body(new): Bo
         chain: new.chain,
         version: 0,
     };
-    let warnings = check(&api, &team).await?;
+    let warnings = check(&api, &caller, &team, &[]).await?;
     let made = api.store.create_team(team).await?;
     Ok(shown(StatusCode::CREATED, &made, Some(warnings)))
 }
@@ -125,9 +129,10 @@ pub(super) async fn update(
     }
     extract::if_match(&headers, team.version, true)?;
     team.name = patch.name.unwrap_or(team.name);
+    let before = team.members.clone();
     team.members = patch.members.unwrap_or(team.members);
     team.chain = patch.chain.unwrap_or(team.chain);
-    let warnings = check(&api, &team).await?;
+    let warnings = check(&api, &caller, &team, &before).await?;
     let changed = api.store.update_team(team).await.map_err(stale)?;
     Ok(shown(StatusCode::OK, &changed, Some(warnings)))
 }

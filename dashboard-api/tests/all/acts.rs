@@ -3,7 +3,99 @@
 use crate::common::{PASSWORD, World};
 use serde_json::json;
 use std::time::Duration;
-use store::{AlertBatch, DeliveryState, NewMessage, Outcome};
+use store::{AlertBatch, AlertState, DeliveryState, Episode, NewMessage, Outcome};
+use vitals::{AlertId, Concept, RuleId, Severity, UserId};
+
+/// A crisis of this patient, in its first cycle.
+async fn crisis(world: &World, patient: &str, state: AlertState, next_in: Option<u64>) -> AlertId {
+    let id = AlertId::from_i64(1);
+    let now = world.clock.now();
+    let episode = Episode {
+        id,
+        patient: patient.parse().unwrap(),
+        team: None,
+        concept: Concept::BpCrisis,
+        severity: Severity::Critical,
+        acked_severity: None,
+        state,
+        rule: RuleId::from("BP-C1"),
+        raised_at: now,
+        level: 1,
+        cycle: 1,
+        next_at: next_in.map(|seconds| now.plus(Duration::from_secs(seconds))),
+        count: 1,
+        owner: None,
+        exhausted: false,
+        snoozed_until: None,
+        held_until: None,
+        inhibited_by: None,
+        previous: None,
+        readings: Vec::new(),
+        findings: Vec::new(),
+        evidence: "{}".into(),
+        chain: Vec::new(),
+        book: String::new(),
+        version: 0,
+    };
+    let batch = AlertBatch { episodes: vec![episode], ..AlertBatch::default() };
+    world.store.commit_alerts(batch).await.unwrap();
+    id
+}
+
+fn message(world: &World, id: &str, alert: Option<AlertId>) -> NewMessage {
+    let now = world.clock.now();
+    NewMessage {
+        id: id.into(),
+        alert,
+        kind: if alert.is_some() { "alert.notification" } else { "service.warning" },
+        channel: "log".into(),
+        user: None,
+        address: "x".into(),
+        level: 1,
+        cycle: 1,
+        critical: false,
+        created_at: now,
+        expires_at: now.plus(Duration::from_secs(60)),
+        body: "{}".into(),
+    }
+}
+
+#[tokio::test]
+async fn an_alert_is_given_to_somebody_to_whom_it_exists() {
+    let world = World::new().await;
+    let (one, two) = (world.district("1").await, world.district("2").await);
+    let id = crisis(&world, &one["patient-record"], AlertState::Acknowledged, None).await;
+    let gp = world.login("gp-1", PASSWORD).await;
+    let assign =
+        async |user: &str| world.post(&format!("/api/v1/alerts/{id}/assign"), json!({"userId": user}), &gp).await;
+    for nobody in [&two["gp"], &one["patient"], &one["auditor"], &one["ops"]] {
+        assert_eq!(assign(nobody).await.problem(422)["field"], "userId");
+        let all = json!({"action": "assign", "ids": [id.to_string()], "body": {"userId": nobody}});
+        let all = world.post("/api/v1/alerts:bulk", all, &gp).await.must(200).json();
+        assert_eq!(all["items"][0]["status"], 422);
+    }
+    // No book stands beside this API: it is asked, and knows nothing.
+    assign(&one["health_manager"]).await.problem(404);
+    let called: UserId = two["gp"].parse().unwrap();
+    let message = NewMessage { user: Some(called), ..message(&world, "msg_1", Some(id)) };
+    let batch = AlertBatch { messages: vec![message], called: vec![(id, called)], ..AlertBatch::default() };
+    world.store.commit_alerts(batch).await.unwrap();
+    assign(&two["gp"]).await.problem(404);
+}
+
+#[tokio::test]
+async fn a_follow_up_is_shown_with_its_time_and_as_due_when_that_has_come() {
+    let world = World::new().await;
+    let ids = world.district("1").await;
+    let id = crisis(&world, &ids["patient-record"], AlertState::FollowUp, Some(600)).await;
+    let gp = world.login("gp-1", PASSWORD).await;
+    let shown = async || world.get(&format!("/api/v1/alerts/{id}"), &gp).await.must(200).json();
+    let before = shown().await;
+    assert_eq!((&before["dueAt"], &before["due"]), (&json!("2026-03-02T08:10:00+08:00"), &json!(false)));
+    world.later(Duration::from_secs(600));
+    let after = shown().await;
+    assert_eq!((&after["dueAt"], &after["due"]), (&before["dueAt"], &json!(true)));
+}
 
 #[tokio::test]
 async fn a_key_stands_for_the_whole_bulk_call() {
@@ -53,20 +145,7 @@ async fn operations_send_a_message_again_that_did_not_arrive() {
     let world = World::new().await;
     world.district("1").await;
     let now = world.clock.now();
-    let message = NewMessage {
-        id: "msg_1".into(),
-        alert: None,
-        kind: "service.warning",
-        channel: "log".into(),
-        user: None,
-        address: "x".into(),
-        level: 0,
-        cycle: 0,
-        critical: false,
-        created_at: now,
-        expires_at: now.plus(Duration::from_secs(60)),
-        body: "{}".into(),
-    };
+    let message = message(&world, "msg_1", None);
     world.store.commit_alerts(AlertBatch { messages: vec![message], ..AlertBatch::default() }).await.unwrap();
     let ops = world.login("ops-1", PASSWORD).await;
     let retry = async |id: &str, token| {
@@ -86,4 +165,30 @@ async fn operations_send_a_message_again_that_did_not_arrive() {
     let rows = world.get("/api/v1/audit?limit=200", &auditor).await.json();
     let noted = |r: &serde_json::Value| r["action"] == "delivery.retry" && r["ref"] == "msg_1" && r["result"] == "ok";
     assert!(rows["items"].as_array().unwrap().iter().any(noted), "{rows}");
+}
+
+#[tokio::test]
+async fn a_message_that_was_taken_or_came_too_late_or_is_not_wanted_is_not_sent_again() {
+    let world = World::new().await;
+    let ids = world.district("1").await;
+    let id = crisis(&world, &ids["patient-record"], AlertState::Notified, None).await;
+    let messages = ["msg_a", "msg_b", "msg_c"].map(|name| message(&world, name, Some(id))).to_vec();
+    world.store.commit_alerts(AlertBatch { messages, ..AlertBatch::default() }).await.unwrap();
+    for sent in world.store.outbox_due(world.clock.now(), false, 10).await.unwrap() {
+        let outcome = match sent.delivery.id.as_str() {
+            "msg_a" => Outcome::Accepted,
+            "msg_b" => Outcome::Expired,
+            _ => Outcome::Refused { disable: false },
+        };
+        world.store.outbox_mark(&sent.delivery, outcome, String::new()).await.unwrap();
+    }
+    let ops = world.login("ops-1", PASSWORD).await;
+    let retry = async |id: &str| world.post(&format!("/api/v1/deliveries/{id}/retry"), json!({}), &ops).await;
+    assert_eq!(retry("msg_a").await.problem(409)["state"], "accepted");
+    assert_eq!(retry("msg_b").await.problem(409)["state"], "expired");
+    crisis(&world, &ids["patient-record"], AlertState::Acknowledged, None).await;
+    let why = retry("msg_c").await.problem(409);
+    assert!(why["detail"].as_str().unwrap().contains("acknowledged"), "{why}");
+    crisis(&world, &ids["patient-record"], AlertState::Notified, None).await;
+    retry("msg_c").await.must(200);
 }

@@ -4,6 +4,7 @@
 mod acts;
 mod common;
 mod edge;
+mod gone;
 mod live;
 mod login;
 mod manners;

@@ -101,6 +101,35 @@ async fn a_plan_that_is_none_wipes_nothing() {
 }
 
 #[tokio::test]
+async fn hours_that_the_alerts_cannot_read_are_refused_by_name() {
+    let world = World::new().await;
+    let ids = world.district("1").await;
+    let path = format!("/api/v1/organisations/{}", ids["station"]);
+    let set = async |opening: Value| world.call("PATCH", &path, json!({"opening": opening}), &world.admin, &[]).await;
+    let days = |days: Value| json!({"from": "08:00", "to": "12:00", "days": days});
+    for (opening, field) in [
+        (json!("x"), "opening"),
+        (json!({"from": "08:00"}), "opening"),
+        (json!({"mon": ["08:00-12:00"]}), "opening"),
+        (json!({"from": "x", "to": "12:00"}), "opening.from"),
+        (json!({"from": "8:00", "to": "12:00"}), "opening.from"),
+        (json!({"from": "08:00", "to": "24:00"}), "opening.to"),
+        (json!({"from": "08:00", "to": "12:60"}), "opening.to"),
+        (json!({"from": "18:00", "to": "08:00"}), "opening.to"),
+        (json!({"from": "08:00", "to": "08:00"}), "opening.to"),
+        (days(json!(["noday"])), "opening.days"),
+        (days(json!([])), "opening.days"),
+    ] {
+        assert_eq!(set(opening.clone()).await.problem(422)["field"], field, "{opening}");
+        let new = json!({"name": "S", "kind": "station", "parentId": ids["station"], "opening": opening});
+        assert_eq!(world.post("/api/v1/organisations", new, &world.admin).await.problem(422)["field"], field);
+    }
+    for good in [json!({"from": "08:00", "to": "12:00"}), days(json!(["mon", "sat"])), Value::Null] {
+        assert_eq!(set(good.clone()).await.must(200).json()["opening"], good);
+    }
+}
+
+#[tokio::test]
 async fn a_cookie_changes_something_only_for_a_page_of_this_site() {
     let world = World::new().await;
     let cookie = format!("hb_session={}", world.admin);

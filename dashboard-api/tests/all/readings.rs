@@ -148,6 +148,33 @@ async fn a_file_of_contracts_goes_in_and_its_bad_rows_are_named() {
 }
 
 #[tokio::test]
+async fn a_bad_row_is_named_by_its_line_however_lines_end() {
+    let world = World::new().await;
+    world.district("1").await;
+    for end in ["\n", "\r\n"] {
+        for mark in ["", "\u{feff}"] {
+            let lines = [
+                "name,patient_key,birth_date,team",
+                "\"two",
+                "lines\",1,,Team 1",
+                "Chen,2,1950-13-02,Team 1",
+                "",
+                "",
+                "Zhao,3,,No such team",
+            ];
+            let file = format!("{mark}{}{end}", lines.join(end));
+            let request = axum::http::Request::post("/api/v1/import?dryRun=true")
+                .header("authorization", format!("Bearer {}", world.admin));
+            let done = world.send(request.body(axum::body::Body::from(file)).unwrap()).await.must(200).json();
+            let rows = done["rejected"].as_array().unwrap();
+            let lines: Vec<_> =
+                rows.iter().map(|r| (r["line"].as_u64().unwrap(), r["column"].as_str().unwrap())).collect();
+            assert_eq!(lines, [(4, "birth_date"), (7, "team")], "{end:?} {mark:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_row_that_is_turned_away_leaves_nothing_and_a_dry_run_says_what_the_run_does() {
     let world = World::new().await;
     world.district("1").await;

@@ -217,6 +217,69 @@ async fn nobody_gives_rights_beyond_their_own() {
 }
 
 #[tokio::test]
+async fn a_device_is_made_at_ones_own_place_and_what_hears_a_place_by_operations() {
+    let world = World::new().await;
+    let ids = world.district("1").await;
+    let tokens = tokens(&world, "1").await;
+    let make = async |kind: &str, at: &str, who: &str| {
+        world.post("/api/v1/devices", json!({"kind": kind, "organisationId": ids[at]}), &tokens[who]).await
+    };
+    for who in ["assistant", "station_admin"] {
+        for kind in ["cuff", "gateway", "kiosk"] {
+            assert_eq!(make(kind, "region", who).await.problem(422)["field"], "organisationId", "{who} {kind}");
+            make(kind, "station", who).await.must(201);
+        }
+    }
+    make("cuff", "station", "region_admin").await.must(201);
+    for who in ["assistant", "station_admin", "region_admin"] {
+        for at in ["station", "region"] {
+            assert_eq!(make("service", at, who).await.problem(422)["field"], "kind", "{who} {at}");
+        }
+    }
+    let service = make("service", "station", "ops").await.id();
+    let gateway = world.post("/api/v1/devices", json!({"kind": "gateway"}), &world.admin).await.id();
+    for device in [&service, &gateway] {
+        let path = format!("/api/v1/devices/{device}");
+        for who in ["assistant", "station_admin", "region_admin"] {
+            let request = json!({"csr": "request"});
+            world.post(&format!("{path}/certificate"), request, &tokens[who]).await.problem(403);
+            world.call("DELETE", &format!("{path}/credential"), Value::Null, &tokens[who], &[]).await.problem(403);
+        }
+        world.post(&format!("{path}/certificate"), json!({"csr": "request"}), &tokens["ops"]).await.must(201);
+    }
+    let file = format!("patient_key,name,team,device_id,device_kind\nK,Ma,{},ear,service\n", ids["team"]);
+    let request = axum::http::Request::post("/api/v1/import")
+        .header("authorization", format!("Bearer {}", tokens["station_admin"]))
+        .header("content-type", "text/csv")
+        .body(axum::body::Body::from(file));
+    let report = world.send(request.unwrap()).await.must(200).json();
+    assert_eq!((&report["created"]["devices"], &report["rejected"][0]["column"]), (&json!(0), &json!("device_kind")));
+}
+
+#[tokio::test]
+async fn who_is_called_is_somebody_whom_the_caller_knows_or_was_called_before() {
+    let world = World::new().await;
+    let (one, two) = (world.district("1").await, world.district("2").await);
+    let head = world.login("station_admin-1", PASSWORD).await;
+    let member = |ids: &HashMap<String, String>| json!({"userId": ids["gp"], "role": "gp"});
+    let team = json!({"name": "T", "organisationId": one["station"], "members": [member(&one), member(&two)]});
+    assert_eq!(world.post("/api/v1/teams", team.clone(), &head).await.problem(422)["field"], "members[1].userId");
+    let made = world.post("/api/v1/teams", team, &world.admin).await.id();
+    let patch = async |path: &str, body: Value| world.call("PATCH", path, body, &head, &[("if-match", "*")]).await;
+    let path = format!("/api/v1/teams/{made}");
+    patch(&path, json!({"members": [member(&two)]})).await.must(200); // who is in it may stay
+    patch(&path, json!({"members": [member(&one)]})).await.must(200);
+    assert_eq!(patch(&path, json!({"members": [member(&two)]})).await.problem(422)["field"], "members[0].userId");
+    let station = format!("/api/v1/organisations/{}", one["station"]);
+    assert_eq!(patch(&station, json!({"duty": [one["gp"], two["gp"]]})).await.problem(422)["field"], "duty");
+    let both = json!({"duty": [one["gp"], two["gp"]]});
+    world.call("PATCH", &station, both.clone(), &world.admin, &[]).await.must(200);
+    patch(&station, both).await.must(200);
+    let below = json!({"name": "S", "kind": "station", "parentId": one["station"], "duty": [two["gp"]]});
+    assert_eq!(world.post("/api/v1/organisations", below, &head).await.problem(422)["field"], "duty");
+}
+
+#[tokio::test]
 async fn operations_see_what_is_held_without_its_bytes() {
     let world = World::new().await;
     world.district("1").await;

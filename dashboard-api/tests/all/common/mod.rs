@@ -170,6 +170,11 @@ impl World {
         dashboard_api::router(Config::default(), self.store.clone(), links(), &self.drain).await.unwrap()
     }
 
+    /// The API anew, with other stages beside it.
+    pub(crate) async fn serve_with(&mut self, links: Links) {
+        self.router = dashboard_api::router(Config::default(), self.store.clone(), links, &self.drain).await.unwrap();
+    }
+
     pub(crate) fn later(&self, by: Duration) {
         self.clock.move_to(self.clock.now().plus(by)).unwrap();
     }
