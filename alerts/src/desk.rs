@@ -14,8 +14,8 @@ use std::{
     sync::{Arc, OnceLock},
 };
 use store::{
-    Contact, DeadAddress, Directory, OnCallLevel, OnCallPerson, Organisation, OrganisationKind, Role, Roster, Store,
-    Team, User,
+    Contact, DeadAddress, Directory, Episode, OnCallLevel, OnCallPerson, Organisation, OrganisationKind, Role, Roster,
+    Store, Team, User,
 };
 use vitals::{OrganisationId, TeamId, Timestamp, UserId, Zone};
 
@@ -60,6 +60,12 @@ impl<'a> Desk<'a> {
         let team = team.and_then(|t| self.directory.team(t));
         let organisation = team.as_ref().map(|t| t.organisation).or(organisation);
         Place { team, organisation }
+    }
+
+    /// The place of an alert: its team's, or its patient's station.
+    pub(crate) fn place_of(&self, episode: &Episode) -> Place {
+        let station = self.directory.patient(episode.patient).and_then(|p| p.organisation);
+        self.place(episode.team, station)
     }
 
     /// The chain of a place, as it is now.

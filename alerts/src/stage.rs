@@ -6,7 +6,7 @@
 use crate::{
     Config,
     book::{Case, Context, Effect},
-    desk::{Desk, Place},
+    desk::Desk,
     hours::Hours,
     in_range,
     message::{Press, Warning},
@@ -127,15 +127,10 @@ impl Stage {
         [ranges, steps].into_iter().flatten().min()
     }
 
-    fn place(&self, desk: &Desk<'_>, episode: &Episode) -> Place {
-        let station = desk.directory.patient(episode.patient).and_then(|p| p.organisation);
-        desk.place(episode.team, station)
-    }
-
     /// Runs `step` on a case with everything that the book may know.
     fn with<T>(&self, case: &mut Case, now: Timestamp, step: impl FnOnce(&mut Case, &Context<'_>) -> T) -> T {
         let desk = self.shared.desk();
-        let place = self.place(&desk, &case.episode);
+        let place = desk.place_of(&case.episode);
         let hours: Hours = desk.hours(place.organisation, &self.shared.zone);
         let people = |words: &[String], critical: bool| {
             desk.people(&place, words, critical, now).into_iter().map(|p| p.user_id).collect()

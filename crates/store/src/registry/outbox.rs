@@ -76,6 +76,15 @@ pub enum Outcome {
         at: Timestamp,
         /// The channel looks dead: use the person's next contact too.
         ask: bool,
+        /// After this it is not sent any more.
+        expires_at: Timestamp,
+    },
+    /// Not tried: it may not leave before `at`. Does not count as an attempt.
+    Held {
+        /// Not before.
+        at: Timestamp,
+        /// After this it is not sent any more.
+        expires_at: Timestamp,
     },
     /// Refused for good. `disable`: this address is dead until the user's record is changed.
     Refused {
@@ -182,12 +191,16 @@ fn mark(c: &Connection, id: &str, outcome: &Outcome, word: &str, user_version: i
                        WHERE id = ?1 AND state IN ('pending', 'failed_temp', 'cancelled')";
             c.prepare_cached(sql)?.execute([id, word])?;
         }
-        Outcome::Again { at, ask } => {
+        Outcome::Again { at, ask, expires_at } => {
             let sql = format!(
                 "UPDATE outbox SET state = 'failed_temp', attempts = attempts + 1, word = ?2, not_before = ?3,
-                 unsettled = ?4 WHERE id = ?1 AND {waiting}"
+                 unsettled = ?4, expires_at = ?5 WHERE id = ?1 AND {waiting}"
             );
-            c.prepare_cached(&sql)?.execute(params![id, word, at.as_micros(), ask])?;
+            c.prepare_cached(&sql)?.execute(params![id, word, at.as_micros(), ask, expires_at.as_micros()])?;
+        }
+        Outcome::Held { at, expires_at } => {
+            let sql = format!("UPDATE outbox SET not_before = ?2, expires_at = ?3 WHERE id = ?1 AND {waiting}");
+            c.prepare_cached(&sql)?.execute(params![id, at.as_micros(), expires_at.as_micros()])?;
         }
         Outcome::Refused { disable } => {
             let sql = format!(
