@@ -106,7 +106,8 @@ pub(crate) async fn run(mut this: Dispatcher, drain: Drain) {
                 Some(clock.now())
             }
         };
-        if under_way.ids.is_empty() && next.is_none_or(|at| at > clock.now()) {
+        // What was done stays to be told until somebody asks: an answer that failed before the question is work for the book.
+        if !settling.is_empty() && under_way.ids.is_empty() && next.is_none_or(|at| at > clock.now()) {
             for answer in settling.drain(..) {
                 let _ = answer.send(done);
             }
