@@ -132,8 +132,9 @@ impl Stage {
         let desk = self.shared.desk();
         let place = desk.place_of(&case.episode);
         let hours: Hours = desk.hours(place.organisation, &self.shared.zone);
+        let chain = case.episode.chain.clone();
         let people = |words: &[String], critical: bool| {
-            desk.people(&place, words, critical, now).into_iter().map(|p| p.user_id).collect()
+            desk.called(&place, &chain, words, critical, now).into_iter().map(|p| p.user_id).collect()
         };
         let ctx = Context { now, config: &self.shared.config, hours: &hours, people: &people };
         step(case, &ctx)
@@ -295,7 +296,9 @@ impl Stage {
         let case = work.cases.get(&alert).or_else(|| self.cases.get(&alert)).cloned();
         let Some(mut case) = case else { return Ok(()) };
         if for_good {
-            let matter = format!("dead {} {} {} {}", user.id, user.version, failed.channel, failed.address);
+            // The day: what came back and went again is told again.
+            let day = now.in_zone(&self.shared.zone).date();
+            let matter = format!("dead {} {} {} {} {day}", user.id, user.version, failed.channel, failed.address);
             let about = Warning {
                 matter,
                 reason: "dead_channel",

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod district;
+mod gone;
 mod night;
 mod ranges;
 mod roster;
