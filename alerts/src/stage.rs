@@ -65,7 +65,7 @@ pub(crate) struct Stage {
     people: watch::Receiver<u64>,
     /// Journal position and moment of the last look at ranges.
     looked: (u64, Timestamp),
-    pub(crate) vigil: Vigil,
+    vigil: Vigil,
 }
 
 /// An alert's number: the same finding event gives the same one, so a crash before the commit changes nothing.
@@ -393,6 +393,19 @@ impl Stage {
         }
         self.looked = (committed, now);
         Ok(did)
+    }
+
+    /// Tells of steps that became empty.
+    async fn look_at_steps(&mut self) -> Result<bool, StoreError> {
+        let (store, now) = (&self.shared.store, self.now());
+        let looked = self.vigil.look(store.clock().is_manual(), &self.shared.desk(), &self.shared.press(now));
+        let Some((work, look)) = looked else { return Ok(false) };
+        let told = !work.batch.messages.is_empty();
+        if told {
+            store.commit_alerts(work.batch).await?;
+        }
+        self.vigil.remember(look);
+        Ok(told)
     }
 
     /// Does what a person asks; durable when it returns.
