@@ -14,8 +14,8 @@ use std::{
     sync::{Arc, OnceLock},
 };
 use store::{
-    Contact, DeadAddress, Directory, OnCallLevel, OnCallPerson, Organisation, OrganisationKind, Role, Roster, Store,
-    Team, User,
+    Contact, DeadAddress, Directory, Episode, OnCallLevel, OnCallPerson, Organisation, OrganisationKind, Role, Roster,
+    Store, Team, User,
 };
 use vitals::{OrganisationId, TeamId, Timestamp, UserId, Zone};
 
@@ -62,6 +62,12 @@ impl<'a> Desk<'a> {
         Place { team, organisation }
     }
 
+    /// The place of an alert: its team's, or its patient's station.
+    pub(crate) fn place_of(&self, episode: &Episode) -> Place {
+        let station = self.directory.patient(episode.patient).and_then(|p| p.organisation);
+        self.place(episode.team, station)
+    }
+
     /// The chain of a place, as it is now.
     pub(crate) fn chain(&self, place: &Place) -> Vec<Vec<String>> {
         let own = place.team.as_ref().and_then(|t| t.chain.clone());
@@ -70,11 +76,48 @@ impl<'a> Desk<'a> {
 
     /// Everybody whom a step calls at `at` and who can be reached, each once, with the reason.
     pub(crate) fn people(&self, place: &Place, step: &[String], critical: bool, at: Timestamp) -> Vec<OnCallPerson> {
+        self.people_with(place, step, at, |u| !self.living(u, critical).is_empty())
+    }
+
+    /// Whom a step of this chain calls. An address that once said that it is gone is no reason to call nobody: for a
+    /// critical it counts in the last step when nobody else there can be reached (whoever is left further up is called
+    /// with it), and in every step when nobody of the whole chain can.
+    pub(crate) fn called(
+        &self,
+        place: &Place,
+        chain: &[Vec<String>],
+        step: &[String],
+        critical: bool,
+        at: Timestamp,
+    ) -> Vec<OnCallPerson> {
+        let living = self.people(place, step, critical, at);
+        let last = chain.last().is_some_and(|last| last == step);
+        if !living.is_empty() || !critical || self.dead.is_empty() {
+            return living;
+        }
+        let left = chain.iter().rev().map(|step| self.people(place, step, true, at)).find(|p| !p.is_empty());
+        if left.is_some() && !last {
+            return living;
+        }
+        let mut found = self.people_with(place, step, at, |u| !self.contacts(u, true).is_empty());
+        if !found.is_empty() {
+            found.extend(left.unwrap_or_default());
+        }
+        found
+    }
+
+    fn people_with(
+        &self,
+        place: &Place,
+        step: &[String],
+        at: Timestamp,
+        reached: impl Fn(&User) -> bool,
+    ) -> Vec<OnCallPerson> {
         let mut found: Vec<OnCallPerson> = Vec::new();
         for word in step {
             for (user, why) in self.behind(place, word, at) {
                 let known = found.iter().any(|p| p.user_id == user);
-                if !known && self.directory.user(user).is_some_and(|u| !self.contacts(&u, critical).is_empty()) {
+                if !known && self.directory.user(user).is_some_and(|u| reached(&u)) {
                     found.push(OnCallPerson { user_id: user, why });
                 }
             }
@@ -82,16 +125,23 @@ impl<'a> Desk<'a> {
         found
     }
 
-    /// How a user can be reached, in their order of preference; empty for a disabled user.
+    /// Where a message to a user goes, in their order of preference. Somebody who is called for a critical though every
+    /// address of theirs is said to be gone is called there all the same.
     pub(crate) fn contacts<'u>(&self, user: &'u User, critical: bool) -> Vec<&'u Contact> {
-        if user.disabled {
-            return Vec::new();
-        }
-        let usable = |c: &&Contact| {
-            let dead = (user.id, c.channel.clone(), c.address.clone(), user.version);
-            (c.critical || !critical) && self.config.channels.contains_key(&c.channel) && !self.dead.contains(&dead)
-        };
-        user.contacts.iter().filter(usable).collect()
+        let living = self.living(user, critical);
+        if critical && living.is_empty() { self.usable(user, critical) } else { living }
+    }
+
+    /// How a user can be reached; empty for a disabled user.
+    fn living<'u>(&self, user: &'u User, critical: bool) -> Vec<&'u Contact> {
+        let mut usable = self.usable(user, critical);
+        usable.retain(|c| !self.dead.contains(&(user.id, c.channel.clone(), c.address.clone(), user.version)));
+        usable
+    }
+
+    fn usable<'u>(&self, user: &'u User, critical: bool) -> Vec<&'u Contact> {
+        let usable = |c: &&Contact| (c.critical || !critical) && self.config.channels.contains_key(&c.channel);
+        user.contacts.iter().filter(|_| !user.disabled).filter(usable).collect()
     }
 
     fn behind(&self, place: &Place, word: &str, at: Timestamp) -> Vec<(UserId, String)> {

@@ -1,11 +1,14 @@
 //! The dispatcher: takes rows that are due, asks once more whether they are wanted, sends, writes down what became of it.
 //!
 //! At least once: a crash between sending and writing down sends the same bytes under the same key again.
-//! Must never: make a message, or let anything wait in front of a critical: each lane has its own places.
+//! Must never: make a message, let anything wait in front of a critical (each lane has its own places), or let anything
+//! else leave at night or on a day of rest.
 
 use crate::{
     channel::{Channels, Verdict},
     config::Config,
+    desk::Desk,
+    hours::Hours,
 };
 use runtime::{Clock, Drain, crash};
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -14,7 +17,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
 };
-use vitals::Timestamp;
+use vitals::{AlertId, Timestamp};
 
 /// Messages under way at once: criticals, everything else. Full: the rest waits in the outbox.
 const LANES: [(bool, usize); 2] = [(true, 32), (false, 16)];
@@ -203,10 +206,18 @@ async fn hand_over(
     if !store.outbox_wanted(delivery.id.clone()).await? {
         return Ok(None);
     }
+    let hours = hours_that_hold(store, config, &message).await?;
+    let now = clock.now();
+    let at = leaves(hours.as_ref(), now);
+    if at > now {
+        let expires_at = message.expires_at.plus(at.since(now));
+        store.outbox_mark(delivery, Outcome::Held { at, expires_at }, String::new()).await?;
+        return Ok(None);
+    }
     crash::point("outbox.before_send");
     let verdict = channels.send(&message).await;
     crash::point("outbox.after_send");
-    let (outcome, word) = judge(config, &message, verdict, clock.now());
+    let (outcome, word) = judge(config, hours.as_ref(), &message, verdict, clock.now());
     let tell = matches!(outcome, Outcome::Refused { .. } | Outcome::Again { ask: true, .. });
     if matches!(outcome, Outcome::Accepted) {
         let waited = clock.now().since(delivery.created_at);
@@ -238,8 +249,44 @@ fn count(message: &Outgoing, outcome: &'static str) {
     metrics::counter!("hearthbeat_alerts_deliveries_total", "kind" => kind, "outcome" => outcome).increment(1);
 }
 
-/// What an answer means for the row.
-fn judge(config: &Config, message: &Outgoing, verdict: Verdict, now: Timestamp) -> (Outcome, String) {
+/// The station's hours for what waits for them: pages and digests that are not critical. None: it may leave at any hour,
+/// as criticals do, and the quiet echoes and warnings that follow from what somebody does or from a fault.
+async fn hours_that_hold(store: &Store, config: &Config, message: &Outgoing) -> Result<Option<Hours>, StoreError> {
+    let delivery = &message.delivery;
+    if message.critical || !matches!(delivery.kind.as_str(), "alert.notification" | "alert.digest") {
+        return Ok(None);
+    }
+    let episode = match delivery.alert.or_else(|| first_item(&message.body)) {
+        Some(alert) => store.episode(alert).await?,
+        None => None,
+    };
+    let desk = Desk::new(store, config);
+    let station = match episode {
+        Some(episode) => desk.place_of(&episode).organisation,
+        None => delivery.user.and_then(|u| desk.directory.user(u)).and_then(|u| u.organisation),
+    };
+    Ok(Some(desk.hours(station, store.zone())))
+}
+
+/// A digest's row names no alert; its items are of stations that opened at the same moment.
+fn first_item(body: &str) -> Option<AlertId> {
+    let body: serde_json::Value = serde_json::from_str(body).ok()?;
+    serde_json::from_value(body["data"]["items"][0]["alertId"].clone()).ok()
+}
+
+/// When what is due at `at` may leave: at the next opening, where it falls in the night or on a day of rest.
+fn leaves(hours: Option<&Hours>, at: Timestamp) -> Timestamp {
+    hours.filter(|h| h.is_quiet(at)).map_or(at, |h| h.next_opening(at))
+}
+
+/// What an answer means for the row. What waits for an opening expires later by as much.
+fn judge(
+    config: &Config,
+    hours: Option<&Hours>,
+    message: &Outgoing,
+    verdict: Verdict,
+    now: Timestamp,
+) -> (Outcome, String) {
     match verdict {
         Verdict::Accepted(word) => (Outcome::Accepted, word),
         Verdict::Gone(word) => (Outcome::Refused { disable: true }, word),
@@ -251,7 +298,38 @@ fn judge(config: &Config, message: &Outgoing, verdict: Verdict, now: Timestamp) 
             let growing = first.saturating_mul(1 << (attempts - 1).min(20)).min(longest);
             let wait = wait.unwrap_or_default().min(LONGEST_RETRY_AFTER).max(Duration::from_secs(growing));
             let ask = message.critical && attempts == ASK_AFTER;
-            (Outcome::Again { at: now.plus(wait), ask }, word)
+            let due = now.plus(wait);
+            let at = leaves(hours, due);
+            (Outcome::Again { at, ask, expires_at: message.expires_at.plus(at.since(due)) }, word)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hours::tests::{at, station};
+
+    #[test]
+    fn what_waits_for_hours_leaves_at_the_next_opening_and_anything_else_at_once() {
+        let hours = station();
+        for (due, then) in [
+            ("02T21:59", "02T21:59"),
+            ("02T22:00", "03T08:00"),
+            ("03T07:00", "03T07:00"), // no night any more, and what is under way need not wait for the door
+            ("06T22:05", "09T08:00"),
+            ("07T12:00", "09T08:00"),
+        ] {
+            assert_eq!((leaves(Some(&hours), at(due)), leaves(None, at(due))), (at(then), at(due)), "{due}");
+        }
+        let never = Hours { week: [false; 7], ..station() };
+        assert_eq!(leaves(Some(&never), at("02T09:00")), at("02T09:00"), "silence is worse than a wrong hour");
+    }
+
+    #[test]
+    fn a_digest_is_of_the_station_of_its_items() {
+        let alert = AlertId::new(7);
+        let body = serde_json::json!({ "data": { "items": [{ "alertId": alert }] } }).to_string();
+        assert_eq!((first_item(&body), first_item("{}"), first_item("")), (Some(alert), None, None));
     }
 }

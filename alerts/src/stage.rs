@@ -6,7 +6,7 @@
 use crate::{
     Config,
     book::{Case, Context, Effect, keeps_back},
-    desk::{Desk, Place},
+    desk::Desk,
     hours::Hours,
     in_range,
     message::{Press, Warning},
@@ -65,7 +65,7 @@ pub(crate) struct Stage {
     people: watch::Receiver<u64>,
     /// Journal position and moment of the last look at ranges.
     looked: (u64, Timestamp),
-    pub(crate) vigil: Vigil,
+    vigil: Vigil,
 }
 
 /// An alert's number: the same finding event gives the same one, so a crash before the commit changes nothing.
@@ -127,11 +127,6 @@ impl Stage {
         [ranges, steps].into_iter().flatten().min()
     }
 
-    fn place(&self, desk: &Desk<'_>, episode: &Episode) -> Place {
-        let station = desk.directory.patient(episode.patient).and_then(|p| p.organisation);
-        desk.place(episode.team, station)
-    }
-
     /// Runs `step` on a case with everything that the book may know.
     fn with<T>(
         &self,
@@ -141,10 +136,11 @@ impl Stage {
         step: impl FnOnce(&mut Case, &Context<'_>) -> T,
     ) -> T {
         let desk = self.shared.desk();
-        let place = self.place(&desk, &case.episode);
+        let place = desk.place_of(&case.episode);
         let hours: Hours = desk.hours(place.organisation, &self.shared.zone);
+        let chain = case.episode.chain.clone();
         let people = |words: &[String], critical: bool| {
-            desk.people(&place, words, critical, now).into_iter().map(|p| p.user_id).collect()
+            desk.called(&place, &chain, words, critical, now).into_iter().map(|p| p.user_id).collect()
         };
         let over = self.over(work, &case.episode);
         let ctx = Context { now, config: &self.shared.config, hours: &hours, people: &people, over };
@@ -332,7 +328,9 @@ impl Stage {
         let case = work.cases.get(&alert).or_else(|| self.cases.get(&alert)).cloned();
         let Some(mut case) = case else { return Ok(()) };
         if for_good {
-            let matter = format!("dead {} {} {} {}", user.id, user.version, failed.channel, failed.address);
+            // The day: what came back and went again is told again.
+            let day = now.in_zone(&self.shared.zone).date();
+            let matter = format!("dead {} {} {} {} {day}", user.id, user.version, failed.channel, failed.address);
             let about = Warning {
                 matter,
                 reason: "dead_channel",
@@ -427,6 +425,19 @@ impl Stage {
         }
         self.looked = (committed, now);
         Ok(did)
+    }
+
+    /// Tells of steps that became empty.
+    async fn look_at_steps(&mut self) -> Result<bool, StoreError> {
+        let (store, now) = (&self.shared.store, self.now());
+        let looked = self.vigil.look(store.clock().is_manual(), &self.shared.desk(), &self.shared.press(now));
+        let Some((work, look)) = looked else { return Ok(false) };
+        let told = !work.batch.messages.is_empty();
+        if told {
+            store.commit_alerts(work.batch).await?;
+        }
+        self.vigil.remember(look);
+        Ok(told)
     }
 
     /// Does what a person asks; durable when it returns.

@@ -3,12 +3,12 @@
 //!
 //! Goes in: changes of staff and roster, the clock. Comes out: warnings in the outbox. Must never: change a case.
 
-use crate::{stage::Stage, work::Work};
+use crate::{desk::Desk, message::Press, work::Work};
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
 };
-use store::{Store, StoreError};
+use store::Store;
 use tokio::sync::watch;
 use vitals::{TeamId, Timestamp};
 
@@ -24,6 +24,13 @@ pub(crate) struct Vigil {
     /// Told of already, until somebody is there again.
     empty: BTreeSet<(TeamId, u32)>,
     /// When to look again though nobody changes anything.
+    again: Option<Timestamp>,
+}
+
+/// What a look found.
+pub(crate) struct Look {
+    seen: (u64, u64),
+    empty: BTreeSet<(TeamId, u32)>,
     again: Option<Timestamp>,
 }
 
@@ -54,37 +61,29 @@ impl Vigil {
             _ = roster.changed() => {}
         }
     }
-}
 
-impl Stage {
-    /// Looks through the chains where there is a reason to, and tells of steps that were not empty before.
-    pub(crate) async fn look_at_steps(&mut self) -> Result<bool, StoreError> {
-        let store = self.shared.store.clone();
-        let now = store.clock().now();
-        let waits = !store.clock().is_manual() && self.vigil.pause().is_some_and(|p| !p.is_zero());
-        let changed = self.vigil.pause().is_some() && !waits;
-        if !changed && self.vigil.again.is_none_or(|at| at > now) {
-            return Ok(false);
+    /// Looks through the chains where there is a reason to: what to tell of steps that were not empty before, and the
+    /// look, to be remembered once that is stored.
+    pub(crate) fn look(&self, manual: bool, desk: &Desk<'_>, press: &Press<'_>) -> Option<(Work, Look)> {
+        let waits = !manual && self.pause().is_some_and(|p| !p.is_zero());
+        let changed = self.pause().is_some() && !waits;
+        if !changed && self.again.is_none_or(|at| at > press.now) {
+            return None;
         }
-        let seen = self.vigil.now();
+        let seen = self.now();
         let mut work = Work::default();
-        let (found, again) = {
-            let (desk, press) = (self.shared.desk(), self.shared.press(now));
-            let found = desk.empty_steps(now);
-            for ((team, step), at) in found.iter().filter(|(key, _)| !self.vigil.empty.contains(key)) {
-                // The day of the first gap: after a restart the same gap makes the same key, and nobody hears it twice.
-                let matter = format!("{team} {step} {}", at.in_zone(&self.shared.zone).date());
-                work.warn_step(Some(*team), *step, None, matter, &desk, &press);
-            }
-            (found, desk.next_cover(now))
-        };
-        let told = !work.batch.messages.is_empty();
-        if told {
-            store.commit_alerts(work.batch).await?;
+        let found = desk.empty_steps(press.now);
+        for ((team, step), at) in found.iter().filter(|(key, _)| !self.empty.contains(key)) {
+            // The day of the first gap: after a restart the same gap makes the same key, and nobody hears it twice.
+            let matter = format!("{team} {step} {}", at.in_zone(press.zone).date());
+            work.warn_step(Some(*team), *step, None, matter, desk, press);
         }
-        let vigil = &mut self.vigil;
-        (vigil.seen, vigil.looked, vigil.again) = (Some(seen), Some(Instant::now()), again);
-        vigil.empty = found.into_keys().collect();
-        Ok(told)
+        let again = desk.next_cover(press.now);
+        Some((work, Look { seen, empty: found.into_keys().collect(), again }))
+    }
+
+    pub(crate) fn remember(&mut self, look: Look) {
+        (self.seen, self.looked, self.again) = (Some(look.seen), Some(Instant::now()), look.again);
+        self.empty = look.empty;
     }
 }

@@ -44,6 +44,7 @@ class Sink:
 
     def __init__(self):
         self.heard = []
+        self.answer = lambda message: 200
         sink = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -51,8 +52,9 @@ class Sink:
 
             def do_POST(self):
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                sink.heard.append({"id": self.headers["webhook-id"], **json.loads(body)})
-                self.send_response(200)
+                message = {"id": self.headers["webhook-id"], **json.loads(body)}
+                sink.heard.append(message)
+                self.send_response(sink.answer(message))
                 self.send_header("content-length", "0")
                 self.end_headers()
 

@@ -4,7 +4,9 @@
 
 mod again;
 mod district;
+mod gone;
 mod muted;
+mod night;
 mod ranges;
 mod roster;
 mod sink;

@@ -9,7 +9,7 @@ use dashboard_api::{Certificate, CertifyError, Check, Links, Replayed, ReplayedR
 use metrics_exporter_prometheus::PrometheusHandle;
 use runtime::{Clock, ClockError, Drain};
 use std::sync::Arc;
-use store::Store;
+use store::{Store, Team, User};
 use tokio::task::JoinError;
 use vitals::Zone;
 
@@ -132,6 +132,7 @@ async fn checks(stages: &Stages) -> Vec<Check> {
         .map(|(name, reason)| Check { name, ok: reason.is_none(), reason })
         .chain(upstream(stages))
         .chain(projection(stages))
+        .chain([chains(stages)])
         // A mismatch is an alarm, and no reason to turn meters away: what comes in is stored and judged as ever.
         .chain([Check { name: "books", ok: true, reason: stages.books.alarm() }])
         .collect()
@@ -141,6 +142,23 @@ async fn checks(stages: &Stages) -> Vec<Check> {
 fn upstream(stages: &Stages) -> Option<Check> {
     let health = stages.broker.upstream()?;
     Some(Check { name: "upstream", ok: !health.alarming, reason: health.reason.map(str::to_owned) })
+}
+
+/// A crisis is called at addresses that said they are gone when a chain has no others; but until one of them takes a message
+/// or somebody writes better ones, that chain reaches nobody whom we know of. Only teams near such an address are looked at.
+fn chains(stages: &Stages) -> Check {
+    let (directory, now) = (stages.store.directory(), stages.store.clock().now());
+    let dead = stages.store.dead_addresses();
+    let users = dead.iter().filter_map(|(id, .., version)| directory.user(*id).filter(|u| u.version == *version));
+    let users: Vec<_> = users.collect();
+    let near = |team: &Team| {
+        let line = directory.ancestry(team.organisation);
+        let member = |user: &User| team.members.iter().any(|m| m.user_id == user.id);
+        users.iter().any(|u| member(u) || line.iter().any(|o| u.organisation == Some(o.id)))
+    };
+    let silent = |team: &Team| stages.alerts.on_call(team.id, now).iter().all(|level| level.people.is_empty());
+    let found = !users.is_empty() && directory.teams().iter().any(|team| near(team) && silent(team));
+    Check { name: "alerts", ok: !found, reason: found.then(|| "every_address_gone".to_owned()) }
 }
 
 /// QuestDB is said, never waited for: devices must not notice its absence.

@@ -76,8 +76,17 @@ pub enum Outcome {
         at: Timestamp,
         /// The channel looks dead: use the person's next contact too.
         ask: bool,
+        /// After this it is not sent any more.
+        expires_at: Timestamp,
     },
-    /// Refused for good. `disable`: this address is dead until the user's record is changed.
+    /// Not tried: it may not leave before `at`. Does not count as an attempt.
+    Held {
+        /// Not before.
+        at: Timestamp,
+        /// After this it is not sent any more.
+        expires_at: Timestamp,
+    },
+    /// Refused for good. `disable`: this address is dead until it takes a message or the user's record is changed.
     Refused {
         /// Do not use the address again.
         disable: bool,
@@ -181,13 +190,20 @@ fn mark(c: &Connection, id: &str, outcome: &Outcome, word: &str, user_version: i
             let sql = "UPDATE outbox SET state = 'accepted', attempts = attempts + 1, word = ?2, unsettled = 0
                        WHERE id = ?1 AND state IN ('pending', 'failed_temp', 'cancelled')";
             c.prepare_cached(sql)?.execute([id, word])?;
+            let lives = "DELETE FROM dead_address WHERE (user, channel, address) IN
+                         (SELECT user, channel, address FROM outbox WHERE id = ?1)";
+            c.prepare_cached(lives)?.execute([id])?;
         }
-        Outcome::Again { at, ask } => {
+        Outcome::Again { at, ask, expires_at } => {
             let sql = format!(
                 "UPDATE outbox SET state = 'failed_temp', attempts = attempts + 1, word = ?2, not_before = ?3,
-                 unsettled = ?4 WHERE id = ?1 AND {waiting}"
+                 unsettled = ?4, expires_at = ?5 WHERE id = ?1 AND {waiting}"
             );
-            c.prepare_cached(&sql)?.execute(params![id, word, at.as_micros(), ask])?;
+            c.prepare_cached(&sql)?.execute(params![id, word, at.as_micros(), ask, expires_at.as_micros()])?;
+        }
+        Outcome::Held { at, expires_at } => {
+            let sql = format!("UPDATE outbox SET not_before = ?2, expires_at = ?3 WHERE id = ?1 AND {waiting}");
+            c.prepare_cached(&sql)?.execute(params![id, at.as_micros(), expires_at.as_micros()])?;
         }
         Outcome::Refused { disable } => {
             let sql = format!(
@@ -295,20 +311,19 @@ impl Store {
         let live = self.registry.live().clone();
         let id = sent.id.clone();
         let version = sent.user.and_then(|u| self.directory().user(u)).map_or(0, |u| u.version);
-        let gone = match (&outcome, sent.user) {
-            (Outcome::Refused { disable: true }, Some(user)) => {
-                Some((user, sent.channel.clone(), sent.address.clone(), version))
-            }
-            _ => None,
-        };
+        let address = sent.user.map(|user| (user, sent.channel.clone(), sent.address.clone(), version));
+        let (gone, lives) = (outcome == Outcome::Refused { disable: true }, outcome == Outcome::Accepted);
         self.registry
             .write_then(
                 move |c| mark(c, &id, &outcome, &word, version),
                 move |()| {
-                    if let Some(gone) = gone {
-                        let mut dead = live.dead.write();
+                    let Some(address) = address.filter(|_| gone || lives) else { return };
+                    let is_it = |d: &DeadAddress| (d.0, &d.1, &d.2) == (address.0, &address.1, &address.2);
+                    let mut dead = live.dead.write();
+                    if gone || dead.iter().any(is_it) {
                         let mut all = HashSet::clone(&dead);
-                        all.insert(gone);
+                        all.retain(|d| !is_it(d));
+                        all.extend(gone.then(|| address.clone()));
                         *dead = Arc::new(all);
                     }
                 },
