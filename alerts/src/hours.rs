@@ -44,13 +44,15 @@ impl Hours {
     /// Only criticals may leave the queue: at night and on a day of rest.
     pub fn is_quiet(&self, at: Timestamp) -> bool {
         let local = at.in_zone(&self.zone);
-        let (day, time) = (local.date(), local.time());
-        let night = if self.quiet_from <= self.quiet_to {
+        self.is_night(local.time()) || !self.works(local.date())
+    }
+
+    fn is_night(&self, time: Time) -> bool {
+        if self.quiet_from <= self.quiet_to {
             time >= self.quiet_from && time < self.quiet_to
         } else {
             time >= self.quiet_from || time < self.quiet_to
-        };
-        night || !self.works(day)
+        }
     }
 
     /// Within opening hours.
@@ -59,7 +61,8 @@ impl Hours {
         self.works(local.date()) && local.time() >= self.opens && local.time() < self.closes
     }
 
-    /// The first opening at or after `at`.
+    /// The first opening at or after `at`; `at` itself where the station never opens. Who opens before the night is over
+    /// is open for this when it is.
     pub fn next_opening(&self, at: Timestamp) -> Timestamp {
         let from = at.in_zone(&self.zone).date();
         self.working_days_from(from).map(|d| self.opening(d)).find(|t| *t >= at).unwrap_or(at)
@@ -88,7 +91,8 @@ impl Hours {
     }
 
     fn opening(&self, day: Date) -> Timestamp {
-        self.zone.moment(day.to_datetime(self.opens))
+        let opens = if self.is_night(self.opens) { self.quiet_to } else { self.opens };
+        self.zone.moment(day.to_datetime(opens))
     }
 
     fn working_days_from(&self, day: Date) -> impl Iterator<Item = Date> + '_ {
@@ -116,6 +120,16 @@ pub(crate) mod tests {
 
     pub(crate) fn at(text: &str) -> Timestamp {
         Timestamp::parse_rfc3339(&format!("2026-03-{text}:00+08:00")).unwrap()
+    }
+
+    #[test]
+    fn who_opens_before_the_night_is_over_or_never_makes_nobody_wait_in_circles() {
+        let early = Hours { opens: time(6, 30, 0, 0), ..station() };
+        for asked in ["03T05:00", "03T06:30", "03T06:45"] {
+            assert_eq!(early.next_opening(at(asked)), at("03T07:00"), "{asked}");
+        }
+        let never = Hours { week: [false; 7], ..station() };
+        assert_eq!(never.next_opening(at("03T09:00")), at("03T09:00"));
     }
 
     #[test]

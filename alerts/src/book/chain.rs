@@ -54,8 +54,9 @@ impl Case {
                 return;
             }
         };
-        if must_wait {
-            let until = ctx.hours.next_opening(ctx.now);
+        let until = ctx.hours.next_opening(ctx.now);
+        // A station that never opens is called at once: there is nothing to wait for.
+        if must_wait && until > ctx.now {
             self.episode.state = AlertState::Open;
             self.episode.held_until = Some(until);
             self.set_timer(Timer::Open, until);

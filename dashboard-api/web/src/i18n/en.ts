@@ -41,7 +41,7 @@ export const en: Messages = {
   alert: {
     title: "Alert", call: "Call", noPhone: "No phone on record", openChart: "Open the chart", owner: "Owner", unowned: "nobody yet", raised: "Raised", next: "Next step", level: "Level", cycle: "Cycle", count: "Readings over the limit",
     doubtful: (n) => `${n} ${n === 1 ? "reading is" : "readings are"} far from this person's other readings. Somebody else may have measured: ask who it was.`,
-    snoozed: (t) => `Snoozed until ${t}`, held: (t) => `Held until ${t}`, inhibited: "Joined to another alert", exhausted: "The chain is exhausted and nobody has acknowledged: act now.", previous: "Previous alert",
+    snoozed: (t) => `Snoozed until ${t}`, held: (t) => `Held until ${t}`, inhibited: "Held back by a more severe alert", exhausted: "The chain is exhausted and nobody has acknowledged: act now.", previous: "Previous alert",
     actions: "What to do", ack: "Acknowledge", contact: "Contact logged", resolve: "Resolve", snooze: "Snooze", comment: "Add comment",
     ackHint: "Acknowledging stops the escalation and makes you the owner. Log the contact with the patient within 60 minutes.", contactAcks: "Logging the contact acknowledges, too.", contactTitle: "Contact with the patient", how: "How", note: "Note", due: "Follow up on", hows: { phone: "By phone", visit: "Home visit", clinic: "In the clinic", message: "By message" },
     resolveTitle: "Outcome", outcome: "Outcome", outcomes: { treated: "Treated or medication changed", referred: "Referred", false_reading: "False reading", unreachable: "Could not be reached", other: "Other" },

@@ -62,7 +62,7 @@ export const zh = {
   alert: {
     title: "告警详情", call: "拨打电话", noPhone: "没有登记电话", openChart: "查看图表", owner: "负责人", unowned: "尚无人负责", raised: "发生时间", next: "下一步", level: "通知级别", cycle: "轮次", count: "超限读数",
     doubtful: (n: number) => `${n} 次读数与本人以往差异过大，可能是他人测量：请核实是谁测的。`,
-    snoozed: (t: string) => `暂缓至 ${t}`, held: (t: string) => `暂留至 ${t}`, inhibited: "被另一告警合并", exhausted: "通知链已走完，仍无人确认：请立即处理。", previous: "上一次告警",
+    snoozed: (t: string) => `暂缓至 ${t}`, held: (t: string) => `暂留至 ${t}`, inhibited: "因更严重的告警暂不通知", exhausted: "通知链已走完，仍无人确认：请立即处理。", previous: "上一次告警",
     actions: "处理", ack: "确认收到", contact: "已联系患者", resolve: "处置完成", snooze: "暂缓", comment: "添加备注",
     ackHint: "确认后停止升级，您成为负责人；60 分钟内请记录与患者的联系。", contactAcks: "记录联系的同时视为确认收到。", contactTitle: "与患者的联系", how: "联系方式", note: "备注", due: "下次随访", hows: { phone: "电话", visit: "上门", clinic: "门诊", message: "消息" } as Words,
     resolveTitle: "处置结果", outcome: "结果", outcomes: { treated: "已治疗或调整用药", referred: "已转诊", false_reading: "误测", unreachable: "联系不上", other: "其他" } as Words,
