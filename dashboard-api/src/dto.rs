@@ -3,7 +3,7 @@
 use crate::{access::ROLES, doubt::DoubtView, state::Inner};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use store::{Contact, Delivery, Episode, Organisation, Team, User};
+use store::{AlertState, Contact, Delivery, Episode, Organisation, Team, User};
 use utoipa::ToSchema;
 use vitals::{
     AlertId, BindingId, Decimal, Device, DeviceKind, Finding, FindingId, GlucoseValue, OrganisationId, Patient,
@@ -167,6 +167,10 @@ pub(crate) struct AlertView {
     level: u32,
     cycle: u32,
     next_at: Option<String>,
+    /// Of a follow-up: when the patient is to be spoken to again.
+    due_at: Option<String>,
+    /// That time has come.
+    due: bool,
     /// Readings over the limit in the episode.
     count: u32,
     #[schema(value_type = Option<String>)]
@@ -191,6 +195,8 @@ impl AlertView {
     }
 
     pub(crate) fn new(api: &Inner, e: &Episode) -> Self {
+        // A follow-up that was snoozed waits for its waking instead.
+        let due_at = e.next_at.filter(|_| e.state == AlertState::FollowUp && e.snoozed_until.is_none());
         Self {
             id: e.id,
             patient_id: e.patient,
@@ -204,6 +210,8 @@ impl AlertView {
             level: e.level,
             cycle: e.cycle,
             next_at: e.next_at.map(|t| api.time(t)),
+            due_at: due_at.map(|t| api.time(t)),
+            due: due_at.is_some_and(|t| t <= api.now()),
             count: e.count,
             owner: e.owner,
             owner_name: api.name_of(e.owner),

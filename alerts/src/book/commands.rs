@@ -63,13 +63,17 @@ impl Case {
                 out.push(event("snoozed", Some(by), format!("{n} min")));
             }
             Action::Escalate => self.climb(by, ctx, &mut out),
-            Action::FollowUp { how, note, .. } => {
+            Action::FollowUp { how, note, due_at, .. } => {
                 self.acknowledge(by, ctx, &mut out);
                 self.episode.state = AlertState::FollowUp;
                 self.episode.snoozed_until = None;
                 self.stop_timer();
-                let note = note.as_deref().map_or_else(String::new, |n| format!(": {n}"));
-                out.push(event("follow_up", Some(by), format!("{how}{note}")));
+                // Without a timer: the next contact pages nobody, it is shown as due until something is recorded.
+                self.episode.next_at = *due_at;
+                let due = due_at.map(|at| format!("due {}", at.to_rfc3339(&ctx.hours.zone)));
+                let more: Vec<String> = note.clone().into_iter().chain(due).collect();
+                let more = if more.is_empty() { String::new() } else { format!(": {}", more.join("; ")) };
+                out.push(event("follow_up", Some(by), format!("{how}{more}")));
             }
             Action::Resolve { outcome, note } => {
                 if self.critical() && self.episode.state.is_unacknowledged() {
@@ -93,10 +97,13 @@ impl Case {
                     return Err(invalid("minutes", format!("from 1 to {longest} for this severity")));
                 }
             }
-            Action::FollowUp { contacted_at, how, .. } => {
+            Action::FollowUp { contacted_at, how, due_at, .. } => {
                 words("how", how)?;
                 if *contacted_at > now.plus(CLOCK_SLACK) {
                     return Err(invalid("contactedAt", "a time that is not in the future"));
+                }
+                if due_at.is_some_and(|at| at <= now) {
+                    return Err(invalid("dueAt", "a time that is still to come"));
                 }
             }
             Action::Resolve { outcome, .. } if !OUTCOMES.contains(&outcome.as_str()) => {

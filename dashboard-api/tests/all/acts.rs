@@ -84,6 +84,20 @@ async fn an_alert_is_given_to_somebody_to_whom_it_exists() {
 }
 
 #[tokio::test]
+async fn a_follow_up_is_shown_with_its_time_and_as_due_when_that_has_come() {
+    let world = World::new().await;
+    let ids = world.district("1").await;
+    let id = crisis(&world, &ids["patient-record"], AlertState::FollowUp, Some(600)).await;
+    let gp = world.login("gp-1", PASSWORD).await;
+    let shown = async || world.get(&format!("/api/v1/alerts/{id}"), &gp).await.must(200).json();
+    let before = shown().await;
+    assert_eq!((&before["dueAt"], &before["due"]), (&json!("2026-03-02T08:10:00+08:00"), &json!(false)));
+    world.later(Duration::from_secs(600));
+    let after = shown().await;
+    assert_eq!((&after["dueAt"], &after["due"]), (&before["dueAt"], &json!(true)));
+}
+
+#[tokio::test]
 async fn a_key_stands_for_the_whole_bulk_call() {
     let world = World::new().await;
     world.district("1").await;
