@@ -15,7 +15,7 @@ use axum::{
 };
 use serde_json::{Map, Value};
 use std::sync::Arc;
-use vitals::{Patient, PatientId, Plan};
+use vitals::{Patient, PatientId, Plan, Targets, summary::HOME_TARGET};
 
 fn shown(plan: &Plan, version: i64) -> Response {
     ([(header::ETAG, extract::etag(version))], Json(plan)).into_response()
@@ -98,21 +98,7 @@ fn check(plan: &Plan) -> Answer<()> {
     within("targets.fastingLow", t.fasting_low, 2.0, 15.0)?;
     within("targets.fastingHigh", t.fasting_high, 3.0, 25.0)?;
     within("targets.postMealHigh", t.post_meal_high, 4.0, 30.0)?;
-    if let (Some(low), Some(high)) = (t.fasting_low, t.fasting_high)
-        && low >= high
-    {
-        return Err(Problem::invalid("targets.fastingHigh", "above fastingLow"));
-    }
-    if let (Some(systolic), Some(diastolic)) = (t.home_systolic, t.home_diastolic)
-        && diastolic >= systolic
-    {
-        return Err(Problem::invalid("targets.homeDiastolic", "below homeSystolic"));
-    }
-    if let (Some(fasting), Some(after)) = (t.fasting_high, t.post_meal_high)
-        && after < fasting
-    {
-        return Err(Problem::invalid("targets.postMealHigh", "not below fastingHigh"));
-    }
+    check_order(t)?;
     within("measuring.bloodPressurePerWeek", plan.measuring.blood_pressure_per_week, 0.0, 168.0)?;
     within("measuring.glucosePerWeek", plan.measuring.glucose_per_week, 0.0, 168.0)?;
     for (i, drug) in plan.medications.iter().enumerate() {
@@ -132,6 +118,50 @@ fn check(plan: &Plan) -> Answer<()> {
         if let Some((name, _)) = values.iter().find(|(_, v)| !v.is_finite()) {
             return Err(Problem::invalid(&format!("parameters.{rule}.{name}"), "a number"));
         }
+    }
+    Ok(())
+}
+
+/// A target as it will hold: the plan's, or else the usual one.
+struct Held {
+    name: &'static str,
+    own: Option<f64>,
+    usual: f64,
+}
+
+impl Held {
+    fn value(&self) -> f64 {
+        self.own.unwrap_or(self.usual)
+    }
+
+    /// Refuses whichever of the two the plan sets; `words` say how each must lie to the other.
+    fn against(&self, words: &str, other: &Self, theirs: &str) -> Answer<()> {
+        let (wrong, words, other) = if self.own.is_some() { (self, words, other) } else { (other, theirs, self) };
+        let usual = if other.own.is_none() {
+            format!(", which is {} unless the plan sets it", other.usual)
+        } else {
+            String::new()
+        };
+        Err(Problem::invalid(&format!("targets.{}", wrong.name), format!("{words} {}{usual}", other.name)))
+    }
+}
+
+/// Targets that contradict each other, or the usual one that holds where the plan sets none.
+fn check_order(t: &Targets) -> Answer<()> {
+    let held = |name, own, usual| Held { name, own, usual };
+    let systolic = held("homeSystolic", t.home_systolic, HOME_TARGET.0);
+    let diastolic = held("homeDiastolic", t.home_diastolic, HOME_TARGET.1);
+    let low = held("fastingLow", t.fasting_low, 4.4);
+    let fasting = held("fastingHigh", t.fasting_high, 7.0);
+    let after = held("postMealHigh", t.post_meal_high, 10.0);
+    if diastolic.value() >= systolic.value() {
+        diastolic.against("below", &systolic, "above")?;
+    }
+    if low.value() >= fasting.value() {
+        fasting.against("above", &low, "below")?;
+    }
+    if after.value() < fasting.value() {
+        after.against("not below", &fasting, "not above")?;
     }
     Ok(())
 }
@@ -171,5 +201,21 @@ mod tests {
         assert!(fasting.contains("targets.fastingHigh: above fastingLow"), "{fasting}");
         let meal = with(|t| (t.fasting_high, t.post_meal_high) = (Some(9.0), Some(8.0)));
         assert!(meal.contains("targets.postMealHigh: not below fastingHigh"), "{meal}");
+        // Where the plan sets one of the two, the usual other one holds.
+        for (change, words) in [
+            (
+                (|t| t.fasting_low = Some(8.0)) as fn(&mut vitals::Targets),
+                "targets.fastingLow: below fastingHigh, which is 7 unless the plan sets it",
+            ),
+            (|t| t.fasting_high = Some(4.0), "targets.fastingHigh: above fastingLow, which is 4.4"),
+            (|t| t.fasting_high = Some(11.0), "targets.fastingHigh: not above postMealHigh, which is 10"),
+            (|t| t.post_meal_high = Some(6.0), "targets.postMealHigh: not below fastingHigh, which is 7"),
+            (|t| t.home_diastolic = Some(140.0), "targets.homeDiastolic: below homeSystolic, which is 135"),
+        ] {
+            let wrong = with(change);
+            assert!(wrong.contains(words), "{wrong}");
+        }
+        assert_eq!(with(|t| (t.fasting_low, t.fasting_high) = (Some(8.0), Some(9.0))), "fine");
+        assert_eq!(with(|t| t.home_systolic = Some(90.0)), "fine");
     }
 }
