@@ -12,7 +12,7 @@ use crate::{
 use axum::{
     Json,
     extract::State,
-    http::{HeaderMap, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -197,13 +197,15 @@ fn rows(rules: BTreeMap<String, Count>, months: f64) -> (RowView, Vec<RowView>) 
 
 /// What alerts cost a patient-month by rule and station, how soon somebody took them, and what came of them.
 #[utoipa::path(get, path = "/api/v1/reports/alerts", tag = "reports", params(AlertReportParams),
-    responses((status = 200, description = "JSON, or `text/csv` where `Accept` asks for it", body = AlertReport)))]
+    responses((status = 200, description = "JSON, or `text/csv` where `Accept` asks for it", body = AlertReport),
+        (status = 406)))]
 pub(super) async fn alerts(
     State(api): State<Api>,
     caller: Caller,
     headers: HeaderMap,
     Params(asked): Params<AlertReportParams>,
 ) -> Answer<Response> {
+    let wants_table = wants_table(&headers)?;
     let to = extract::moment("to", asked.to.as_deref())?.unwrap_or_else(|| api.now());
     let from = extract::moment("from", asked.from.as_deref())?.unwrap_or_else(|| to.minus(USUAL));
     if from >= to {
@@ -220,13 +222,26 @@ pub(super) async fn alerts(
     };
     let loads = api.store.count_alerts((from, to), loads, count).await?;
     let report = report(&api, &caller, (from, to), loads);
-    let wants_table = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("text/csv"));
     if wants_table {
         let kind = (header::CONTENT_TYPE, "text/csv; charset=utf-8");
         let name = (header::CONTENT_DISPOSITION, "attachment; filename=\"alerts.csv\"");
         return Ok(([kind, name], table(&report)).into_response());
     }
     Ok(Json(report).into_response())
+}
+
+/// A table or JSON; 406 for whoever takes neither.
+fn wants_table(headers: &HeaderMap) -> Answer<bool> {
+    let Some(accept) = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()) else { return Ok(false) };
+    let takes = |kinds: &[&str]| kinds.iter().any(|kind| accept.contains(kind));
+    if takes(&["text/csv"]) {
+        return Ok(true);
+    }
+    if takes(&["*/*", "application/*", "application/json"]) {
+        return Ok(false);
+    }
+    let words = "Accept: application/json, or text/csv, which a spreadsheet opens";
+    Err(Problem::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", words))
 }
 
 /// Where each of the caller's patients belongs, and how long each was looked after.

@@ -148,6 +148,11 @@ async fn a_report_on_alerts_comes_as_a_table_for_a_spreadsheet() {
     world.call("PATCH", &path, json!({"name": "=SUM(A1)"}), &world.admin, &[("if-match", "*")]).await.must(200);
     let table = world.call("GET", PATH, Value::Null, &world.admin, &[("accept", "text/csv")]).await.must(200);
     assert!(table.header("content-type").starts_with("text/csv"));
+    let sheet = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
+    let ask = async |accept: &str| world.call("GET", PATH, Value::Null, &world.admin, &[("accept", accept)]).await;
+    let refused = ask(sheet).await.problem(406);
+    assert!(refused["detail"].as_str().unwrap().contains("text/csv"), "{refused}");
+    assert!(ask(&format!("{sheet}, */*")).await.must(200).header("content-type").starts_with("application/json"));
     let lines: Vec<&str> = table.text.lines().collect();
     assert!(lines[0].starts_with("station_id,station,patients,patient_months,rule,alerts"), "{}", lines[0]);
     assert_eq!(lines.iter().filter(|l| l.contains("'=SUM(A1)")).count(), 3, "two rules and their sum");
