@@ -204,31 +204,6 @@ fn a_critical_climbs_its_chain_in_its_time_and_the_last_step_never_ends() {
 }
 
 #[test]
-fn the_next_contact_is_kept_and_pages_nobody() {
-    let mut s = Story::new("02T09:05");
-    s.raise(Severity::Critical);
-    let at = |s: &Story, hours: u64| s.now.plus(Duration::from_secs(hours * 3600));
-    let contact = |s: &Story, note: Option<&str>, due_at| {
-        let note = note.map(str::to_owned);
-        Action::FollowUp { contacted_at: s.now, how: "phone".into(), note, due_at }
-    };
-    let past = contact(&s, None, Some(s.now));
-    assert!(matches!(s.act(DESK, past), Err(CommandError::Invalid { field: "dueAt", .. })));
-    assert_eq!(s.state(), AlertState::Notified);
-    let due = at(&s, 24);
-    let first = contact(&s, Some("called"), Some(due));
-    s.act(DESK, first).unwrap();
-    assert_eq!(s.episode().next_at, Some(due));
-    s.told.clear();
-    s.minutes(48 * 60);
-    s.told(&[]);
-    assert_eq!((s.state(), s.episode().next_at), (AlertState::FollowUp, Some(due)), "due until something is recorded");
-    let second = contact(&s, None, None);
-    s.act(DESK, second).unwrap();
-    assert_eq!(s.episode().next_at, None);
-}
-
-#[test]
 fn an_acknowledgement_stops_the_chain_and_the_others_learn_of_it_once() {
     let mut s = Story::new("02T09:05");
     s.raise(Severity::Critical);
