@@ -82,7 +82,8 @@ impl World for Live {
     }
 
     fn closed(&self, id: PatientId, rule: Rule, from: Timestamp) -> Result<Vec<Timestamp>, Error> {
-        Ok(self.store.closed_alerts_blocking(id, rule.id(), from)?)
+        let all = self.store.closed_alerts_blocking(id, from)?;
+        Ok(all.into_iter().filter(|(of, _)| *of == rule.id()).map(|(_, at)| at).collect())
     }
 
     fn days(&self, id: PatientId) -> Result<Option<Vec<u8>>, Error> {

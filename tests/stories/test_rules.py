@@ -162,3 +162,26 @@ def test_who_goes_away_ends_the_rehearsal(house):
             s.sendall(head.encode() + body)
     # One runs at a time: whoever asks next is served as soon as the abandoned one has noticed.
     eventually("a rehearsal is possible again", lambda: house.call("POST", "/api/v1/rules:rehearse", trial(house))[0] == 200)
+
+
+def test_a_crisis_after_its_alert_was_closed_is_told_again_and_a_trial_knows_it(house):
+    patient, meter = house.patient("Twice")
+
+    def crisis(seq):
+        for n in range(2):
+            meter.send(pressure(seq + n, house.clock, 190 + n, 112))
+            house.advance("PT5M")
+
+    crisis(1)
+    [alert] = house.ask("GET", f"/api/v1/alerts?patient={patient}")["items"]
+    for act, body in (("ack", {}), ("resolve", {"outcome": "treated"})):
+        house.ask("POST", f"/api/v1/alerts/{alert['id']}/{act}", body, who="gp", headers={"idempotency-key": f"{act}-of-the-story"})
+    house.sink.heard.clear()
+    house.advance("PT1H")
+    crisis(3)
+    again = eventually("the second alert", lambda: [a for a in house.ask("GET", f"/api/v1/alerts?patient={patient}&state=all")["items"] if a["id"] != alert["id"]])
+    assert [(a["severity"], a["previousId"]) for a in again] == [("critical", alert["id"])]
+    eventually("the second page", lambda: sorted(house.sink.people()) == ["gp", "manager"])
+    house.advance("PT1H")
+    tried = house.ask("POST", "/api/v1/rules:rehearse", {"parameters": {"BP-C1": {}}, **WEEK, "to": house.clock})
+    assert [(r["did"]["critical"], r["would"]["critical"], r["new"], r["gone"]) for r in tried["rules"]] == [(2, 2, 0, 0)], tried["rules"]

@@ -134,8 +134,9 @@ fn one(store: &Store, asked: &Rehearsal, shared: &Shared, patient: Arc<Patient>)
     let bindings = shared.bindings.get(&id).cloned().unwrap_or_default();
     let zone: Zone = store.zone().clone();
     let contacts = store.contacts_blocking(id, Timestamp::MIN)?;
+    let closed = store.closed_alerts_blocking(id, Timestamp::MIN)?;
     let outages = shared.outages.clone();
-    let history = History { patient, bindings, entries, findings, contacts, seasons, outages };
+    let history = History { patient, bindings, entries, findings, contacts, closed, seasons, outages };
     let would = Past::run(history, &asked.cards, &zone, (asked.from, asked.to), kiosk)?;
     Ok(Outcome { patient: id, did, would })
 }

@@ -3,7 +3,7 @@
 //! Goes in: a [`History`]. Comes out: the findings of a stretch of time. The evaluator is the live one; what stands in for
 //! the store is a list in memory, with what was concluded before the stretch began.
 
-use crate::{Cards, Engine, Error, Link, Pace, World};
+use crate::{Cards, Engine, Error, Link, Pace, Rule, World};
 use std::{collections::BTreeMap, sync::Arc};
 use store::{FindingBatch, Handover, JournalEntry, Outage, Season};
 use vitals::{Binding, DeviceKey, Entry, Finding, FindingId, Patient, PatientId, Reading, ReadingId, Timestamp, Zone};
@@ -18,6 +18,8 @@ pub(super) struct History {
     pub(super) findings: Vec<(Finding, Vec<ReadingId>)>,
     /// When somebody logged a contact with the patient.
     pub(super) contacts: Vec<Timestamp>,
+    /// When a person closed an alert, and of which rule.
+    pub(super) closed: Vec<(String, Timestamp)>,
     /// What was published of the patient's station.
     pub(super) seasons: Vec<Season>,
     /// When this service could take nothing.
@@ -33,6 +35,7 @@ pub(super) struct Past {
     /// Ascending by (measured, id).
     known: Vec<Arc<Reading>>,
     contacts: Vec<Timestamp>,
+    closed: Vec<(String, Timestamp)>,
     outages: Arc<[Outage]>,
     ledger: BTreeMap<FindingId, (Finding, Vec<ReadingId>)>,
 }
@@ -56,6 +59,11 @@ impl World for Past {
     fn concluded(&self, _: PatientId, from: Timestamp) -> Result<Vec<(Finding, Vec<ReadingId>)>, Error> {
         let stands = |f: &Finding| f.retracted_at.is_none() && f.draft.effective_at >= from;
         Ok(self.ledger.values().filter(|(f, _)| stands(f)).cloned().collect())
+    }
+
+    fn closed(&self, _: PatientId, rule: Rule, from: Timestamp) -> Result<Vec<Timestamp>, Error> {
+        let mine = |(of, at): &&(String, Timestamp)| *of == rule.id() && *at >= from && *at <= self.now;
+        Ok(self.closed.iter().filter(mine).map(|(_, at)| *at).collect())
     }
 
     fn contacts(&self, _: PatientId, from: Timestamp) -> Result<Vec<Timestamp>, Error> {
@@ -87,7 +95,7 @@ impl Past {
         (from, to): (Timestamp, Timestamp),
         kiosk: impl Fn(DeviceKey) -> bool,
     ) -> Result<Vec<Finding>, Error> {
-        let History { patient, bindings, entries, findings, contacts, seasons, outages } = history;
+        let History { patient, bindings, entries, findings, contacts, closed, seasons, outages } = history;
         // What is due at the very beginning belongs to the stretch.
         let start = Timestamp::from_micros(from.max(patient.enrolled_at).as_micros().saturating_sub(1));
         let mut moments: BTreeMap<Timestamp, Moment> = BTreeMap::new();
@@ -122,7 +130,7 @@ impl Past {
         known.sort_unstable_by_key(|r| (r.measured_at, r.id));
         let ledger = findings.into_iter().filter_map(|(f, joined)| Some((f.id, (before(f, start)?, joined)))).collect();
         let id = patient.id;
-        let past = Self { now: start, patient: patient.clone(), bindings, known, contacts, outages, ledger };
+        let past = Self { now: start, patient: patient.clone(), bindings, known, contacts, closed, outages, ledger };
         let mut engine = Engine::new(past, cards.clone(), site.clone(), start);
         engine.refresh(patient.clone(), start)?;
         engine.publish(&seasons);

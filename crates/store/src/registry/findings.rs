@@ -247,22 +247,21 @@ impl Store {
         })
     }
 
-    /// When people closed alerts of a patient to which findings of `rule` belong that are effective from `from`.
+    /// When people closed alerts of a patient to which findings belong that are effective from `from`, and of which rule.
     ///
     /// # Errors
     /// As every read.
     pub fn closed_alerts_blocking(
         &self,
         patient: PatientId,
-        rule: &str,
         from: Timestamp,
-    ) -> Result<Vec<Timestamp>, StoreError> {
+    ) -> Result<Vec<(String, Timestamp)>, StoreError> {
         self.registry.read_blocking(|c| {
-            let sql = "SELECT DISTINCT v.at FROM finding f JOIN episode_event v ON v.alert = f.alert
-                WHERE f.patient = ?1 AND f.effective_at >= ?2 AND f.rule = ?3 AND v.event = 'resolved' AND v.by IS NOT NULL";
+            let sql = "SELECT DISTINCT f.rule, v.at FROM finding f JOIN episode_event v ON v.alert = f.alert
+                WHERE f.patient = ?1 AND f.effective_at >= ?2 AND v.event = 'resolved' AND v.by IS NOT NULL";
             let mut statement = c.prepare_cached(sql)?;
-            let rows = statement.query_map(params![patient.as_i64(), from.as_micros(), rule], |r| r.get(0))?;
-            rows.map(|at| Ok(Timestamp::from_micros(at?))).collect()
+            let rows = statement.query_map([patient.as_i64(), from.as_micros()], |r| Ok((r.get(0)?, r.get(1)?)))?;
+            rows.map(|r| r.map(|(rule, at)| (rule, Timestamp::from_micros(at)))).map(|r| Ok(r?)).collect()
         })
     }
 
