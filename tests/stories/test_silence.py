@@ -32,6 +32,7 @@ def test_one_crisis_in_which_every_address_was_gone_does_not_end_in_silence(hous
     house.advance("PT15M")
     assert house.sink.people()[5:] == ["desk"]
     assert ready(house)[0] == 200, "what takes a message is an address again"
+    other = house.meter(other.device, house.secrets[other.device])  # at the new address
     crisis(other, 1, 2, 7)
     house.advance("PT0S")
     assert house.sink.people()[6:] == ["desk"], "the next crisis, at once to whoever is known to live"
