@@ -39,6 +39,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const STOP_WITHIN: Duration = Duration::from_secs(2);
 /// Waiting requests to settle. Full: the test clock waits.
 const SETTLES: usize = 16;
+/// Days are seen to no more seldom, also when readings never cease.
+const DAYS_EVERY: Duration = Duration::from_secs(1);
 /// An idle cycle after a start makes days known for so long.
 const IDLE_WORK: Duration = Duration::from_millis(4);
 /// Patients between two looks at the time: where nothing is written down their weeks are summed from readings.
@@ -259,6 +261,8 @@ struct Worker {
     broken: bool,
     /// The last sign of life that was written; none while none could be.
     beaten: Option<Timestamp>,
+    /// When days were seen to.
+    days_at: Instant,
 }
 
 impl Worker {
@@ -304,6 +308,7 @@ impl Worker {
             more: false,
             broken: false,
             beaten,
+            days_at: Instant::now(),
         })
     }
 
@@ -350,15 +355,17 @@ impl Worker {
         did |= self.engine.run_due(now)?;
         self.commit(haste != Haste::Usual)?;
         self.beat(now, haste)?;
-        if haste == Haste::Usual && !did && self.engine.is_behind_with_days() {
+        let may_wait = did && self.days_at.elapsed() < DAYS_EVERY;
+        if haste == Haste::Usual && !may_wait && self.engine.is_behind_with_days() {
             self.see_to_days()?;
         }
         Ok(did)
     }
 
-    /// While nobody waits: makes days known after a start, and writes down those that are known.
+    /// While nobody waits, and once a second all the same: makes days known after a start, and writes those that are.
     fn see_to_days(&mut self) -> Result<(), Error> {
         let begun = Instant::now();
+        self.days_at = begun;
         while begun.elapsed() < IDLE_WORK {
             if self.engine.warm(WARM)? {
                 continue;
