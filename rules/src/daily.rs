@@ -192,9 +192,7 @@ impl Look<'_> {
 
     /// Drugs taken on the day that has begun.
     pub(crate) fn drugs(&self) -> impl Iterator<Item = MedicationClass> {
-        let taken =
-            |m: &&vitals::Medication| m.from.is_none_or(|d| d <= self.date) && m.to.is_none_or(|d| d >= self.date);
-        self.patient.plan.medications.iter().filter(taken).map(|m| m.class)
+        self.patient.plan.medications.iter().filter(|m| m.is_taken_on(self.date)).map(|m| m.class)
     }
 
     /// Completed years of age; none without a date of birth.

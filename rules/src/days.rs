@@ -191,7 +191,7 @@ impl Days {
             return;
         }
         // What is written may reach back farther than memory.
-        self.row.is_wrong();
+        self.row.spoil();
         if at.plus(gap) < self.from {
             return;
         }
@@ -222,7 +222,7 @@ impl Days {
         };
         if self.to < self.from || to < self.from {
             // From here on memory does not see what comes to the days that are written.
-            self.row.is_wrong();
+            self.row.spoil();
             *self = Self { from, to: from, row: self.row, ..Self::default() };
         }
         for days in std::mem::take(&mut self.touched).chunk_by(|a, b| schedule::days_after(*a, 1) == *b) {
@@ -243,7 +243,7 @@ impl Days {
 
     /// Forgets everything: other readings or other numbers count now.
     pub(crate) fn forget(&mut self) {
-        self.row.is_wrong();
+        self.row.spoil();
         *self = Self { row: self.row, ..Self::default() };
     }
 

@@ -30,7 +30,7 @@ pub(crate) enum Row {
 
 impl Row {
     /// What is written rests on other readings or other numbers from now on.
-    pub(crate) fn is_wrong(&mut self) {
+    pub(crate) fn spoil(&mut self) {
         if *self != Self::Missing {
             *self = Self::Wrong;
         }

@@ -126,8 +126,12 @@ impl Person {
         let held = self.held_before(Rule::GluH1, from).map(|c| c.effective_at);
         let insulin = |at: Timestamp| {
             let day = at.day(&self.zone);
-            let taken = |m: &&vitals::Medication| m.from.is_none_or(|d| d <= day) && m.to.is_none_or(|d| d >= day);
-            patient.plan.medications.iter().filter(taken).any(|m| m.class == vitals::MedicationClass::Insulin)
+            patient
+                .plan
+                .medications
+                .iter()
+                .filter(|m| m.is_taken_on(day))
+                .any(|m| m.class == vitals::MedicationClass::Insulin)
         };
         let all = self.points(scene.world, from.minus(window), last)?;
         let expected = pattern::judge(&all, &numbers, from, held, insulin, &self.zone);

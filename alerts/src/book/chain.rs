@@ -54,9 +54,9 @@ impl Case {
                 return;
             }
         };
-        let until = ctx.hours.next_opening(ctx.now);
         // A station that never opens is called at once: there is nothing to wait for.
-        if must_wait && until > ctx.now {
+        let until = must_wait.then(|| ctx.hours.next_opening(ctx.now)).filter(|until| *until > ctx.now);
+        if let Some(until) = until {
             self.episode.state = AlertState::Open;
             self.episode.held_until = Some(until);
             self.set_timer(Timer::Open, until);

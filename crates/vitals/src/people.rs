@@ -101,6 +101,13 @@ pub struct Medication {
     pub to: Option<jiff::civil::Date>,
 }
 
+impl Medication {
+    /// Whether it is taken on this day; both ends count.
+    pub fn is_taken_on(&self, day: jiff::civil::Date) -> bool {
+        self.from.is_none_or(|from| from <= day) && self.to.is_none_or(|to| to >= day)
+    }
+}
+
 /// Class of a drug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -189,7 +189,9 @@ impl<'a> Desk<'a> {
             Entry::Held(held) => Some(held.clone()),
             Entry::Reading(_) => None,
         };
-        if let Some(row) = self.changes.rows.iter().find(|row| row.id == id.as_i64().cast_unsigned()) {
+        // Ids are given in a row.
+        let place = id.as_i64().cast_unsigned().checked_sub(self.ground.next_id).and_then(|n| usize::try_from(n).ok());
+        if let Some(row) = place.and_then(|n| self.changes.rows.get(n)) {
             return Ok(held(row));
         }
         if let Some(row) = self.ground.memory.read().row(id) {

@@ -5,7 +5,6 @@
 
 use super::{
     Readings,
-    query::merged_reading,
     tables::{self, fault},
 };
 use crate::StoreError;
@@ -115,19 +114,13 @@ impl Readings {
     pub fn moves_after_blocking(&self, after: i64) -> Result<Moves, StoreError> {
         let (number, known) = self.shared.readers.with(|c| moves_after(c, after))?;
         let Some(known) = known else { return Ok(Moves { number, readings: None }) };
-        let mut readings = Vec::with_capacity(known.len());
-        for (id, before) in known {
-            let in_memory = self.shared.memory.read().row(id).map(|row| row.reading().cloned());
-            let found = match in_memory {
-                Some(found) => found,
-                None => self.shared.readers.with(|c| merged_reading(c, id))?,
-            };
-            readings.extend(found.map(|reading| Handover { before, reading }));
-        }
+        let found = self.shared.by_ids(known.iter().map(|(id, _)| *id).collect())?;
+        let told = |(id, before): (ReadingId, _)| Some(Handover { before, reading: found.get(&id)?.clone() });
+        let readings = known.into_iter().filter_map(told).collect();
         Ok(Moves { number, readings: Some(readings) })
     }
 
-    /// Whoever keeps sums has written down that they know every change up to `number`; those are forgotten.
+    /// Whoever judges readings has written down that they know every change up to `number`; those are forgotten.
     pub fn set_moves_taken(&self, number: i64) {
         self.shared.log.taken.fetch_max(number, Relaxed);
     }

@@ -59,28 +59,7 @@ impl Readings {
     /// # Errors
     /// When the file cannot be read.
     pub async fn by_ids(&self, ids: Vec<ReadingId>) -> Result<HashMap<ReadingId, Arc<Reading>>, StoreError> {
-        self.ask(move |shared| {
-            let mut found: HashMap<ReadingId, Arc<Reading>> = HashMap::with_capacity(ids.len());
-            let (mut merged, memory) = (Vec::new(), shared.memory.read());
-            for id in ids {
-                match memory.row(id) {
-                    Some(row) => found.extend(row.reading().map(|r| (id, r.clone()))),
-                    None => merged.push(id),
-                }
-            }
-            drop(memory);
-            if !merged.is_empty() {
-                shared.readers.with(|c| {
-                    let _reads = c.unchecked_transaction().map_err(fault)?;
-                    for id in merged {
-                        found.extend(merged_reading(c, id)?.map(|r| (id, r)));
-                    }
-                    Ok(())
-                })?;
-            }
-            Ok(found)
-        })
-        .await
+        self.ask(move |shared| shared.by_ids(ids)).await
     }
 
     /// The reading with the newest measurement time.
@@ -130,6 +109,29 @@ impl Readings {
 }
 
 impl Shared {
+    /// As [`Readings::by_ids`].
+    pub(super) fn by_ids(&self, ids: Vec<ReadingId>) -> Result<HashMap<ReadingId, Arc<Reading>>, StoreError> {
+        let mut found: HashMap<ReadingId, Arc<Reading>> = HashMap::with_capacity(ids.len());
+        let (mut merged, memory) = (Vec::new(), self.memory.read());
+        for id in ids {
+            match memory.row(id) {
+                Some(row) => found.extend(row.reading().map(|r| (id, r.clone()))),
+                None => merged.push(id),
+            }
+        }
+        drop(memory);
+        if !merged.is_empty() {
+            self.readers.with(|c| {
+                let _reads = c.unchecked_transaction().map_err(fault)?;
+                for id in merged {
+                    found.extend(merged_reading(c, id)?.map(|r| (id, r)));
+                }
+                Ok(())
+            })?;
+        }
+        Ok(found)
+    }
+
     pub(super) fn range(&self, q: &ReadingQuery) -> Result<Vec<Arc<Reading>>, StoreError> {
         if q.from >= q.to || q.limit == 0 {
             return Ok(Vec::new());
