@@ -6,50 +6,79 @@ use dashboard_api::{Config, Links};
 use runtime::Drain;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{io::AsyncWriteExt, net::TcpStream, sync::Semaphore};
 use tower::ServiceExt;
 
-/// A clear answer to every team, after half a second.
-fn slow_links() -> Links {
-    let mut links = common::links();
-    links.check_team = Arc::new(|_| {
-        Box::pin(async {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            Ok(Vec::new())
-        })
-    });
-    links
+/// Holds every change of a team half way: tells that one has come so far, and lets it on when the test says so.
+#[derive(Clone)]
+struct HalfWay {
+    come: Arc<Semaphore>,
+    on: Arc<Semaphore>,
 }
 
-async fn audited(world: &World, action: &str) -> Vec<Value> {
+impl HalfWay {
+    fn new() -> Self {
+        Self { come: Arc::new(Semaphore::new(0)), on: Arc::new(Semaphore::new(0)) }
+    }
+
+    fn links(&self) -> Links {
+        let mut links = common::links();
+        let here = self.clone();
+        links.check_team = Arc::new(move |_| {
+            let here = here.clone();
+            Box::pin(async move {
+                here.come.add_permits(1);
+                here.on.acquire().await.unwrap().forget();
+                Ok(Vec::new())
+            })
+        });
+        links
+    }
+
+    /// Returns when a change stands half way.
+    async fn has_come(&self) {
+        tokio::time::timeout(Duration::from_secs(30), self.come.acquire()).await.unwrap().unwrap().forget();
+    }
+
+    fn let_on(&self) {
+        self.on.add_permits(1);
+    }
+}
+
+fn team(name: &str, station: &Value) -> String {
+    json!({"name": name, "organisationId": station, "members": []}).to_string()
+}
+
+async fn audited(world: &World, action: &str) -> usize {
     let rows = world.get("/api/v1/audit?limit=200", &world.admin).await.must(200).json();
-    rows["items"].as_array().unwrap().iter().filter(|r| r["action"] == action && r["result"] == "ok").cloned().collect()
+    rows["items"].as_array().unwrap().iter().filter(|r| r["action"] == action && r["result"] == "ok").count()
 }
 
 #[tokio::test]
 async fn a_change_whose_caller_goes_away_is_made_and_written_down() {
-    let world = World::new().await;
+    let mut world = World::new().await;
     let ids = world.district("1").await;
-    let path = format!("/api/v1/patients/{}", ids["patient-record"]);
-    for name in ["One", "Two", "Three"] {
-        let request = Request::patch(&path)
+    let half_way = HalfWay::new();
+    world.serve_with(half_way.links()).await;
+    let before = audited(&world, "team.create").await;
+    for (n, name) in ["One", "Two", "Three"].into_iter().enumerate() {
+        let request = Request::post("/api/v1/teams")
             .header("authorization", format!("Bearer {}", world.admin))
-            .body(Body::from(json!({"name": name}).to_string()))
+            .body(Body::from(team(name, &json!(ids["station"]))))
             .unwrap();
-        let mut answer = Box::pin(world.router.clone().oneshot(request));
-        let early = tokio::time::timeout(Duration::ZERO, &mut answer).await;
-        assert!(early.is_err(), "nobody has gone away");
-        drop(answer);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    for _ in 0..100 {
-        if audited(&world, "patient.update").await.len() == 3 {
-            break;
+        tokio::select! {
+            answer = world.router.clone().oneshot(request) => panic!("nobody has gone away: {answer:?}"),
+            () = half_way.has_come() => {}
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        half_way.let_on();
+        let written = async {
+            while audited(&world, "team.create").await < before + n + 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), written).await.expect("a change that is not in the audit");
+        assert!(world.store.directory().teams().iter().any(|t| t.name == name), "{name} was dropped half way");
     }
-    assert_eq!(audited(&world, "patient.update").await.len(), 3, "a change that is not in the audit");
-    assert_eq!(world.get(&path, &world.admin).await.json()["name"], "Three");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,9 +87,10 @@ async fn the_end_waits_for_a_change_whose_caller_went_away() {
     let ids = world.district("1").await;
     let (end, root) = Drain::new();
     let config = Config { address: "127.0.0.1:0".into(), ..Config::default() };
-    let handle = dashboard_api::start(config, world.store.clone(), slow_links(), &root).await.unwrap();
-    let before = audited(&world, "team.create").await.len();
-    let body = json!({"name": "Gone", "organisationId": ids["station"], "members": []}).to_string();
+    let half_way = HalfWay::new();
+    let handle = dashboard_api::start(config, world.store.clone(), half_way.links(), &root).await.unwrap();
+    let before = audited(&world, "team.create").await;
+    let body = team("Gone", &json!(ids["station"]));
     let mut socket = TcpStream::connect(handle.address()).await.unwrap();
     let head = format!(
         "POST /api/v1/teams HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n{body}",
@@ -68,14 +98,15 @@ async fn the_end_waits_for_a_change_whose_caller_went_away() {
         body.len()
     );
     socket.write_all(head.as_bytes()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    half_way.has_come().await;
     drop(socket);
-    tokio::time::sleep(Duration::from_millis(100)).await;
     end.stop();
     drop(root);
-    assert!(end.drained(Duration::from_secs(5)).await.is_empty(), "the change held up the end");
+    assert!(!end.drained(Duration::from_millis(50)).await.is_empty(), "the end did not wait for the change");
+    half_way.let_on();
+    assert!(end.drained(Duration::from_secs(30)).await.is_empty(), "the change held up the end");
     assert!(world.store.directory().teams().iter().any(|t| t.name == "Gone"), "it was dropped half way");
-    assert_eq!(audited(&world, "team.create").await.len(), before + 1);
+    assert_eq!(audited(&world, "team.create").await, before + 1);
 }
 
 #[tokio::test]
