@@ -209,7 +209,10 @@ def judge_files(recording, moment, data):
         if found != [("ok",)]:
             faults.append(f"{name}: {found[:2]}")
         if name == "journal.db":
-            highest = max(c.execute(f"SELECT coalesce(max(id), 0) FROM {t}").fetchone()[0] for t in ("j0", "j1", "locate", "held"))
+            highest = max(c.execute(f"SELECT coalesce(max(id), 0) FROM {t}").fetchone()[0] for t in ("j0", "j1", "held"))
+            # A row of `place` has up to 64 ids, 19 bytes each, of which the first is the id's place in the row.
+            for block, places in c.execute("SELECT block, b FROM place ORDER BY block DESC LIMIT 1"):
+                highest = max(highest, block * 64 + places[-19])
         else:
             bodies = "\n".join(b for b, in c.execute("SELECT body FROM patient"))
             lost = [n for at, n in recording.people if at < moment and f'"{n}"' not in bodies]

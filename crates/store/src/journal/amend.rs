@@ -10,6 +10,7 @@ use super::{
     days,
     desk::Changes,
     memory::Memory,
+    places,
     query::merged_reading,
     row::{Row, series_key},
     tables::{self, fault},
@@ -110,7 +111,7 @@ impl Desk<'_> {
         });
         let Changes { rows, amendments, .. } = &mut self.changes;
         if let Some(row) = rows.iter_mut().find(|r| r.reading().is_some_and(|r| r.id == after.id)) {
-            row.entry = Arc::new(Entry::Reading(after));
+            row.say(Arc::new(Entry::Reading(after)));
         } else if let Some(known) = amendments.readings.iter_mut().find(|(b, _)| b.id == after.id) {
             known.1 = after;
         } else {
@@ -182,15 +183,13 @@ impl Writer {
             days::touch(c, &self.shared.folding, wk, owner)?;
         }
         self.shared.newest.raise(c, key.0, key.1)?;
-        // What a running merge has passed lies in the table already; what lies before it will come by itself.
-        let passed = self.merge.as_ref().is_some_and(|m| m.series.is_some_and(|at| key <= at));
         let was_there = tables::delete_series(c, was)?;
+        // Of what is being merged, the merge itself brings what was changed once more, at its end.
         let frozen = self.shared.memory.read().frozen.as_ref().is_some_and(|t| t.row(after.id).is_some());
-        if was_there || (passed && frozen) {
-            tables::insert_series(c, key, after)?;
+        if was_there && !frozen {
+            tables::put_series(c, after)?;
         }
-        tables::move_location(c, after)?;
-        Ok(())
+        places::shift(c, after)
     }
 }
 

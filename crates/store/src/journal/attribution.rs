@@ -193,7 +193,8 @@ impl Writer {
         let Some((row, half)) = halves.find_map(|(t, half)| t.row(after.id).map(|row| (row, half))) else {
             return Ok(());
         };
-        let row = Row { entry: Arc::new(Entry::Reading(after.clone())), ..row.clone() };
+        let mut row = row.clone();
+        row.say(Arc::new(Entry::Reading(after.clone())));
         tables::update_row(&self.connection, half, &row)
     }
 }

@@ -218,8 +218,8 @@ impl<'a> Desk<'a> {
         note(history, &reading, told.filter(|_| trusted));
         let reading = Arc::new(reading);
         let entry = Arc::new(Entry::Reading(reading.clone()));
-        let row = Row { id, message, day: self.day, told, trusted, entry };
-        self.changes.identity.entry((reading.device, reading.seq)).or_default().push(row.known(&reading));
+        let row = Row::new((id, message), self.day, (told, trusted), entry)?;
+        self.changes.identity.entry((reading.device, reading.seq)).or_default().extend(row.known());
         self.changes.rows.push(row);
         Ok(reading.id)
     }
@@ -237,7 +237,7 @@ impl<'a> Desk<'a> {
         let held = Arc::new(held);
         self.changes.held.insert((held.device, digest(&held.route, &held.bytes)), held.id);
         let entry = Arc::new(Entry::Held(held.clone()));
-        self.changes.rows.push(Row { id, message, day: self.day, told, trusted, entry });
+        self.changes.rows.push(Row::new((id, message), self.day, (told, trusted), entry)?);
         Ok(held.id)
     }
 

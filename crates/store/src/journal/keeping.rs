@@ -7,7 +7,7 @@
 
 use super::{
     books::{Books, Counts, day_number},
-    days,
+    days, places,
     row::{identity_key, number, owner, week},
     tables::{self, fault},
     writer::Writer,
@@ -100,7 +100,7 @@ pub(super) fn take_out(
         "DELETE FROM series WHERE wk = ?1 AND owner = ?2 AND measured = ?3 AND id = ?4",
         params![week(r.measured_at), whose, r.measured_at.as_micros(), id],
     )?;
-    run("DELETE FROM locate WHERE id = ?1", params![id])?;
+    places::take_out(c, r.id)?;
     run("DELETE FROM unassigned WHERE id = ?1", params![id])?;
     run("DELETE FROM assigned WHERE id = ?1", params![id])?;
     let (block, device, seq, epoch) = identity_key(r.device, r.seq, r.epoch);

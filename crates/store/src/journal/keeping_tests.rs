@@ -251,7 +251,10 @@ async fn a_file_of_the_first_version_is_brought_forward_and_a_newer_one_is_refus
     let alter = |sql: &str| rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
     alter(
         "DROP TABLE removed; DROP TABLE waiting; DROP TABLE released; DROP TABLE basis; DROP TABLE sums;
-        DROP TABLE unfolded; DROP TABLE newest; DROP TABLE original; DROP TABLE moved; PRAGMA user_version=1",
+        DROP TABLE unfolded; DROP TABLE newest; DROP TABLE original; DROP TABLE moved; DROP TABLE place;
+        CREATE TABLE locate(id INTEGER PRIMARY KEY, message INTEGER NOT NULL, wk INTEGER NOT NULL,
+            owner INTEGER NOT NULL, measured INTEGER NOT NULL);
+        INSERT INTO locate SELECT id, id, wk, owner, measured FROM series; PRAGMA user_version=1",
     );
     assert_eq!(Snapshot::open(folder.path()).unwrap().recount(&Zone::default(), None).unwrap().mismatches, []);
     let bench = open(folder.path(), 30);

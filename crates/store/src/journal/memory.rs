@@ -3,7 +3,8 @@
 use super::{
     Known,
     books::{Books, Counts},
-    row::{IdentityKey, Row, SeriesKey, digest, identity_key, number, owner, series_key, week},
+    clustered::Clustered,
+    row::{Row, digest, identity_key, number, owner, series_key, week},
 };
 use foldhash::{HashMap, HashSet};
 use std::{
@@ -17,15 +18,27 @@ use vitals::{DeviceKey, Entry, PatientId, Reading, ReadingId, Timestamp};
 pub(super) struct Memtable {
     /// Ascending by id.
     pub(super) rows: Vec<Row>,
-    pub(super) series: BTreeMap<SeriesKey, Arc<Reading>>,
-    pub(super) identity: BTreeMap<IdentityKey, Known>,
+    /// By week and owner, then time of measurement and id.
+    pub(super) series: Clustered,
+    /// Weeks of which there is, or was, a reading.
+    pub(super) weeks: BTreeSet<i32>,
+    /// By block of numbers and device, then number and epoch.
+    pub(super) identity: Clustered,
     pub(super) held: HashMap<(DeviceKey, i64), ReadingId>,
     /// Devices whose history changed.
     pub(super) devices: HashSet<DeviceKey>,
     pub(super) books: Books,
+    /// Places in `rows` of readings of which something else was said, in the order of saying. A merge that had them
+    /// already brings them once more.
+    pub(super) amended: Vec<usize>,
 }
 
 impl Memtable {
+    /// One that is about to be filled as far as `self` was.
+    pub(super) fn successor(&self) -> Self {
+        Self { rows: Vec::with_capacity(self.rows.len()), ..Self::default() }
+    }
+
     pub(super) fn add(&mut self, row: Row) {
         let device = row.device();
         self.devices.insert(device);
@@ -33,8 +46,9 @@ impl Memtable {
         match &*row.entry {
             Entry::Reading(r) => {
                 counts.stored += 1;
-                self.series.insert(series_key(r), r.clone());
-                self.identity.insert(identity_key(device, r.seq, r.epoch), row.known(r));
+                let (block, device, seq, epoch) = identity_key(device, r.seq, r.epoch);
+                self.identity.insert((block, device), (seq, epoch.into()), self.rows.len());
+                self.place(r, self.rows.len());
             }
             Entry::Held(h) => {
                 counts.quarantined += 1;
@@ -42,6 +56,12 @@ impl Memtable {
             }
         }
         self.rows.push(row);
+    }
+
+    fn place(&mut self, reading: &Reading, at: usize) {
+        let (wk, owner, measured, id) = series_key(reading);
+        self.weeks.insert(wk);
+        self.series.insert((wk.into(), owner), (measured, id), at);
     }
 
     pub(super) fn count_duplicates(&mut self, day: i32, device: DeviceKey, n: u64) {
@@ -62,14 +82,25 @@ impl Memtable {
     pub(super) fn amend(&mut self, reading: &Arc<Reading>) {
         let Some(i) = self.index(reading.id) else { return };
         if let Some(before) = self.rows[i].reading() {
-            self.series.remove(&series_key(before));
+            let (wk, owner, measured, id) = series_key(before);
+            self.series.remove((wk.into(), owner), (measured, id));
         }
-        self.series.insert(series_key(reading), reading.clone());
-        self.rows[i].entry = Arc::new(Entry::Reading(reading.clone()));
+        self.place(reading, i);
+        self.rows[i].say(Arc::new(Entry::Reading(reading.clone())));
+        self.amended.push(i);
     }
 
     pub(super) fn known(&self, device: DeviceKey, seq: i64) -> impl Iterator<Item = Known> + '_ {
-        self.identity.range(identity_key(device, seq, 0)..=identity_key(device, seq, u32::MAX)).map(|(_, k)| *k)
+        let (block, device, seq, _) = identity_key(device, seq, 0);
+        let same = self.identity.items((block, device)).iter().filter(move |item| item.first == seq);
+        same.filter_map(|item| self.rows.get(item.at())?.known())
+    }
+
+    /// The readings of `owner` in one week that come after `(measured, id)` or are it, ascending.
+    fn week(&self, wk: i32, owner: i64, low: (i64, u64)) -> impl DoubleEndedIterator<Item = &Arc<Reading>> {
+        let items = self.series.items((wk.into(), owner));
+        let first = items.partition_point(|item| (item.first, item.second) < low);
+        items[first..].iter().filter_map(|item| self.rows.get(item.at())?.reading())
     }
 
     /// Readings of `owner` with `from <= (measured, id)` and `measured < to`, ascending.
@@ -80,30 +111,24 @@ impl Memtable {
         to: Timestamp,
         mut take: impl FnMut(&Arc<Reading>) -> bool,
     ) {
-        let mut at = Some(week(from.0));
-        while let Some(wk) = at.filter(|wk| *wk <= week(to)) {
-            let low = if wk == week(from.0) { (from.0.as_micros(), from.1) } else { (i64::MIN, 0) };
-            for (key, reading) in self.series.range((wk, owner, low.0, low.1)..=(wk, owner, i64::MAX, u64::MAX)) {
-                if key.2 >= to.as_micros() || !take(reading) {
+        if from.0 > to {
+            return;
+        }
+        for wk in self.weeks.range(week(from.0)..=week(to)) {
+            for reading in self.week(*wk, owner, (from.0.as_micros(), from.1)) {
+                if reading.measured_at >= to || !take(reading) {
                     return;
                 }
             }
-            at = wk
-                .checked_add(1)
-                .and_then(|n| self.series.range((n, i64::MIN, i64::MIN, 0)..).next())
-                .map(|(k, _)| k.0);
         }
     }
 
     /// The readings of `owner`, newest measurement first, as long as `take` says so.
     pub(super) fn newest_first<'t>(&'t self, owner: i64, mut take: impl FnMut(&'t Arc<Reading>) -> bool) {
-        let mut at = self.series.last_key_value().map(|(k, _)| k.0);
-        while let Some(wk) = at {
-            let week = self.series.range((wk, owner, i64::MIN, 0)..=(wk, owner, i64::MAX, u64::MAX));
-            if !week.rev().all(|(_, reading)| take(reading)) {
+        for wk in self.weeks.iter().rev() {
+            if !self.week(*wk, owner, (i64::MIN, 0)).rev().all(&mut take) {
                 return;
             }
-            at = self.series.range(..(wk, i64::MIN, i64::MIN, 0)).next_back().map(|(k, _)| k.0);
         }
     }
 

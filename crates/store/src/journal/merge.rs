@@ -4,10 +4,13 @@
 //! progress is written in the same transaction. Only the last step empties the journal table.
 
 use super::{
-    Shared, books, days,
+    Shared, books,
+    clustered::{Cluster, Item},
+    days,
     desk::{Histories, store_history},
     memory::{Memory, Memtable},
-    row::{IdentityKey, SeriesKey, digest},
+    places,
+    row::{IdentityKey, Row, SeriesKey, digest, series_key},
     tables::{self, Half, fault},
 };
 use crate::StoreError;
@@ -16,6 +19,7 @@ use rusqlite::Connection;
 use std::{
     collections::HashSet,
     ops::Bound::{Excluded, Unbounded},
+    sync::Arc,
 };
 use vitals::{DeviceKey, Entry};
 
@@ -23,11 +27,21 @@ use vitals::{DeviceKey, Entry};
 #[derive(Clone, Debug)]
 pub(super) struct Merge {
     pub(super) half: Half,
-    pub(super) series: Option<SeriesKey>,
-    identity: Option<IdentityKey>,
+    /// All readings as they lay in memory when it was frozen, in the order of each table.
+    order: Arc<Order>,
+    series: usize,
+    /// How many of what was amended.
+    amended: usize,
+    identity: usize,
     rows: usize,
     devices: Vec<DeviceKey>,
     books: Option<(i32, DeviceKey)>,
+}
+
+#[derive(Debug)]
+struct Order {
+    series: Vec<(Cluster, Item)>,
+    identity: Vec<(Cluster, Item)>,
 }
 
 /// What one step found.
@@ -40,7 +54,8 @@ impl Merge {
     pub(super) fn new(half: Half, frozen: &Memtable) -> Self {
         let mut devices: Vec<DeviceKey> = frozen.devices.iter().copied().collect();
         devices.sort_unstable_by(|a, b| b.cmp(a)); // taken from the end, ascending
-        Self { half, series: None, identity: None, rows: 0, devices, books: None }
+        let order = Order { series: frozen.series.in_order(), identity: frozen.identity.in_order() };
+        Self { half, order: Arc::new(order), series: 0, amended: 0, identity: 0, rows: 0, devices, books: None }
     }
 
     /// Merges about `budget` rows in one transaction.
@@ -75,34 +90,30 @@ impl Merge {
         let Some(frozen) = &memory.frozen else { return Ok(Inserted::Everything) };
         let mut weeks = HashSet::new();
         let mut left = 3 * budget;
-        let mut series = tables::Series::prepare(c)?;
         let mut days = days::Merging::new(c, shared);
-        for (key, reading) in frozen.series.range((self.series.map_or(Unbounded, Excluded), Unbounded)).take(budget) {
-            series.insert(*key, reading)?;
+        let series = self.next_of_series(frozen, budget);
+        tables::insert_series(c, &series)?;
+        for (key, _) in &series {
             days.row(*key)?;
             weeks.insert(key.0);
-            self.series = Some(*key);
-            left -= 1;
         }
-        let mut identities = tables::Identities::prepare(c)?;
-        let identity = frozen.identity.range((self.identity.map_or(Unbounded, Excluded), Unbounded));
-        for (key, known) in identity.take(budget) {
-            identities.insert(*key, known)?;
-            self.identity = Some(*key);
-            left -= 1;
-        }
-        let mut locations = tables::Locations::prepare(c)?;
-        for row in frozen.rows.iter().skip(self.rows).take(budget) {
+        let identity = self.next_of_identity(frozen, budget);
+        tables::insert_identities(c, &identity)?;
+        let rows = &frozen.rows[self.rows..(self.rows + budget).min(frozen.rows.len())];
+        let mut readings = Vec::with_capacity(rows.len());
+        for row in rows {
             match &*row.entry {
-                Entry::Reading(reading) => locations.put(row.message, reading)?,
+                Entry::Reading(reading) => readings.push((row.message, &**reading)),
                 Entry::Held(held) => tables::insert_held(c, row, held, digest(&held.route, &held.bytes))?,
             }
-            self.rows += 1;
-            left -= 1;
         }
+        places::put(c, &readings)?;
+        self.rows += rows.len();
+        left -= series.len() + identity.len() + rows.len();
         let merged = self.rows == frozen.rows.len()
-            && frozen.identity.range((self.identity.map_or(Unbounded, Excluded), Unbounded)).next().is_none()
-            && frozen.series.range((self.series.map_or(Unbounded, Excluded), Unbounded)).next().is_none();
+            && self.identity == self.order.identity.len()
+            && self.series == self.order.series.len()
+            && self.amended == frozen.amended.len();
         if !merged {
             return Ok(Inserted::Some(weeks));
         }
@@ -119,6 +130,38 @@ impl Merge {
         self.insert_books(c, frozen, left)?;
         let rest = frozen.books.range((self.books.map_or(Unbounded, Excluded), Unbounded)).next().is_some();
         Ok(if rest { Inserted::Books(weeks) } else { Inserted::Last(weeks) })
+    }
+
+    /// At most `budget` readings, ascending; when all have been, what was amended.
+    fn next_of_series<'f>(&mut self, frozen: &'f Memtable, budget: usize) -> Vec<(SeriesKey, &'f Row)> {
+        let (from, to) = (self.series, (self.series + budget).min(self.order.series.len()));
+        self.series = to;
+        let mut next = Vec::with_capacity(to - from);
+        for ((wk, owner), item) in &self.order.series[from..to] {
+            let row = &frozen.rows[item.at()];
+            // What has moved comes with what was amended.
+            if row.is_as_it_came() {
+                next.push(((i32::try_from(*wk).unwrap_or(0), *owner, item.first, item.second), row));
+            }
+        }
+        if to == self.order.series.len() {
+            let end = (self.amended + budget - (to - from)).min(frozen.amended.len());
+            let amended = frozen.amended[self.amended..end].iter().map(|at| &frozen.rows[*at]);
+            next.extend(amended.filter_map(|row| Some((series_key(row.reading()?), row))));
+            self.amended = end;
+        }
+        next
+    }
+
+    /// At most `budget` numbers, ascending.
+    fn next_of_identity<'f>(&mut self, frozen: &'f Memtable, budget: usize) -> Vec<(IdentityKey, &'f Row)> {
+        let (from, to) = (self.identity, (self.identity + budget).min(self.order.identity.len()));
+        self.identity = to;
+        let next = self.order.identity[from..to].iter().map(|((block, device), item)| {
+            let epoch = u32::try_from(item.second).unwrap_or(0);
+            ((*block, *device, item.first, epoch), &frozen.rows[item.at()])
+        });
+        next.collect()
     }
 
     fn insert_books(&mut self, c: &Connection, frozen: &Memtable, left: usize) -> Result<(), StoreError> {
@@ -196,7 +239,8 @@ pub(super) fn freeze(c: &Connection, memory: &RwLock<Memory>, active: Half) -> R
     marked?;
     runtime::crash::point("journal.frozen");
     let mut memory = memory.write();
-    let frozen = std::mem::take(&mut memory.active);
+    let fresh = memory.active.successor();
+    let frozen = std::mem::replace(&mut memory.active, fresh);
     let merge = Merge::new(active, &frozen);
     memory.frozen = Some(frozen);
     Ok(merge)

@@ -65,12 +65,13 @@ impl Life {
     /// Stored readings within reach that are not merged yet. Before the tables: what leaves memory in between is there.
     fn in_memory(self, memory: &Memory, seq: i64) -> BTreeMap<i64, Arc<Reading>> {
         let blocks = seq.saturating_sub(REACH).div_euclid(BLOCK)..=seq.saturating_add(REACH).div_euclid(BLOCK);
-        let keys =
-            blocks.map(|b| (b, self.device.as_i64(), i64::MIN, 0)..=(b, self.device.as_i64(), i64::MAX, u32::MAX));
-        let found = keys.flat_map(|keys| memory.tables().flat_map(move |t| t.identity.range(keys.clone())));
+        let device = self.device.as_i64();
+        let found = blocks.flat_map(|block| {
+            memory.tables().flat_map(move |t| t.identity.items((block, device)).iter().map(move |item| (t, item)))
+        });
         found
-            .filter(|((.., epoch), _)| *epoch == self.epoch)
-            .filter_map(|((_, _, seq, _), known)| Some((*seq, memory.row(known.id)?.reading()?.clone())))
+            .filter(|(_, item)| item.second == u64::from(self.epoch))
+            .filter_map(|(t, item)| Some((item.first, t.rows.get(item.at())?.reading()?.clone())))
             .collect()
     }
 

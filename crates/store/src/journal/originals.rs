@@ -9,6 +9,7 @@ use super::{Desk, Readings, desk::Changes, tables, tables::fault, writer::Writer
 use crate::StoreError;
 use bytes::Bytes;
 use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
+use foldhash::HashSet;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -74,6 +75,8 @@ pub(super) type Arriving = (Head<'static>, Bytes);
 #[derive(Debug, Default)]
 pub(super) struct Touched {
     devices: Vec<i64>,
+    /// The same, to find one among many.
+    spoken: HashSet<i64>,
     answered: u32,
     /// Readings and held entries that the message brings again.
     known: Vec<i64>,
@@ -84,6 +87,7 @@ pub(super) struct Touched {
 impl Touched {
     pub(super) fn begin(&mut self) {
         self.devices.clear();
+        self.spoken.clear();
         self.known.clear();
         (self.answered, self.erased) = (0, false);
     }
@@ -98,8 +102,10 @@ impl Touched {
 
     pub(super) fn answer(&mut self, device: DeviceKey) {
         self.answered += 1;
-        if !self.devices.contains(&device.as_i64()) {
-            self.devices.push(device.as_i64());
+        let device = device.as_i64();
+        // Nearly every message speaks of one device only.
+        if self.devices.last() != Some(&device) && self.spoken.insert(device) {
+            self.devices.push(device);
         }
     }
 }
@@ -120,7 +126,7 @@ impl Desk<'_> {
         bytes: &Bytes,
     ) {
         let Some(message) = self.message() else { return };
-        let Touched { devices, answered, known, erased } = self.touched();
+        let Touched { devices, answered, known, erased, .. } = self.touched();
         if *erased {
             return;
         }

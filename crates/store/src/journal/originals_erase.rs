@@ -5,6 +5,7 @@
 
 use super::{
     originals::{Head, Stored, append, each, pack, rows_after, unpack},
+    places,
     tables::fault,
 };
 use crate::StoreError;
@@ -13,7 +14,7 @@ use std::{
     collections::{BTreeSet, HashSet},
     time::Duration,
 };
-use vitals::{DeviceKey, Held, Reading, ReadingId, Timestamp};
+use vitals::{DeviceKey, Held, Reading, Timestamp};
 
 /// A clock that ran ahead may have dated a reading after the message that brought it.
 const AHEAD: Duration = Duration::from_secs(86_400);
@@ -40,17 +41,18 @@ impl Traces {
         worn: impl Iterator<Item = (DeviceKey, Timestamp)>,
     ) -> Result<Self, StoreError> {
         let mut this = Self::default();
-        let mut message_of = |sql: &str, id: ReadingId| {
-            let found: Option<i64> = c
-                .prepare_cached(sql)
-                .and_then(|mut s| s.query_row([id.as_i64()], |r| r.get(0)).optional())
+        for reading in readings {
+            this.ids.insert(reading.id.as_i64());
+            this.messages.extend(places::of(c, reading.id)?.map(|place| place.message));
+        }
+        for held in held {
+            let message: Option<i64> = c
+                .prepare_cached("SELECT message FROM held WHERE id = ?1")
+                .and_then(|mut s| s.query_row([held.id.as_i64()], |r| r.get(0)).optional())
                 .map_err(fault)?;
-            this.ids.insert(id.as_i64());
-            this.messages.extend(found.map(i64::cast_unsigned));
-            Ok::<_, StoreError>(())
-        };
-        readings.iter().try_for_each(|r| message_of("SELECT message FROM locate WHERE id = ?1", r.id))?;
-        held.iter().try_for_each(|h| message_of("SELECT message FROM held WHERE id = ?1", h.id))?;
+            this.ids.insert(held.id.as_i64());
+            this.messages.extend(message.map(i64::cast_unsigned));
+        }
         let seen =
             readings.iter().map(|r| (r.device, r.measured_at)).chain(held.iter().map(|h| (h.device, h.received_at)));
         for (device, at) in worn.chain(seen) {
@@ -74,14 +76,17 @@ impl Traces {
         }
         let (first, message) = (head.message.cast_signed(), head.message.cast_signed());
         let end = first.saturating_add(i64::from(head.answered));
-        let rows: i64 = c
-            .prepare_cached(
-                "SELECT (SELECT count(*) FROM locate WHERE id >= ?1 AND id < ?2 AND message = ?3)
-                 + (SELECT count(*) FROM held WHERE id >= ?1 AND id < ?2 AND message = ?3)",
-            )
+        let held: i64 = c
+            .prepare_cached("SELECT count(*) FROM held WHERE id >= ?1 AND id < ?2 AND message = ?3")
             .and_then(|mut s| s.query_row(params![first, end, message], |r| r.get(0)))
             .map_err(fault)?;
-        Ok(usize::try_from(rows).unwrap_or(0) + known().count() < usize::try_from(head.answered).unwrap_or(usize::MAX))
+        let mut readings = 0;
+        places::each(c, head.message, end.cast_unsigned(), &mut |place| {
+            readings += usize::from(place.message == head.message);
+            Ok(true)
+        })?;
+        Ok(usize::try_from(held).unwrap_or(0) + readings + known().count()
+            < usize::try_from(head.answered).unwrap_or(usize::MAX))
     }
 }
 

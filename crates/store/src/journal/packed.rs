@@ -4,13 +4,14 @@
 //! Goes in: a reading. Comes out: bytes; and, with the key under which they lie, exactly the same reading.
 //! Must never: lose a digit or a letter of what was sent.
 
-use super::row::{self, FORMAT, PACKED, encode_as};
+use super::row::{self, FORMAT, PACKED};
 use crate::StoreError;
 use jiff::{
     civil::{Date, Time},
     tz::Offset,
 };
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use vitals::{
     Context, DeviceKey, DeviceTime, Disposition, Meal, MealName, PatientId, Reading, ReadingId, Statuses, TimeQuality,
     Timestamp, Unit, Values, Zone,
@@ -90,7 +91,10 @@ fn place<T: PartialEq>(all: &[T], value: &T) -> usize {
     all.iter().position(|v| v == value).unwrap_or(0)
 }
 
-pub(super) fn encode(r: &Reading) -> Result<Vec<u8>, StoreError> {
+/// An ordinary reading's body needs no room of its own.
+pub(super) type Body = SmallVec<[u8; 36]>;
+
+pub(super) fn encode(r: &Reading) -> Result<Body, StoreError> {
     let common = r.device_time.as_ref().and_then(|text| clock(&text.0));
     let (told, wall, east) = common.unwrap_or((Told::Otherwise, 0, 0));
     let rest = has_rest(r, common.is_some()).then(|| {
@@ -122,7 +126,9 @@ pub(super) fn encode(r: &Reading) -> Result<Vec<u8>, StoreError> {
         values: r.values.clone(),
         rest,
     };
-    encode_as(PACKED, &packed)
+    let mut body = Body::from_slice(&[PACKED]);
+    row::append(&mut body, &packed)?;
+    Ok(body)
 }
 
 /// Whether a reading has anything of a [`Rest`]. Nearly none has, so nothing is copied to find out.
@@ -143,7 +149,8 @@ pub(super) fn reading(r: &rusqlite::Row<'_>, at: usize) -> Result<Reading, Store
     }
 }
 
-fn decode(owner: i64, measured: i64, id: i64, body: &[u8]) -> Result<Reading, StoreError> {
+/// The reading with this body and what its key says.
+pub(super) fn decode(owner: i64, measured: i64, id: i64, body: &[u8]) -> Result<Reading, StoreError> {
     let packed: Packed = row::decode_as(PACKED, body)?;
     let mut bits = Bits(packed.bits, 0);
     let time_quality = QUALITIES[bits.take(2)];
@@ -185,22 +192,20 @@ fn shown(measured: i64, east: i8) -> i64 {
 
 /// Form, what the clock showed and its zone, when the text is exactly of a form that [`text`] writes.
 fn clock(text: &str) -> Option<(Told, i64, i8)> {
-    let (wall, zone) = (text.get(..19)?, text.get(19..)?);
-    let shape = wall.bytes().zip(*b"dddd-dd-ddTdd:dd:dd").all(|(byte, form)| match form {
-        b'd' => byte.is_ascii_digit(),
-        form => byte == form,
-    });
-    if !shape {
+    // For every reading that is merged: read byte by byte, for that is what takes the least time.
+    let (wall, zone) = text.as_bytes().split_first_chunk::<19>()?;
+    if [wall[4], wall[7], wall[10], wall[13], wall[16]] != *b"--T::" {
         return None;
     }
-    let part = |at: usize, n: usize| wall[at..at + n].parse::<i16>().ok();
-    let small = |at: usize| part(at, 2).and_then(|n| i8::try_from(n).ok());
-    let (hour, minute, second) = (small(11)?, small(14)?, small(17)?);
-    let time = Time::new(hour, minute, second, 0).ok()?;
-    let day = Date::new(part(0, 4)?, small(5)?, small(8)?).ok()?;
+    let two = |at: usize| {
+        let (tens, ones) = (wall[at].wrapping_sub(b'0'), wall[at + 1].wrapping_sub(b'0'));
+        (tens < 10 && ones < 10).then_some((tens * 10 + ones).cast_signed())
+    };
+    let time = Time::new(two(11)?, two(14)?, two(17)?, 0).ok()?;
+    let day = Date::new(i16::from(two(0)?) * 100 + i16::from(two(2)?), two(5)?, two(8)?).ok()?;
     // The last day of the year 9999 is no moment, and cannot be written again.
     let seconds = Offset::UTC.to_timestamp(day.to_datetime(time)).ok()?.as_second();
-    match zone.as_bytes() {
+    match zone {
         b"" => Some((Told::Plain, seconds, 0)),
         b"Z" => Some((Told::Utc, seconds, 0)),
         [sign @ (b'+' | b'-'), h1 @ b'0'..=b'9', h0 @ b'0'..=b'9', b':', m1 @ b'0'..=b'5', m0 @ b'0'..=b'9'] => {

@@ -3,12 +3,11 @@
 //! Read-only connections and memory, never the commit thread. Must never: hold a view open between two questions.
 
 use super::{
-    JournalEntry, ReadingQuery, Readings,
+    JournalEntry, ReadingQuery, Readings, places,
     row::{self, number},
     tables::fault,
 };
 use crate::StoreError;
-use rusqlite::OptionalExtension;
 use std::{collections::HashMap, sync::Arc};
 use vitals::{Entry, Held, PatientId, ReadingId, Timestamp};
 
@@ -35,11 +34,8 @@ impl Readings {
         let merged = readings.iter().filter(|r| !messages.contains_key(&r.id)).map(|r| r.id).collect::<Vec<_>>();
         if !merged.is_empty() {
             self.shared.readers.with(|c| {
-                let mut message = c.prepare_cached("SELECT message FROM locate WHERE id = ?1").map_err(fault)?;
                 for id in merged {
-                    let found: Option<i64> =
-                        message.query_row([id.as_i64()], |r| r.get(0)).optional().map_err(fault)?;
-                    messages.insert(id, found.map_or(number(id), i64::cast_unsigned));
+                    messages.insert(id, places::of(c, id)?.map_or(number(id), |place| place.message));
                 }
                 Ok(())
             })?;

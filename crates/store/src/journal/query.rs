@@ -6,6 +6,7 @@ use super::{
     BookRow, JournalEntry, ReadingQuery, Readings, Shared,
     books::{self, day_number},
     packed,
+    places::{self, Place},
     row::{self, number, owner, week},
     tables::fault,
 };
@@ -338,43 +339,43 @@ fn from_memory(memory: &super::Memory, position: u64, limit: usize) -> Vec<Journ
 }
 
 pub(super) fn merged_reading(c: &Connection, id: ReadingId) -> Result<Option<Arc<Reading>>, StoreError> {
+    in_one_view(c, || match places::of(c, id)? {
+        Some(place) => at_place(c, &place),
+        None => Ok(None),
+    })
+}
+
+/// Runs `read` in one view of the file: what is moved meanwhile would be in neither place.
+fn in_one_view<T>(c: &Connection, read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let _view = c.is_autocommit().then(|| c.unchecked_transaction()).transpose().map_err(fault)?;
+    read()
+}
+
+fn at_place(c: &Connection, place: &Place) -> Result<Option<Arc<Reading>>, StoreError> {
+    let (wk, owner, measured, id) = place.key();
     let mut statement = c
         .prepare_cached(
-            "SELECT s.owner, s.measured, s.id, s.b FROM locate l JOIN series s
-             ON s.wk = l.wk AND s.owner = l.owner AND s.measured = l.measured AND s.id = l.id WHERE l.id = ?1",
+            "SELECT owner, measured, id, b FROM series WHERE wk = ?1 AND owner = ?2 AND measured = ?3 AND id = ?4",
         )
         .map_err(fault)?;
-    let mut rows = statement.query([id.as_i64()]).map_err(fault)?;
+    let mut rows = statement.query(params![wk, owner, measured, id.cast_signed()]).map_err(fault)?;
     rows.next().map_err(fault)?.map(|r| packed::reading(r, 0).map(Arc::new)).transpose()
 }
 
 /// Merged entries between `position` and `before`, ascending, ending between two messages.
 fn merged_entries(c: &Connection, position: u64, before: u64, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
+    in_one_view(c, || entries_between(c, position, before, limit))
+}
+
+fn entries_between(c: &Connection, position: u64, before: u64, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
     let most = limit.saturating_add(MESSAGE);
-    let fetch = |sql: &str, entry: &dyn Fn(&rusqlite::Row<'_>) -> Result<Entry, StoreError>| {
-        let mut statement = c.prepare_cached(sql).map_err(fault)?;
-        let bounds = params![signed(position), signed(before), signed(most as u64)];
-        let mut rows = statement.query(bounds).map_err(fault)?;
-        let mut all: Vec<JournalEntry> = Vec::new();
-        while let Some(r) = rows.next().map_err(fault)? {
-            all.push(JournalEntry {
-                position: r.get::<_, i64>(0).map_err(fault)?.cast_unsigned(),
-                message: r.get::<_, i64>(1).map_err(fault)?.cast_unsigned(),
-                entry: Arc::new(entry(r)?),
-            });
-        }
-        Ok::<_, StoreError>(all)
-    };
-    let readings = fetch(
-        "SELECT l.id, l.message, s.owner, s.measured, s.id, s.b FROM locate l JOIN series s
-         ON s.wk = l.wk AND s.owner = l.owner AND s.measured = l.measured AND s.id = l.id
-         WHERE l.id > ?1 AND l.id < ?2 ORDER BY l.id LIMIT ?3",
-        &|r| packed::reading(r, 2).map(|r| Entry::Reading(Arc::new(r))),
-    )?;
-    let held = fetch("SELECT id, message, b FROM held WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3", &|r| {
-        let body = r.get_ref(2).map_err(fault)?.as_blob().unwrap_or_default();
-        row::decode(body).map(|h| Entry::Held(Arc::new(h)))
+    let mut readings: Vec<JournalEntry> = Vec::new();
+    places::each(c, position.saturating_add(1), before, &mut |place| {
+        let entry = |r| JournalEntry { position: place.id, message: place.message, entry: Arc::new(Entry::Reading(r)) };
+        readings.extend(at_place(c, &place)?.map(entry));
+        Ok(readings.len() < most)
     })?;
+    let held = held_between(c, position, before, most)?;
     // A list that was cut says nothing of what comes after its end.
     let known =
         |list: &[JournalEntry]| if list.len() < most { u64::MAX } else { list.last().map_or(0, |e| e.position) };
@@ -383,5 +384,22 @@ fn merged_entries(c: &Connection, position: u64, before: u64, limit: usize) -> R
     all.sort_by_key(|e| e.position);
     let cut = (limit..all.len()).find(|i| *i > 0 && all[*i].message != all[*i - 1].message);
     all.truncate(cut.unwrap_or(all.len()));
+    Ok(all)
+}
+
+fn held_between(c: &Connection, position: u64, before: u64, most: usize) -> Result<Vec<JournalEntry>, StoreError> {
+    let mut statement = c
+        .prepare_cached("SELECT id, message, b FROM held WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3")
+        .map_err(fault)?;
+    let mut rows = statement.query(params![signed(position), signed(before), signed(most as u64)]).map_err(fault)?;
+    let mut all = Vec::new();
+    while let Some(r) = rows.next().map_err(fault)? {
+        let body = r.get_ref(2).map_err(fault)?.as_blob().unwrap_or_default();
+        all.push(JournalEntry {
+            position: r.get::<_, i64>(0).map_err(fault)?.cast_unsigned(),
+            message: r.get::<_, i64>(1).map_err(fault)?.cast_unsigned(),
+            entry: Arc::new(Entry::Held(Arc::new(row::decode(body)?))),
+        });
+    }
     Ok(all)
 }

@@ -97,7 +97,7 @@ impl Writer {
         let old = {
             let memory = self.shared.memory.read();
             let readings = |t: &Memtable| {
-                keep.readings_from.is_some_and(|from| t.series.keys().next().is_some_and(|k| k.0 < week(from)))
+                keep.readings_from.is_some_and(|from| t.weeks.first().is_some_and(|first| *first < week(from)))
             };
             let held = |t: &Memtable| {
                 let first = t.rows.iter().find_map(|r| match &*r.entry {
@@ -117,9 +117,7 @@ impl Writer {
         let memory = self.shared.memory.read();
         for wk in memory.weeks.range(..limit) {
             // A merge under way may be putting rows of this week into the table.
-            let waiting = memory
-                .tables()
-                .any(|t| t.series.range((*wk, i64::MIN, i64::MIN, 0)..).next().is_some_and(|(k, _)| k.0 == *wk));
+            let waiting = memory.tables().any(|t| t.weeks.contains(wk));
             let newest: Option<i64> = self
                 .connection
                 .prepare_cached("SELECT max(id) FROM series WHERE wk = ?1")

@@ -1,16 +1,22 @@
 //! One line of the journal as it lies in the file and in memory, and the keys under which it is found.
 
-use super::Known;
+use super::{
+    Known,
+    packed::{self, Body},
+};
 use crate::StoreError;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
+use smallvec::SmallVec;
+use std::{borrow::Cow, sync::Arc};
 use vitals::{DeviceKey, Entry, GlucoseValue, PatientId, Reading, ReadingId, Timestamp, Unit, Values};
 
 /// First byte of every stored body: a new form gets a new one, so that older rows stay readable.
 pub(super) const FORMAT: u8 = 1;
 /// First byte of a reading's body in `series`, since version 4 of the file.
 pub(super) const PACKED: u8 = 2;
+/// First byte of a reading in the journal, since version 9 of the file: a head, and the body as it will lie in `series`.
+const HEADED: u8 = 3;
 pub(super) const WEEK_MICROS: i64 = 7 * 24 * 3600 * 1_000_000;
 
 /// A line of the journal with what is needed to rebuild everything from it.
@@ -26,10 +32,27 @@ pub(super) struct Row {
     /// Whether `told` may order the device's readings.
     pub(super) trusted: bool,
     pub(super) entry: Arc<Entry>,
+    /// A reading's [`fingerprint`].
+    pub(super) mark: u64,
+    /// A reading's body, made when it came: later it would have to be fetched from far away in memory. Empty: not made.
+    body: Body,
 }
 
+/// What stands before the body of a reading in the journal.
 #[derive(Serialize, Deserialize)]
-struct Body<E> {
+struct Head {
+    offset: u16,
+    day: i32,
+    /// From the time of measurement.
+    told: Option<i64>,
+    trusted: bool,
+    owner: i64,
+    measured: i64,
+}
+
+/// A line that is not a reading; until version 8 of the file, every line.
+#[derive(Serialize, Deserialize)]
+struct Whole<E> {
     offset: u16,
     day: i32,
     told: Option<i64>,
@@ -38,26 +61,71 @@ struct Body<E> {
 }
 
 impl Row {
-    pub(super) fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        encode(&Body {
-            offset: u16::try_from(self.id - self.message).unwrap_or(u16::MAX),
-            day: self.day,
-            told: self.told.map(Timestamp::as_micros),
-            trusted: self.trusted,
-            entry: &*self.entry,
-        })
+    /// A new line of message `message`.
+    pub(super) fn new(
+        (id, message): (u64, u64),
+        day: i32,
+        (told, trusted): (Option<Timestamp>, bool),
+        entry: Arc<Entry>,
+    ) -> Result<Self, StoreError> {
+        let (mark, body) = match &*entry {
+            Entry::Reading(reading) => (fingerprint(&reading.values, reading.unit), packed::encode(reading)?),
+            Entry::Held(_) => (0, Body::new()),
+        };
+        Ok(Self { id, message, day, told, trusted, entry, mark, body })
+    }
+
+    /// The same line with something else in it.
+    pub(super) fn say(&mut self, entry: Arc<Entry>) {
+        self.entry = entry;
+        self.body.clear();
+    }
+
+    /// Whether nothing else was said of it since it came, or since the process began.
+    pub(super) fn is_as_it_came(&self) -> bool {
+        !self.body.is_empty()
+    }
+
+    /// A reading's body as it lies in `series`.
+    pub(super) fn body(&self) -> Result<Cow<'_, [u8]>, StoreError> {
+        match self.reading() {
+            Some(reading) if self.body.is_empty() => packed::encode(reading).map(|body| Cow::Owned(body.into_vec())),
+            _ => Ok(Cow::Borrowed(&self.body)),
+        }
+    }
+
+    pub(super) fn encode(&self) -> Result<Bytes, StoreError> {
+        let offset = u16::try_from(self.id - self.message).unwrap_or(u16::MAX);
+        let (day, trusted) = (self.day, self.trusted);
+        let told = self.told.map(Timestamp::as_micros);
+        match &*self.entry {
+            Entry::Reading(reading) => {
+                let measured = reading.measured_at.as_micros();
+                let owner = owner(reading.patient, reading.device);
+                let told = told.map(|told| told.wrapping_sub(measured));
+                let mut bytes = Bytes::from_slice(&[HEADED]);
+                append(&mut bytes, &Head { offset, day, told, trusted, owner, measured })?;
+                bytes.extend_from_slice(&self.body()?);
+                Ok(bytes)
+            }
+            held => encode(&Whole { offset, day, told, trusted, entry: held }).map(Bytes::from_vec),
+        }
     }
 
     pub(super) fn decode(id: u64, bytes: &[u8]) -> Result<Self, StoreError> {
-        let body: Body<Entry> = decode(bytes)?;
-        Ok(Self {
-            id,
-            message: id - u64::from(body.offset),
-            day: body.day,
-            told: body.told.map(Timestamp::from_micros),
-            trusted: body.trusted,
-            entry: Arc::new(body.entry),
-        })
+        if let Some((&HEADED, rest)) = bytes.split_first() {
+            let (head, body) = postcard::take_from_bytes::<Head>(rest).map_err(|e| unreadable(&e))?;
+            let reading = packed::decode(head.owner, head.measured, id.cast_signed(), body)?;
+            let told = head.told.map(|told| Timestamp::from_micros(head.measured.wrapping_add(told)));
+            let message = id.saturating_sub(head.offset.into());
+            let mark = fingerprint(&reading.values, reading.unit);
+            let entry = Arc::new(Entry::Reading(Arc::new(reading)));
+            let body = Body::from_slice(body);
+            return Ok(Self { id, message, day: head.day, told, trusted: head.trusted, entry, mark, body });
+        }
+        let Whole { offset, day, told, trusted, entry } = decode(bytes)?;
+        let message = id.saturating_sub(offset.into());
+        Self::new((id, message), day, (told.map(Timestamp::from_micros), trusted), Arc::new(entry))
     }
 
     pub(super) fn reading(&self) -> Option<&Arc<Reading>> {
@@ -79,29 +147,39 @@ impl Row {
         self.told.filter(|_| self.trusted)
     }
 
-    pub(super) fn known(&self, reading: &Reading) -> Known {
-        Known {
-            id: reading.id,
-            epoch: reading.epoch,
-            told: self.told,
-            fingerprint: fingerprint(&reading.values, reading.unit),
-        }
+    /// A reading as its device numbered it.
+    pub(super) fn known(&self) -> Option<Known> {
+        let reading = self.reading()?;
+        Some(Known { id: reading.id, epoch: reading.epoch, told: self.told, fingerprint: self.mark })
     }
 }
+
+/// A line as it lies in the file; an ordinary reading's needs no room of its own.
+pub(super) type Bytes = SmallVec<[u8; 96]>;
 
 pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
     encode_as(FORMAT, value)
 }
 
 pub(super) fn encode_as<T: Serialize>(form: u8, value: &T) -> Result<Vec<u8>, StoreError> {
-    // On the stack first: growing a vector byte by byte costs three times as much, and nearly every row is short.
-    let mut short = [0_u8; 768];
-    short[0] = form;
-    match postcard::to_slice(value, &mut short[1..]).map(|body| body.len()) {
-        Ok(length) => Ok(short[..=length].to_vec()),
-        Err(postcard::Error::SerializeBufferFull) => postcard::to_extend(value, vec![form]).map_err(|e| unreadable(&e)),
-        Err(e) => Err(unreadable(&e)),
+    postcard::to_extend(value, vec![form]).map_err(|e| unreadable(&e))
+}
+
+/// Adds `value` to bytes.
+pub(super) fn append<const N: usize>(bytes: &mut SmallVec<[u8; N]>, value: &impl Serialize) -> Result<(), StoreError>
+where
+    [u8; N]: smallvec::Array<Item = u8>,
+{
+    // On the stack first: growing byte by byte costs three times as much, and nearly every value is short.
+    let mut short = [0_u8; 64];
+    match postcard::to_slice(value, &mut short) {
+        Ok(written) => bytes.extend_from_slice(written),
+        Err(postcard::Error::SerializeBufferFull) => {
+            bytes.extend_from_slice(&postcard::to_stdvec(value).map_err(|e| unreadable(&e))?);
+        }
+        Err(e) => return Err(unreadable(&e)),
     }
+    Ok(())
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {

@@ -1,20 +1,22 @@
 //! The tables of `journal.db` and the plain statements on them.
 //!
 //! `j0`, `j1`: the journal, one being filled, one being merged. `d0`, `d1`: duplicates counted beside it.
-//! `series`: readings by (week, owner, time). `identity`: a device's numbers. `locate`: where an id lies. `original`:
+//! `series`: readings by (week, owner, time). `identity`: a device's numbers. `place`: where an id lies. `original`:
 //! messages as they came.
 
 use super::{
-    Known, packed,
+    Known,
+    fill::{Into, Table},
+    packed,
     row::{self, IdentityKey, Row, SeriesKey, identity_key, series_key},
 };
 use crate::{StoreError, readers::plan_once};
-use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use std::{path::Path, sync::Arc};
 use vitals::{DeviceKey, Held, Reading, ReadingId, Timestamp};
 
 /// Of the file, in `user_version`; raised with every step.
-pub(super) const VERSION: i64 = 8;
+pub(super) const VERSION: i64 = 9;
 
 /// What brings a file from each version to the next. A released step is never changed.
 const STEPS: &[&str] = &[
@@ -26,6 +28,7 @@ const STEPS: &[&str] = &[
     super::originals::SCHEMA,
     super::moves::SCHEMA,
     "", // the same tables; devices' histories in a form that an older program cannot read
+    super::places::SCHEMA,
 ];
 
 const SCHEMA: &str = "
@@ -109,6 +112,9 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
         for step in STEPS.iter().skip(usize::try_from(found).unwrap_or(0)) {
             tx.execute_batch(step).map_err(fault)?;
         }
+        if found < 9 {
+            super::places::move_in(&tx)?;
+        }
         tx.pragma_update(None, "user_version", VERSION).map_err(fault)?;
         tx.commit().map_err(fault)?;
     }
@@ -142,19 +148,20 @@ fn refuse_newer(path: &Path, found: i64) -> Result<(), StoreError> {
 
 /// Appends the rows of one commit.
 pub(super) fn insert_rows(c: &Connection, half: Half, rows: &[Row]) -> Result<(), StoreError> {
-    let sql = half.of("INSERT INTO j0(id, b) VALUES(?1, ?2)", "INSERT INTO j1(id, b) VALUES(?1, ?2)");
-    let mut statement = c.prepare_cached(sql).map_err(fault)?;
-    for row in rows {
-        statement.execute((row.id.cast_signed(), row.encode()?.as_slice())).map_err(fault)?;
-    }
-    Ok(())
+    static ZERO: Table = Table::new(|| Into::new("INSERT OR ROLLBACK INTO j0(id, b)", 2));
+    static ONE: Table = Table::new(|| Into::new("INSERT OR ROLLBACK INTO j1(id, b)", 2));
+    let table = if half == Half::Zero { &ZERO } else { &ONE };
+    table.rows(c, rows, |to, row| {
+        to.put(row.id.cast_signed())?;
+        to.put(row.encode()?.as_slice())
+    })
 }
 
 /// Replaces a journal row where it is still there.
 pub(super) fn update_row(c: &Connection, half: Half, row: &Row) -> Result<(), StoreError> {
     let sql = half.of("UPDATE j0 SET b = ?2 WHERE id = ?1", "UPDATE j1 SET b = ?2 WHERE id = ?1");
     let body = row.encode()?;
-    c.prepare_cached(sql).and_then(|mut s| s.execute(params![row.id.cast_signed(), body])).map_err(fault)?;
+    c.prepare_cached(sql).and_then(|mut s| s.execute(params![row.id.cast_signed(), body.as_slice()])).map_err(fault)?;
     Ok(())
 }
 
@@ -208,25 +215,26 @@ pub(super) fn clear(c: &Connection, half: Half) -> Result<(), StoreError> {
     c.execute_batch(half.of("DELETE FROM j0; DELETE FROM d0;", "DELETE FROM j1; DELETE FROM d1;")).map_err(fault)
 }
 
-/// Puts a reading into `series`. The same key again changes nothing.
-pub(super) fn insert_series(c: &Connection, key: SeriesKey, reading: &Reading) -> Result<(), StoreError> {
-    Series::prepare(c)?.insert(key, reading)
+/// Puts readings into `series`. The same key again changes nothing.
+pub(super) fn insert_series(c: &Connection, rows: &[(SeriesKey, &Row)]) -> Result<(), StoreError> {
+    static SERIES: Table = Table::new(|| Into::new("INSERT OR IGNORE INTO series(wk, owner, measured, id, b)", 5));
+    SERIES.rows(c, rows, |to, ((wk, owner, measured, id), row)| {
+        to.put(wk)?;
+        to.put(owner)?;
+        to.put(measured)?;
+        to.put(id.cast_signed())?;
+        to.put(&*row.body()?)
+    })
 }
 
-/// The insertion into `series`, prepared once for many.
-pub(super) struct Series<'c>(CachedStatement<'c>);
-
-impl<'c> Series<'c> {
-    pub(super) fn prepare(c: &'c Connection) -> Result<Self, StoreError> {
-        c.prepare_cached("INSERT OR IGNORE INTO series(wk, owner, measured, id, b) VALUES(?1, ?2, ?3, ?4, ?5)")
-            .map(Self)
-            .map_err(fault)
-    }
-
-    pub(super) fn insert(&mut self, key: SeriesKey, reading: &Reading) -> Result<(), StoreError> {
-        let body = packed::encode(reading)?;
-        self.0.execute((key.0, key.1, key.2, key.3.cast_signed(), body.as_slice())).map(drop).map_err(fault)
-    }
+/// Puts one reading into `series`, where nothing lies under its key.
+pub(super) fn put_series(c: &Connection, reading: &Reading) -> Result<(), StoreError> {
+    let (wk, owner, measured, id) = series_key(reading);
+    let body = packed::encode(reading)?;
+    c.prepare_cached("INSERT OR IGNORE INTO series(wk, owner, measured, id, b) VALUES(?1, ?2, ?3, ?4, ?5)")
+        .and_then(|mut s| s.execute(params![wk, owner, measured, id.cast_signed(), body.as_slice()]))
+        .map(drop)
+        .map_err(fault)
 }
 
 /// Takes a reading out of `series`; whether it was there.
@@ -237,23 +245,19 @@ pub(super) fn delete_series(c: &Connection, key: SeriesKey) -> Result<bool, Stor
         .map_err(fault)
 }
 
-/// The insertion into `identity`, prepared once for many. The same key again changes nothing.
-pub(super) struct Identities<'c>(CachedStatement<'c>);
-
-impl<'c> Identities<'c> {
-    pub(super) fn prepare(c: &'c Connection) -> Result<Self, StoreError> {
-        c.prepare_cached(
-            "INSERT OR IGNORE INTO identity(block, device, seq, epoch, id, told, mark) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )
-        .map(Self)
-        .map_err(fault)
-    }
-
-    pub(super) fn insert(&mut self, key: IdentityKey, known: &Known) -> Result<(), StoreError> {
-        let told = known.told.map(Timestamp::as_micros);
-        let (id, mark) = (known.id.as_i64(), known.fingerprint.cast_signed());
-        self.0.execute((key.0, key.1, key.2, key.3, id, told, mark)).map(drop).map_err(fault)
-    }
+/// Puts numbers into `identity`. The same key again changes nothing.
+pub(super) fn insert_identities(c: &Connection, rows: &[(IdentityKey, &Row)]) -> Result<(), StoreError> {
+    static IDENTITY: Table =
+        Table::new(|| Into::new("INSERT OR IGNORE INTO identity(block, device, seq, epoch, id, told, mark)", 7));
+    IDENTITY.rows(c, rows, |to, ((block, device, seq, epoch), row)| {
+        to.put(block)?;
+        to.put(device)?;
+        to.put(seq)?;
+        to.put(epoch)?;
+        to.put(row.id.cast_signed())?;
+        to.put(row.told.map(Timestamp::as_micros))?;
+        to.put(row.mark.cast_signed())
+    })
 }
 
 /// Every merged reading of `device` with this number, one an epoch.
@@ -294,24 +298,6 @@ pub(super) fn highest_number(c: &Connection, device: DeviceKey) -> Result<Option
     }
 }
 
-/// Says where a reading lies that is being merged; prepared once for many.
-pub(super) struct Locations<'c>(&'c Connection, CachedStatement<'c>);
-
-impl<'c> Locations<'c> {
-    pub(super) fn prepare(c: &'c Connection) -> Result<Self, StoreError> {
-        c.prepare_cached("INSERT OR REPLACE INTO locate(id, message, wk, owner, measured) VALUES(?1, ?2, ?3, ?4, ?5)")
-            .map(|statement| Self(c, statement))
-            .map_err(fault)
-    }
-
-    pub(super) fn put(&mut self, message: u64, reading: &Reading) -> Result<(), StoreError> {
-        let (wk, owner, measured, id) = series_key(reading);
-        self.1.execute((id.cast_signed(), message.cast_signed(), wk, owner, measured)).map_err(fault)?;
-        // Somebody's is never listed as nobody's: what was, left the list when it was given away.
-        if reading.patient.is_none() { put_unassigned(self.0, reading) } else { Ok(()) }
-    }
-}
-
 /// Notes, or forgets, that a reading belongs to nobody.
 pub(super) fn put_unassigned(c: &Connection, reading: &Reading) -> Result<(), StoreError> {
     let sql = if reading.patient.is_none() {
@@ -321,19 +307,6 @@ pub(super) fn put_unassigned(c: &Connection, reading: &Reading) -> Result<(), St
     };
     c.prepare_cached(sql).and_then(|mut s| s.execute([reading.id.as_i64()])).map_err(fault)?;
     Ok(())
-}
-
-/// Changes where a merged reading lies; nothing when it is not merged yet.
-pub(super) fn move_location(c: &Connection, reading: &Reading) -> Result<bool, StoreError> {
-    let (wk, owner, measured, id) = series_key(reading);
-    let n = c
-        .prepare_cached("UPDATE locate SET wk = ?2, owner = ?3, measured = ?4 WHERE id = ?1")
-        .and_then(|mut s| s.execute(params![id.cast_signed(), wk, owner, measured]))
-        .map_err(fault)?;
-    if n > 0 {
-        put_unassigned(c, reading)?;
-    }
-    Ok(n > 0)
 }
 
 pub(super) fn insert_held(c: &Connection, row: &Row, held: &Held, mark: i64) -> Result<(), StoreError> {

@@ -6,6 +6,7 @@ use super::{
     desk::{Changes, Desk, Ground, Histories, note, note_held, stored_history},
     memory::{Memory, Memtable},
     merge::{Merge, Step, freeze},
+    places,
     row::Row,
     tables::{self, Half, fault},
 };
@@ -107,12 +108,12 @@ impl Writer {
         let highest: i64 = c
             .query_row(
                 "SELECT max(coalesce((SELECT max(id) FROM j0), 0), coalesce((SELECT max(id) FROM j1), 0),
-                 coalesce((SELECT max(id) FROM locate), 0), coalesce((SELECT max(id) FROM held), 0))",
+                 coalesce((SELECT max(id) FROM held), 0))",
                 [],
                 |r| r.get(0),
             )
             .map_err(fault)?;
-        let highest = highest.max(tables::meta(c, "highest")?.unwrap_or(0)).cast_unsigned();
+        let highest = highest.max(tables::meta(c, "highest")?.unwrap_or(0)).cast_unsigned().max(places::highest(c)?);
         let highest = no_id_twice(highest, concluded);
         *shared.memory.write() = memory;
         shared.committed.send_replace(highest);
