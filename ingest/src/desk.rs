@@ -17,14 +17,20 @@ use wire::{
 /// Outcomes in the order sent, and the `storedThrough` of the receipt.
 pub(crate) type Answer = (Vec<Outcome>, Option<i64>);
 
+/// What the clocks of a site's devices are read by.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) zone: Zone,
+    pub(crate) reset_days: BTreeMap<String, Date>,
+}
+
 /// Where and when a message came in.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrival {
     pub(crate) device: Arc<Device>,
     pub(crate) route: Cow<'static, str>,
     pub(crate) received_at: Timestamp,
-    pub(crate) zone: Zone,
-    pub(crate) reset_days: Arc<BTreeMap<String, Date>>,
+    pub(crate) site: Arc<Site>,
 }
 
 impl Arrival {
@@ -94,7 +100,7 @@ impl Arrival {
             seen.push(key);
             let places = of(key);
             let items = || places.iter().map(|i| &message.items[*i]);
-            let pair_from = first_after_last_step(items(), &self.zone);
+            let pair_from = first_after_last_step(items(), &self.site.zone);
             let highest = items().filter_map(|i| i.seq).max();
             for (n, i) in places.iter().enumerate() {
                 let item = &message.items[*i];
@@ -106,8 +112,8 @@ impl Arrival {
     }
 
     pub(crate) fn sense(&self, device: &Device) -> TimeSense<'_> {
-        let reset_day = device.model.as_ref().and_then(|m| self.reset_days.get(m)).copied();
-        TimeSense { zone: &self.zone, received_at: self.received_at, reset_day }
+        let reset_day = device.model.as_ref().and_then(|m| self.site.reset_days.get(m)).copied();
+        TimeSense { zone: &self.site.zone, received_at: self.received_at, reset_day }
     }
 
     fn take_item(

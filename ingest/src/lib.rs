@@ -17,7 +17,7 @@ pub use adapters::check;
 pub use replay::Replayed;
 
 use bytes::Bytes;
-use desk::{Answer, Arrival};
+use desk::{Answer, Arrival, Site};
 use jiff::civil::Date;
 use runtime::{BoxFuture, Drain};
 use serde::{Deserialize, Serialize};
@@ -88,12 +88,15 @@ pub struct Unavailable;
 
 /// The running stage. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Handle {
+pub struct Handle(Arc<Stage>);
+
+/// In one piece, because every message takes it along to its answer: clones of the parts are counted on both processors.
+#[derive(Debug)]
+struct Stage {
     store: Store,
-    zone: Zone,
-    reset_days: Arc<BTreeMap<String, Date>>,
-    meters: Arc<Meters>,
-    asks: Arc<asks::Asks>,
+    site: Arc<Site>,
+    meters: Meters,
+    asks: asks::Asks,
     adapters: adapters::Adapters,
 }
 
@@ -105,8 +108,8 @@ pub struct Handle {
 pub async fn start(config: Config, store: Store, _drain: &Drain) -> Result<Handle, Error> {
     let zone = Zone::named(&config.time_zone).map_err(|_| Error::Zone(config.time_zone.clone()))?;
     let adapters = adapters::Adapters::load(config.adapters.as_deref())?;
-    let (meters, asks) = (Arc::new(Meters::new()), Arc::default());
-    Ok(Handle { store, zone, reset_days: Arc::new(config.reset_days), meters, asks, adapters })
+    let site = Arc::new(Site { zone, reset_days: config.reset_days });
+    Ok(Handle(Arc::new(Stage { store, site, meters: Meters::new(), asks: asks::Asks::default(), adapters })))
 }
 
 impl Handle {
@@ -126,9 +129,8 @@ impl Handle {
         let arrival = Arrival {
             device,
             route: Cow::Borrowed("readings"),
-            received_at: self.store.clock().now(),
-            zone: self.zone.clone(),
-            reset_days: self.reset_days.clone(),
+            received_at: self.0.store.clock().now(),
+            site: self.0.site.clone(),
         };
         let work: BoxFuture<'static, _> = match (route, tree) {
             (Up::Hello, _) => self.hello(arrival.device, payload),
@@ -146,7 +148,7 @@ impl Handle {
             }
             (Up::Vendor(profile), _) => {
                 let arrival = Arrival { route: Cow::Owned(Up::Vendor(profile.clone()).tail()), ..arrival };
-                match self.adapters.get(&profile) {
+                match self.0.adapters.get(&profile) {
                     Some(adapter) => {
                         let decoded = adapter.decode(&payload);
                         self.decoded(arrival, adapter.without_persons(&payload), decoded)
@@ -173,12 +175,11 @@ impl Handle {
         let arrival = Arrival {
             device: through,
             route: Cow::Owned(topic),
-            received_at: self.store.clock().now(),
-            zone: self.zone.clone(),
-            reset_days: self.reset_days.clone(),
+            received_at: self.0.store.clock().now(),
+            site: self.0.site.clone(),
         };
         let payload = match topic::parse_any_up(&arrival.route) {
-            Some((_, _, route)) => self.adapters.bytes_to_keep(&route.tail(), payload),
+            Some((_, _, route)) => self.0.adapters.bytes_to_keep(&route.tail(), payload),
             None => payload,
         };
         self.whole(arrival, payload, Reason::NotAllowed, None)
@@ -186,9 +187,9 @@ impl Handle {
 
     /// Acknowledged when it is kept and answered.
     fn hello(&self, device: Arc<Device>, payload: Bytes) -> BoxFuture<'static, Result<Option<Receipt>, Unavailable>> {
-        let (store, zone) = (self.store.clone(), self.zone.clone());
+        let stage = self.0.clone();
         Box::pin(async move {
-            let kept = asks::greet(&store, &device, &payload, &zone).await;
+            let kept = asks::greet(&stage.store, &device, &payload, &stage.site.zone).await;
             kept.map(|()| None).map_err(|_| Unavailable)
         })
     }
@@ -212,7 +213,7 @@ impl Handle {
         payload: &[u8],
         lost: bool,
     ) -> BoxFuture<'static, Result<Option<Receipt>, Unavailable>> {
-        let (store, battery) = (self.store.clone(), wire::hello::decode(payload).battery);
+        let (store, battery) = (self.0.store.clone(), wire::hello::decode(payload).battery);
         Box::pin(async move {
             let noted = store.note_status(device, battery, lost).await;
             noted.map(|()| None).map_err(|_| Unavailable)
@@ -258,7 +259,7 @@ impl Handle {
     /// # Errors
     /// [`Error::Adapter`], [`Error::Twice`], [`Error::Folder`]; the previous set stays whole.
     pub fn reload(&self, config: &Config) -> Result<(), Error> {
-        self.adapters.reload(config.adapters.as_deref())
+        self.0.adapters.reload(config.adapters.as_deref())
     }
 
     fn whole(
@@ -280,32 +281,30 @@ impl Handle {
         original: Option<Bytes>,
         work: impl FnOnce(&Arrival, &mut Desk<'_>) -> Result<Answer, StoreError> + Send + 'static,
     ) -> BoxFuture<'static, Result<Option<Receipt>, Unavailable>> {
-        let (zone, server_time, meters) = (self.zone.clone(), arrival.received_at, self.meters.clone());
-        let day = server_time.day(&zone);
+        let (stage, server_time) = (self.0.clone(), arrival.received_at);
+        let day = server_time.day(&stage.site.zone);
         let device = arrival.device.key;
-        let committed = self.store.readings().submit(day, size, move |desk| {
+        let committed = stage.store.readings().submit(day, size, move |desk| {
             let answer = work(&arrival, desk)?;
             if let Some(bytes) = original {
                 desk.keep_original(arrival.device.key, arrival.route.clone(), arrival.received_at, &bytes);
             }
             Ok((answer, asks::owed(&arrival.device, desk)?))
         });
-        let (store, asks) = (self.store.clone(), self.asks.clone());
         Box::pin(async move {
             // The store has logged the fault once; here it is only counted.
             let ((results, stored_through), owed) = committed.await.map_err(|_| {
-                meters.unavailable.increment(1);
+                stage.meters.unavailable.increment(1);
                 Unavailable
             })?;
-            meters.count(&results);
-            asks.resend(&store, device, owed, &zone).await;
+            stage.meters.count(&results);
+            stage.asks.resend(&stage.store, device, owed, &stage.site.zone).await;
             Ok(Some(Receipt { message_id, server_time, results, stored_through }))
         })
     }
 }
 
 /// What became of readings, counted. Looked up once: by name it costs a lock for each message.
-#[derive(Clone)]
 struct Meters {
     messages: metrics::Counter,
     unavailable: metrics::Counter,

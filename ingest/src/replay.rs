@@ -56,22 +56,17 @@ impl Handle {
     pub async fn replay(&self, id: ReadingId) -> Result<Replayed, StoreError> {
         // The list below the next higher position begins with this one, if it is held.
         let above = ReadingId::from_i64(id.as_i64().saturating_add(1));
-        let found = self.store.readings().held(None, Some(above), 1).await?;
+        let found = self.0.store.readings().held(None, Some(above), 1).await?;
         let held = found.into_iter().find(|h| h.id == id).ok_or(StoreError::NotFound("held reading"))?;
         if let Some(named) = topic::parse_any_up(&held.route) {
             return self.replay_stranger(held, named).await;
         }
-        let device = self.store.directory().device_by_key(held.device).ok_or(StoreError::NotFound("device"))?;
-        let arrival = Arrival {
-            device,
-            route: held.route.clone(),
-            received_at: held.received_at,
-            zone: self.zone.clone(),
-            reset_days: self.reset_days.clone(),
-        };
-        let day = held.received_at.day(&self.zone);
-        let again = read_again(&held, &self.adapters);
-        let bytes = self.adapters.bytes_to_keep(&held.route, Bytes::copy_from_slice(&held.bytes));
+        let device = self.0.store.directory().device_by_key(held.device).ok_or(StoreError::NotFound("device"))?;
+        let arrival =
+            Arrival { device, route: held.route.clone(), received_at: held.received_at, site: self.0.site.clone() };
+        let day = held.received_at.day(&self.0.site.zone);
+        let again = read_again(&held, &self.0.adapters);
+        let bytes = self.0.adapters.bytes_to_keep(&held.route, Bytes::copy_from_slice(&held.bytes));
         let work = move |desk: &mut Desk<'_>| {
             let replayed = arrival.replay(&held, again, desk)?;
             if replayed.released {
@@ -79,7 +74,7 @@ impl Handle {
             }
             Ok(replayed)
         };
-        self.store.readings().submit(day, MOST_READINGS, work).await
+        self.0.store.readings().submit(day, MOST_READINGS, work).await
     }
 }
 
@@ -96,15 +91,14 @@ impl Handle {
             DeviceKind::Meter | DeviceKind::Kiosk => !d.revoked && tree == Tree::Devices,
             DeviceKind::Service => false,
         };
-        let Some(device) = self.store.directory().device(id.as_str()).filter(fits) else { return Ok(not_allowed()) };
+        let Some(device) = self.0.store.directory().device(id.as_str()).filter(fits) else { return Ok(not_allowed()) };
         let arrival = Arrival {
             device,
             route: Cow::Owned(route.tail()),
             received_at: held.received_at,
-            zone: self.zone.clone(),
-            reset_days: self.reset_days.clone(),
+            site: self.0.site.clone(),
         };
-        let (day, adapters) = (held.received_at.day(&self.zone), self.adapters.clone());
+        let (day, adapters) = (held.received_at.day(&self.0.site.zone), self.0.adapters.clone());
         let bytes = adapters.bytes_to_keep(&arrival.route, Bytes::copy_from_slice(&held.bytes));
         let work = move |desk: &mut Desk<'_>| {
             if desk.is_settled(held.id) {
@@ -118,7 +112,7 @@ impl Handle {
             }
             Ok(Replayed { released: true, results })
         };
-        self.store.readings().submit(day, MOST_READINGS, work).await
+        self.0.store.readings().submit(day, MOST_READINGS, work).await
     }
 }
 

@@ -71,7 +71,12 @@ struct Digits(Decimal);
 
 impl Serialize for Digits {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        RawValue::from_string(self.0.to_string()).map_err(serde::ser::Error::custom)?.serialize(s)
+        let text = self.0.to_string();
+        // A whole number is the same in JSON; as raw text it would be parsed once more.
+        match text.parse() {
+            Ok(whole) => s.serialize_i64(whole),
+            Err(_) => RawValue::from_string(text).map_err(serde::ser::Error::custom)?.serialize(s),
+        }
     }
 }
 
@@ -127,8 +132,12 @@ struct Message<'a, R> {
 
 /// One message of at most [`MOST_READINGS`] readings, oldest first (the caller's order is kept).
 pub fn message<R: Serialize>(readings: &[R], msg_id: Option<&str>, historical: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(32 + 192 * readings.len());
     // Serialising plain structs into memory cannot fail; an empty message would be quarantined and noticed.
-    serde_json::to_vec(&Message { v: 1, msg_id, historical, readings }).unwrap_or_default()
+    match serde_json::to_writer(&mut out, &Message { v: 1, msg_id, historical, readings }) {
+        Ok(()) => out,
+        Err(_) => Vec::new(),
+    }
 }
 
 #[cfg(test)]

@@ -6,8 +6,17 @@ use crate::{
     credentials::Credential,
     outbox::Outbox,
 };
-use std::{cell::RefCell, io::ErrorKind, rc::Rc, time::Instant};
-use tokio::{net::TcpStream, sync::Notify};
+use std::{
+    cell::RefCell,
+    io::ErrorKind,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    net::TcpStream,
+};
 
 /// What the owner wants back at an acknowledgement.
 #[derive(Debug)]
@@ -48,8 +57,6 @@ pub(super) struct Device {
     pub credential: Credential,
     pub topic: String,
     pub state: RefCell<State>,
-    /// The pacer has cut the connection, or left bytes that the socket did not take.
-    pub wake: Notify,
 }
 
 pub(super) struct State {
@@ -57,11 +64,22 @@ pub(super) struct State {
     pub next_seq: u64,
     /// The newest message: payload and sequence numbers.
     pub last: Option<(Vec<u8>, std::ops::Range<u64>)>,
-    pub stream: Option<Rc<TcpStream>>,
+    pub stream: Option<TcpStream>,
     /// The plan cuts the connection.
     pub cut: bool,
     pub out: Vec<u8>,
     input: Vec<u8>,
+    /// Of the task that awaits the socket.
+    task: Option<Waker>,
+}
+
+impl State {
+    /// Lets the device's task look again: the pacer has cut the connection, or left bytes that the socket did not take.
+    pub(super) fn wake(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+    }
 }
 
 impl Device {
@@ -74,12 +92,13 @@ impl Device {
             cut: false,
             out: Vec::new(),
             input: Vec::new(),
+            task: None,
         };
-        Self { credential, topic, state: RefCell::new(state), wake: Notify::new() }
+        Self { credential, topic, state: RefCell::new(state) }
     }
 
     /// The connection is up: everything unacknowledged goes out again, oldest first.
-    pub(super) fn connected(&self, stream: Rc<TcpStream>, shared: &mut Shared) -> bool {
+    pub(super) fn connected(&self, stream: TcpStream, shared: &mut Shared) -> bool {
         let mut state = self.state.borrow_mut();
         state.stream = Some(stream);
         state.cut = false;
@@ -120,42 +139,57 @@ impl Device {
         true
     }
 
-    /// Reads whatever is there and counts the acknowledgements; false when the connection is dead.
-    pub(super) fn read(&self, shared: &mut Shared) -> bool {
+    /// Ready when the connection has ended: true when the plan had it cut.
+    pub(super) fn poll(&self, cx: &mut Context<'_>, shared: &mut Shared) -> Poll<bool> {
         let mut scratch = std::mem::take(&mut shared.scratch);
-        let alive = self.read_into(shared, &mut scratch);
+        let alive = self.read(cx, shared, &mut scratch);
         shared.scratch = scratch;
-        alive && self.flush(shared)
+        let alive = alive && self.flush(shared);
+        let mut state = self.state.borrow_mut();
+        if state.cut || !alive {
+            return Poll::Ready(state.cut);
+        }
+        if !state.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            state.task = Some(cx.waker().clone());
+        }
+        let unsent = !state.out.is_empty();
+        match state.stream.as_ref().filter(|_| unsent).map(|stream| stream.poll_write_ready(cx)) {
+            None | Some(Poll::Pending) => Poll::Pending,
+            Some(Poll::Ready(Err(_))) => Poll::Ready(false),
+            Some(Poll::Ready(Ok(()))) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
     }
 
-    fn read_into(&self, shared: &mut Shared, scratch: &mut [u8]) -> bool {
+    /// Reads whatever is there and counts the acknowledgements, until the socket will wake the task; false when the
+    /// connection is dead. By `poll_read`, which takes a short read for an empty socket and asks no second time.
+    fn read(&self, cx: &mut Context<'_>, shared: &mut Shared, scratch: &mut [u8]) -> bool {
         let mut state = self.state.borrow_mut();
-        let Some(stream) = state.stream.clone() else { return false };
+        let State { outbox, out, input, stream: Some(stream), .. } = &mut *state else { return false };
         loop {
-            let n = match stream.try_read(scratch) {
-                Ok(0) => return false,
-                Ok(n) => n,
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return true,
-                Err(_) => return false,
-            };
-            let State { outbox, out, input, .. } = &mut *state;
+            let mut buffer = ReadBuf::new(scratch);
+            match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
+                Poll::Pending => return true,
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_) => return false,
+            }
+            let fresh = buffer.filled();
             let used = if input.is_empty() {
-                let used = take_packets(&scratch[..n], &self.credential.id, outbox, out, shared);
+                let used = take_packets(fresh, &self.credential.id, outbox, out, shared);
                 if let Some(used) = used {
-                    input.extend_from_slice(&scratch[used..n]);
+                    input.extend_from_slice(&fresh[used..]);
                 }
                 used
             } else {
-                input.extend_from_slice(&scratch[..n]);
+                input.extend_from_slice(fresh);
                 let used = take_packets(input, &self.credential.id, outbox, out, shared);
                 input.drain(..used.unwrap_or(0));
                 used
             };
             if used.is_none() {
                 return false;
-            }
-            if n < scratch.len() {
-                return true;
             }
         }
     }

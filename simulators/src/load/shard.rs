@@ -15,8 +15,10 @@ use crate::{
     credentials::Credential,
     meter,
 };
-use std::{cell::RefCell, fs::File, io::Write as _, rc::Rc, sync::mpsc::Sender, time::Duration, time::Instant};
-use tokio::{io::Interest, net::TcpStream, task::LocalSet};
+use std::{
+    cell::RefCell, fs::File, future::poll_fn, io::Write as _, rc::Rc, sync::mpsc::Sender, time::Duration, time::Instant,
+};
+use tokio::{net::TcpStream, task::LocalSet};
 use vitals::DeviceId;
 use wire::topic::{self, Tree, Up};
 
@@ -142,7 +144,7 @@ impl Line {
                     }
                     first = false;
                     pause = Duration::from_millis(20);
-                    let cut = self.serve(Rc::new(stream)).await;
+                    let cut = self.serve(stream).await;
                     let mut shared = self.shared.borrow_mut();
                     self.device.disconnected(&mut shared);
                     shared.tally.lost_connections += u64::from(!cut);
@@ -161,27 +163,9 @@ impl Line {
     }
 
     /// Until the connection ends; whether the plan had it cut.
-    async fn serve(&self, stream: Rc<TcpStream>) -> bool {
-        let mut alive = self.device.connected(stream.clone(), &mut self.shared.borrow_mut());
-        while alive {
-            let unsent = !self.device.state.borrow().out.is_empty();
-            let interest = if unsent { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-            tokio::select! {
-                ready = stream.ready(interest) => alive = match ready {
-                    Ok(ready) => {
-                        let mut shared = self.shared.borrow_mut();
-                        (!ready.is_writable() || self.device.flush(&mut shared))
-                            && (!ready.is_readable() || self.device.read(&mut shared))
-                    }
-                    Err(_) => false,
-                },
-                () = self.device.wake.notified() => {}
-            }
-            if self.device.state.borrow().cut {
-                return true;
-            }
-        }
-        false
+    async fn serve(&self, stream: TcpStream) -> bool {
+        let alive = self.device.connected(stream, &mut self.shared.borrow_mut());
+        alive && poll_fn(|cx| self.device.poll(cx, &mut self.shared.borrow_mut())).await
     }
 }
 
@@ -257,7 +241,7 @@ impl Pacer {
             (What::Cut, _) => {
                 state.cut = true;
                 shared.tally.cuts += 1;
-                device.wake.notify_one();
+                state.wake();
                 return;
             }
             (What::Again, Some((payload, seqs))) => (payload, seqs, true),
@@ -280,9 +264,11 @@ impl Pacer {
         }
         state.outbox.push(payload, Tag { planned: arrival.at, phase: arrival.phase, duplicate, seqs });
         drop(state);
-        if !device.flush(&mut shared) || !device.state.borrow().out.is_empty() {
+        let alive = device.flush(&mut shared);
+        let mut state = device.state.borrow_mut();
+        if !alive || !state.out.is_empty() {
             // A dead socket is found by its own task; a full one is waited for there.
-            device.wake.notify_one();
+            state.wake();
         }
     }
 
