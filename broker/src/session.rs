@@ -182,38 +182,24 @@ impl Session {
             let now = Instant::now();
             self.open_mail(cx, now)?;
             self.answer(cx)?;
-            let digested = self.take_in(cx, now)?;
-            let (full, under_way) = (!self.may_take(), self.work.len());
+            let digested = self.digest(now)?;
             if digested {
                 self.answer(cx)?; // a commit begins when it is first polled
             }
             self.take_commands(cx, now);
             let sent = self.down.fill(&mut self.output, OUTPUT, self.window, &self.topics, now);
-            if sent > 0 {
-                self.gate.meters.down.increment(sent);
-            }
+            self.gate.meters.down.increment(sent);
             self.copy_live();
             let moved = self.write(cx, now)?;
             self.check_end(now)?;
-            // What filled it may have been answered or written by now, and then there is room for more. An answer counts
-            // by itself: the whole gate may have been full for a moment in between, and who has work then waits for it.
-            if moved || (full || self.work.len() < under_way) && self.may_take() {
+            // What was digested may have been answered by now, and then there is room for more.
+            if self.read(cx, now)? || moved || digested {
                 continue;
             }
             if self.wait(cx, now)? {
                 return Ok(());
             }
         }
-    }
-
-    /// Reads and digests until nothing more comes or nothing more may be taken; whether there was something. All of it in
-    /// one turn: a turn looks after everything, and one for each read would cost more than the read.
-    fn take_in(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, End> {
-        let mut any = self.digest(now)?;
-        while self.read(cx, now)? {
-            any |= self.digest(now)?;
-        }
-        Ok(any)
     }
 
     fn open_mail(&mut self, cx: &Context<'_>, now: Instant) -> Result<(), End> {
