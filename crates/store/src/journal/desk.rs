@@ -58,6 +58,14 @@ pub(super) struct Changes {
 }
 
 impl Changes {
+    /// With room for so many readings: growing would copy them again and again. A frame counts for more than it has, so
+    /// not for very many.
+    fn for_about(size: usize) -> Self {
+        let size = size.min(256);
+        let identity = HashMap::with_capacity_and_hasher(size, foldhash::fast::RandomState::default());
+        Self { rows: Vec::with_capacity(size), identity, ..Self::default() }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.duplicates.is_empty() && self.amendments.is_empty()
     }
@@ -86,8 +94,10 @@ pub struct NewHeld {
 }
 
 impl<'a> Desk<'a> {
-    pub(super) fn new(ground: Ground<'a>) -> Self {
-        Self { ground, changes: Changes::default(), failed: None, day: 0, message: None, touched: Touched::default() }
+    /// `size`: how many readings are to be expected.
+    pub(super) fn new(ground: Ground<'a>, size: usize) -> Self {
+        let changes = Changes::for_about(size);
+        Self { ground, changes, failed: None, day: 0, message: None, touched: Touched::default() }
     }
 
     /// The next message begins.

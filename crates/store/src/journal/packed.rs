@@ -126,9 +126,7 @@ pub(super) fn encode(r: &Reading) -> Result<Body, StoreError> {
         values: r.values.clone(),
         rest,
     };
-    let mut body = Body::from_slice(&[PACKED]);
-    row::append(&mut body, &packed)?;
-    Ok(body)
+    row::encode_with(&[PACKED], &packed, &[])
 }
 
 /// Whether a reading has anything of a [`Rest`]. Nearly none has, so nothing is copied to find out.

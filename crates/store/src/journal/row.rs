@@ -103,10 +103,8 @@ impl Row {
                 let measured = reading.measured_at.as_micros();
                 let owner = owner(reading.patient, reading.device);
                 let told = told.map(|told| told.wrapping_sub(measured));
-                let mut bytes = Bytes::from_slice(&[HEADED]);
-                append(&mut bytes, &Head { offset, day, told, trusted, owner, measured })?;
-                bytes.extend_from_slice(&self.body()?);
-                Ok(bytes)
+                let head = Head { offset, day, told, trusted, owner, measured };
+                encode_with(&[HEADED], &head, &self.body()?)
             }
             held => encode(&Whole { offset, day, told, trusted, entry: held }).map(Bytes::from_vec),
         }
@@ -165,21 +163,27 @@ pub(super) fn encode_as<T: Serialize>(form: u8, value: &T) -> Result<Vec<u8>, St
     postcard::to_extend(value, vec![form]).map_err(|e| unreadable(&e))
 }
 
-/// Adds `value` to bytes.
-pub(super) fn append<const N: usize>(bytes: &mut SmallVec<[u8; N]>, value: &impl Serialize) -> Result<(), StoreError>
+/// `value` between two pieces that are bytes already.
+pub(super) fn encode_with<A>(before: &[u8], value: &impl Serialize, after: &[u8]) -> Result<SmallVec<A>, StoreError>
 where
-    [u8; N]: smallvec::Array<Item = u8>,
+    A: smallvec::Array<Item = u8>,
 {
     // On the stack first: growing byte by byte costs three times as much, and nearly every value is short.
     let mut short = [0_u8; 64];
-    match postcard::to_slice(value, &mut short) {
-        Ok(written) => bytes.extend_from_slice(written),
+    let long;
+    let written = match postcard::to_slice(value, &mut short) {
+        Ok(written) => &*written,
         Err(postcard::Error::SerializeBufferFull) => {
-            bytes.extend_from_slice(&postcard::to_stdvec(value).map_err(|e| unreadable(&e))?);
+            long = postcard::to_stdvec(value).map_err(|e| unreadable(&e))?;
+            &long
         }
         Err(e) => return Err(unreadable(&e)),
+    };
+    let mut bytes = SmallVec::with_capacity(before.len() + written.len() + after.len());
+    for piece in [before, written, after] {
+        bytes.extend_from_slice(piece);
     }
-    Ok(())
+    Ok(bytes)
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {

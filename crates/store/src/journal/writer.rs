@@ -162,7 +162,7 @@ impl Writer {
                 next = if size < self.shared.group.load(Relaxed) { jobs.try_recv().ok() } else { None };
             }
             if !batch.is_empty() {
-                self.commit(batch);
+                self.commit(batch, size);
             }
             // After a fault that may not be retried nothing is written any more: who asked hears `Closed`.
             if let Some(work) = control.filter(|_| !self.dead()) {
@@ -197,7 +197,7 @@ impl Writer {
         self.checkpoint();
     }
 
-    fn commit(&mut self, batch: Vec<(Date, Work, Option<OwnedSemaphorePermit>)>) {
+    fn commit(&mut self, batch: Vec<(Date, Work, Option<OwnedSemaphorePermit>)>, size: usize) {
         let begun = std::time::Instant::now();
         let ground = Ground {
             connection: &self.connection,
@@ -206,7 +206,7 @@ impl Writer {
             directory: &self.directory,
             next_id: self.next_id,
         };
-        let mut desk = Desk::new(ground);
+        let mut desk = Desk::new(ground, size);
         let mut finishes = Vec::with_capacity(batch.len());
         let mut taken: Option<OwnedSemaphorePermit> = None;
         for (day, work, room) in batch {
