@@ -6,6 +6,10 @@
 
 use foldhash::HashMap;
 use smallvec::SmallVec;
+use std::collections::{
+    BTreeSet,
+    hash_map::Entry::{Occupied, Vacant},
+};
 
 /// What stands before every key of a cluster.
 pub(super) type Cluster = (i64, i64);
@@ -25,35 +29,52 @@ impl Item {
     }
 }
 
-/// Rows by cluster. A tree would keep them sorted at the price of a search for each; here only clusters are sorted, once.
+/// A place in the order of everything.
+pub(super) type Position = (Cluster, (i64, u64));
+
+/// Rows by cluster. A tree of all rows would cost a search for each; this one is of clusters only, of which many rows share
+/// one. Nothing is sorted later: whoever waits for a commit would wait for that too.
 #[derive(Debug, Default)]
-pub(super) struct Clustered(HashMap<Cluster, SmallVec<[Item; 1]>>);
+pub(super) struct Clustered {
+    items: HashMap<Cluster, SmallVec<[Item; 1]>>,
+    order: BTreeSet<Cluster>,
+}
 
 impl Clustered {
     pub(super) fn insert(&mut self, cluster: Cluster, (first, second): (i64, u64), at: usize) {
         let item = Item { first, second, at: u32::try_from(at).unwrap_or(u32::MAX) };
-        let items = self.0.entry(cluster).or_default();
+        let items = match self.items.entry(cluster) {
+            Occupied(found) => found.into_mut(),
+            Vacant(empty) => {
+                self.order.insert(cluster);
+                empty.insert(SmallVec::new())
+            }
+        };
         // Nearly always the newest.
         let to = items.iter().rposition(|known| *known < item).map_or(0, |before| before + 1);
         items.insert(to, item);
     }
 
     pub(super) fn remove(&mut self, cluster: Cluster, (first, second): (i64, u64)) {
-        if let Some(items) = self.0.get_mut(&cluster) {
+        if let Some(items) = self.items.get_mut(&cluster) {
             items.retain(|item| (item.first, item.second) != (first, second));
         }
     }
 
     /// The rows of one cluster, ascending.
     pub(super) fn items(&self, cluster: Cluster) -> &[Item] {
-        self.0.get(&cluster).map_or(&[], |items| &items[..])
+        self.items.get(&cluster).map_or(&[], |items| &items[..])
     }
 
-    /// Everything, ascending.
-    pub(super) fn in_order(&self) -> Vec<(Cluster, Item)> {
-        let mut clusters: Vec<_> = self.0.iter().collect();
-        clusters.sort_unstable_by_key(|(cluster, _)| **cluster);
-        clusters.iter().flat_map(|(cluster, items)| items.iter().map(|item| (**cluster, *item))).collect()
+    /// Everything that comes after `position`, ascending.
+    pub(super) fn after(&self, position: Option<Position>) -> impl Iterator<Item = (Position, usize)> + '_ {
+        let from = position.map_or((i64::MIN, i64::MIN), |(cluster, _)| cluster);
+        self.order.range(from..).flat_map(move |cluster| {
+            let items = self.items(*cluster);
+            let passed = position.filter(|(at, _)| at == cluster);
+            let first = passed.map_or(0, |(_, key)| items.partition_point(|i| (i.first, i.second) <= key));
+            items[first..].iter().map(|item| ((*cluster, (item.first, item.second)), item.at()))
+        })
     }
 }
 
@@ -77,8 +98,12 @@ mod tests {
                     tree.insert((a, b, first, second), at);
                 }
             }
-            let flat: Vec<_> = ours.in_order().iter().map(|((a, b), i)| ((*a, *b, i.first, i.second), i.at())).collect();
+            let flat: Vec<_> = ours.after(None).map(|(((a, b), (c, d)), at)| ((a, b, c, d), at)).collect();
             prop_assert_eq!(&flat, &tree.into_iter().collect::<Vec<_>>());
+            for (n, ((a, b, c, d), _)) in flat.iter().enumerate() {
+                let rest: Vec<_> = ours.after(Some(((*a, *b), (*c, *d)))).map(|(_, at)| at).collect();
+                prop_assert_eq!(rest, flat[n + 1..].iter().map(|(_, at)| *at).collect::<Vec<_>>());
+            }
             for cluster in [(0, 0), (2, -2), (7, 7)] {
                 let of = flat.iter().filter(|((a, b, ..), _)| (*a, *b) == cluster).map(|(_, at)| *at).collect::<Vec<_>>();
                 prop_assert_eq!(ours.items(cluster).iter().map(Item::at).collect::<Vec<_>>(), of);

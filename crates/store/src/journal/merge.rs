@@ -5,7 +5,7 @@
 
 use super::{
     Shared, books,
-    clustered::{Cluster, Item},
+    clustered::Position,
     days,
     desk::{Histories, store_history},
     memory::{Memory, Memtable},
@@ -19,7 +19,6 @@ use rusqlite::Connection;
 use std::{
     collections::HashSet,
     ops::Bound::{Excluded, Unbounded},
-    sync::Arc,
 };
 use vitals::{DeviceKey, Entry};
 
@@ -27,21 +26,16 @@ use vitals::{DeviceKey, Entry};
 #[derive(Clone, Debug)]
 pub(super) struct Merge {
     pub(super) half: Half,
-    /// All readings as they lay in memory when it was frozen, in the order of each table.
-    order: Arc<Order>,
-    series: usize,
+    series: Option<Position>,
+    /// All readings have been; what was amended comes last.
+    series_done: bool,
     /// How many of what was amended.
     amended: usize,
-    identity: usize,
+    identity: Option<Position>,
+    identity_done: bool,
     rows: usize,
     devices: Vec<DeviceKey>,
     books: Option<(i32, DeviceKey)>,
-}
-
-#[derive(Debug)]
-struct Order {
-    series: Vec<(Cluster, Item)>,
-    identity: Vec<(Cluster, Item)>,
 }
 
 /// What one step found.
@@ -54,8 +48,17 @@ impl Merge {
     pub(super) fn new(half: Half, frozen: &Memtable) -> Self {
         let mut devices: Vec<DeviceKey> = frozen.devices.iter().copied().collect();
         devices.sort_unstable_by(|a, b| b.cmp(a)); // taken from the end, ascending
-        let order = Order { series: frozen.series.in_order(), identity: frozen.identity.in_order() };
-        Self { half, order: Arc::new(order), series: 0, amended: 0, identity: 0, rows: 0, devices, books: None }
+        Self {
+            half,
+            series: None,
+            series_done: false,
+            amended: 0,
+            identity: None,
+            identity_done: false,
+            rows: 0,
+            devices,
+            books: None,
+        }
     }
 
     /// Merges about `budget` rows in one transaction.
@@ -111,8 +114,8 @@ impl Merge {
         self.rows += rows.len();
         left -= series.len() + identity.len() + rows.len();
         let merged = self.rows == frozen.rows.len()
-            && self.identity == self.order.identity.len()
-            && self.series == self.order.series.len()
+            && self.identity_done
+            && self.series_done
             && self.amended == frozen.amended.len();
         if !merged {
             return Ok(Inserted::Some(weeks));
@@ -134,18 +137,20 @@ impl Merge {
 
     /// At most `budget` readings, ascending; when all have been, what was amended.
     fn next_of_series<'f>(&mut self, frozen: &'f Memtable, budget: usize) -> Vec<(SeriesKey, &'f Row)> {
-        let (from, to) = (self.series, (self.series + budget).min(self.order.series.len()));
-        self.series = to;
-        let mut next = Vec::with_capacity(to - from);
-        for ((wk, owner), item) in &self.order.series[from..to] {
-            let row = &frozen.rows[item.at()];
+        let mut next = Vec::with_capacity(budget.min(frozen.rows.len()));
+        let mut taken = 0;
+        for (((wk, owner), (measured, id)), at) in frozen.series.after(self.series).take(budget) {
+            let row = &frozen.rows[at];
             // What has moved comes with what was amended.
             if row.is_as_it_came() {
-                next.push(((i32::try_from(*wk).unwrap_or(0), *owner, item.first, item.second), row));
+                next.push(((i32::try_from(wk).unwrap_or(0), owner, measured, id), row));
             }
+            self.series = Some(((wk, owner), (measured, id)));
+            taken += 1;
         }
-        if to == self.order.series.len() {
-            let end = (self.amended + budget - (to - from)).min(frozen.amended.len());
+        self.series_done = taken < budget;
+        if self.series_done {
+            let end = (self.amended + budget - taken).min(frozen.amended.len());
             let amended = frozen.amended[self.amended..end].iter().map(|at| &frozen.rows[*at]);
             next.extend(amended.filter_map(|row| Some((series_key(row.reading()?), row))));
             self.amended = end;
@@ -155,13 +160,13 @@ impl Merge {
 
     /// At most `budget` numbers, ascending.
     fn next_of_identity<'f>(&mut self, frozen: &'f Memtable, budget: usize) -> Vec<(IdentityKey, &'f Row)> {
-        let (from, to) = (self.identity, (self.identity + budget).min(self.order.identity.len()));
-        self.identity = to;
-        let next = self.order.identity[from..to].iter().map(|((block, device), item)| {
-            let epoch = u32::try_from(item.second).unwrap_or(0);
-            ((*block, *device, item.first, epoch), &frozen.rows[item.at()])
-        });
-        next.collect()
+        let mut next = Vec::with_capacity(budget.min(frozen.rows.len()));
+        for (((block, device), (seq, epoch)), at) in frozen.identity.after(self.identity).take(budget) {
+            next.push(((block, device, seq, u32::try_from(epoch).unwrap_or(0)), &frozen.rows[at]));
+            self.identity = Some(((block, device), (seq, epoch)));
+        }
+        self.identity_done = next.len() < budget;
+        next
     }
 
     fn insert_books(&mut self, c: &Connection, frozen: &Memtable, left: usize) -> Result<(), StoreError> {
