@@ -308,6 +308,38 @@ mod tests {
         assert_eq!(books[0].stored, 240, "nothing was counted twice");
     }
 
+    /// A reading and what is said of it may come in one commit; it is merged like any other.
+    #[tokio::test]
+    async fn what_was_said_in_the_same_commit_is_there_after_the_merge() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_handle, drain) = Drain::new();
+        let clock = Clock::manual(Timestamp::from_seconds(1_770_000_000));
+        let store = Store::open(folder.path(), clock, &drain).unwrap();
+        store.readings().shared.freeze_at.store(10, Relaxed);
+        let mut kept: Vec<ReadingId> = Vec::new();
+        for round in 0..6_i64 {
+            let ids = store.readings().submit(DAY, 10, move |desk| {
+                let mut ids = Vec::new();
+                for seq in round * 10..round * 10 + 10 {
+                    let id = desk.keep(NewReading { reading: reading(seq), told: None, trusted: false })?;
+                    let mut more = (*desk.reading(id)?.unwrap()).clone();
+                    more.context.meal = Some(Meal::Fasting);
+                    desk.amend(&more)?;
+                    ids.push(id);
+                }
+                Ok(ids)
+            });
+            kept.extend(ids.await.unwrap());
+        }
+        while store.readings().health().unmerged > 10 {
+            tokio::task::yield_now().await;
+        }
+        for id in kept {
+            let found = store.readings().by_id(id).await.unwrap().expect("it was kept");
+            assert_eq!(found.context.meal, Some(Meal::Fasting));
+        }
+    }
+
     #[tokio::test]
     async fn what_is_released_leaves_the_list_and_the_books() {
         let folder = tempfile::tempdir().unwrap();
