@@ -12,16 +12,16 @@ use std::sync::LazyLock;
 const MANY: usize = 32;
 
 /// How rows get into one table, with one at a time and with [`MANY`].
-pub(super) struct Into {
+pub(super) struct Fill {
     one: String,
     many: String,
     columns: usize,
 }
 
-/// An [`Into`] that is made when it is first needed.
-pub(super) type Table = LazyLock<Into>;
+/// An [`Fill`] that is made when it is first needed.
+pub(super) type Table = LazyLock<Fill>;
 
-impl Into {
+impl Fill {
     /// `insert`: the statement up to its values, such as `INSERT OR IGNORE INTO t(a, b)`. No `OR ABORT`, which is what
     /// a plain `INSERT` means: SQLite would copy every page that the statement changes, to undo it alone.
     pub(super) fn new(insert: &str, columns: usize) -> Self {
@@ -89,7 +89,7 @@ impl Bound<'_, '_> {
 mod tests {
     use super::*;
 
-    static PAIRS: Table = Table::new(|| Into::new("INSERT OR IGNORE INTO t(a, b)", 2));
+    static PAIRS: Table = Table::new(|| Fill::new("INSERT OR IGNORE INTO t(a, b)", 2));
 
     #[test]
     fn every_row_comes_in_once_and_in_order_however_many_there_are() {

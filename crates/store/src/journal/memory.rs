@@ -28,8 +28,8 @@ pub(super) struct Memtable {
     /// Devices whose history changed.
     pub(super) devices: HashSet<DeviceKey>,
     pub(super) books: Books,
-    /// Places in `rows` of every reading that is not as it came, in the order of saying: a merge passes over those, and
-    /// brings them at its end.
+    /// Places in `rows` of readings of which something else was said, in the order of saying. A merge that has passed
+    /// them brings them once more.
     pub(super) amended: Vec<usize>,
 }
 
@@ -49,10 +49,6 @@ impl Memtable {
                 let (block, device, seq, epoch) = identity_key(device, r.seq, r.epoch);
                 self.identity.insert((block, device), (seq, epoch.into()), self.rows.len());
                 self.place(r, self.rows.len());
-                // What was said in the very commit that brought it.
-                if !row.is_as_it_came() {
-                    self.amended.push(self.rows.len());
-                }
             }
             Entry::Held(h) => {
                 counts.quarantined += 1;

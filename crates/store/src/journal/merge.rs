@@ -29,7 +29,7 @@ pub(super) struct Merge {
     series: Option<Position>,
     /// All readings have been; what was amended comes last.
     series_done: bool,
-    /// How many of what was amended.
+    /// How many of what was amended, beginning with what is amended from now on.
     amended: usize,
     identity: Option<Position>,
     identity_done: bool,
@@ -52,7 +52,7 @@ impl Merge {
             half,
             series: None,
             series_done: false,
-            amended: 0,
+            amended: frozen.amended.len(), // what was said until now lies in order like everything else
             identity: None,
             identity_done: false,
             rows: 0,
@@ -138,19 +138,13 @@ impl Merge {
     /// At most `budget` readings, ascending; when all have been, what was amended.
     fn next_of_series<'f>(&mut self, frozen: &'f Memtable, budget: usize) -> Vec<(SeriesKey, &'f Row)> {
         let mut next = Vec::with_capacity(budget.min(frozen.rows.len()));
-        let mut taken = 0;
         for (((wk, owner), (measured, id)), at) in frozen.series.after(self.series).take(budget) {
-            let row = &frozen.rows[at];
-            // What has moved comes with what was amended.
-            if row.is_as_it_came() {
-                next.push(((i32::try_from(wk).unwrap_or(0), owner, measured, id), row));
-            }
+            next.push(((i32::try_from(wk).unwrap_or(0), owner, measured, id), &frozen.rows[at]));
             self.series = Some(((wk, owner), (measured, id)));
-            taken += 1;
         }
-        self.series_done = taken < budget;
+        self.series_done = next.len() < budget;
         if self.series_done {
-            let end = (self.amended + budget - taken).min(frozen.amended.len());
+            let end = (self.amended + budget - next.len()).min(frozen.amended.len());
             let amended = frozen.amended[self.amended..end].iter().map(|at| &frozen.rows[*at]);
             next.extend(amended.filter_map(|row| Some((series_key(row.reading()?), row))));
             self.amended = end;

@@ -59,19 +59,19 @@ impl Place {
     }
 }
 
-/// The places of one block, ascending by id; none where it has no row.
-fn block(c: &Connection, block: u64) -> Result<Vec<Place>, StoreError> {
-    let found = c
-        .prepare_cached("SELECT b FROM place WHERE block = ?1")
-        .and_then(|mut s| {
-            s.query_row([block.cast_signed()], |r| Ok(places(block, r.get_ref(0)?.as_blob()?))).optional()
-        })
-        .map_err(fault)?;
-    Ok(found.unwrap_or_default())
+/// What `read` makes of the places of one block, ascending by id; none where it has no row.
+fn look<T>(c: &Connection, block: u64, read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
+    c.prepare_cached("SELECT b FROM place WHERE block = ?1")
+        .and_then(|mut s| s.query_row([block.cast_signed()], |r| Ok(read(r.get_ref(0)?.as_blob()?))).optional())
+        .map_err(fault)
 }
 
-fn places(block: u64, body: &[u8]) -> Vec<Place> {
-    body.as_chunks::<SIZE>().0.iter().map(|bytes| Place::from_bytes(block, bytes)).collect()
+fn block(c: &Connection, block: u64) -> Result<Vec<Place>, StoreError> {
+    Ok(look(c, block, |body| places(block, body).collect())?.unwrap_or_default())
+}
+
+fn places(block: u64, body: &[u8]) -> impl DoubleEndedIterator<Item = Place> + '_ {
+    body.as_chunks::<SIZE>().0.iter().map(move |bytes| Place::from_bytes(block, bytes))
 }
 
 fn write(c: &Connection, block: u64, places: &[Place]) -> Result<(), StoreError> {
@@ -112,7 +112,8 @@ fn put_block(c: &Connection, at: u64, new: impl Iterator<Item = Place>) -> Resul
 /// Where a merged reading lies.
 pub(super) fn of(c: &Connection, id: ReadingId) -> Result<Option<Place>, StoreError> {
     let id = number(id);
-    Ok(block(c, id / BLOCK)?.into_iter().find(|p| p.id == id))
+    let found = look(c, id / BLOCK, |body| places(id / BLOCK, body).find(|p| p.id == id))?;
+    Ok(found.flatten())
 }
 
 /// Changes where a merged reading lies; nothing when it is not merged yet.

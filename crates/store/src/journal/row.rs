@@ -34,7 +34,8 @@ pub(super) struct Row {
     pub(super) entry: Arc<Entry>,
     /// A reading's [`fingerprint`].
     pub(super) mark: u64,
-    /// A reading's body, made when it came: later it would have to be fetched from far away in memory. Empty: not made.
+    /// A reading's body, made when it came: later it would have to be fetched from far away in memory. Empty: to be
+    /// made anew, for something else was said of it.
     body: Body,
 }
 
@@ -79,11 +80,6 @@ impl Row {
     pub(super) fn say(&mut self, entry: Arc<Entry>) {
         self.entry = entry;
         self.body.clear();
-    }
-
-    /// Whether nothing else was said of it since it came, or since the process began.
-    pub(super) fn is_as_it_came(&self) -> bool {
-        !self.body.is_empty()
     }
 
     /// A reading's body as it lies in `series`.
@@ -160,7 +156,7 @@ pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
 }
 
 pub(super) fn encode_as<T: Serialize>(form: u8, value: &T) -> Result<Vec<u8>, StoreError> {
-    postcard::to_extend(value, vec![form]).map_err(|e| unreadable(&e))
+    encode_with::<[u8; 64]>(&[form], value, &[]).map(SmallVec::into_vec)
 }
 
 /// `value` between two pieces that are bytes already.

@@ -6,7 +6,7 @@
 
 use super::{
     Known,
-    fill::{Into, Table},
+    fill::{Bound, Fill, Table},
     packed,
     row::{self, IdentityKey, Row, SeriesKey, identity_key, series_key},
 };
@@ -148,8 +148,8 @@ fn refuse_newer(path: &Path, found: i64) -> Result<(), StoreError> {
 
 /// Appends the rows of one commit.
 pub(super) fn insert_rows(c: &Connection, half: Half, rows: &[Row]) -> Result<(), StoreError> {
-    static ZERO: Table = Table::new(|| Into::new("INSERT OR ROLLBACK INTO j0(id, b)", 2));
-    static ONE: Table = Table::new(|| Into::new("INSERT OR ROLLBACK INTO j1(id, b)", 2));
+    static ZERO: Table = Table::new(|| Fill::new("INSERT OR ROLLBACK INTO j0(id, b)", 2));
+    static ONE: Table = Table::new(|| Fill::new("INSERT OR ROLLBACK INTO j1(id, b)", 2));
     let table = if half == Half::Zero { &ZERO } else { &ONE };
     table.rows(c, rows, |to, row| {
         to.put(row.id.cast_signed())?;
@@ -215,26 +215,24 @@ pub(super) fn clear(c: &Connection, half: Half) -> Result<(), StoreError> {
     c.execute_batch(half.of("DELETE FROM j0; DELETE FROM d0;", "DELETE FROM j1; DELETE FROM d1;")).map_err(fault)
 }
 
+static SERIES: Table = Table::new(|| Fill::new("INSERT OR IGNORE INTO series(wk, owner, measured, id, b)", 5));
+
 /// Puts readings into `series`. The same key again changes nothing.
 pub(super) fn insert_series(c: &Connection, rows: &[(SeriesKey, &Row)]) -> Result<(), StoreError> {
-    static SERIES: Table = Table::new(|| Into::new("INSERT OR IGNORE INTO series(wk, owner, measured, id, b)", 5));
-    SERIES.rows(c, rows, |to, ((wk, owner, measured, id), row)| {
-        to.put(wk)?;
-        to.put(owner)?;
-        to.put(measured)?;
-        to.put(id.cast_signed())?;
-        to.put(&*row.body()?)
-    })
+    SERIES.rows(c, rows, |to, (key, row)| bind_series(to, *key, &row.body()?))
 }
 
 /// Puts one reading into `series`, where nothing lies under its key.
 pub(super) fn put_series(c: &Connection, reading: &Reading) -> Result<(), StoreError> {
-    let (wk, owner, measured, id) = series_key(reading);
-    let body = packed::encode(reading)?;
-    c.prepare_cached("INSERT OR IGNORE INTO series(wk, owner, measured, id, b) VALUES(?1, ?2, ?3, ?4, ?5)")
-        .and_then(|mut s| s.execute(params![wk, owner, measured, id.cast_signed(), body.as_slice()]))
-        .map(drop)
-        .map_err(fault)
+    SERIES.rows(c, &[reading], |to, reading| bind_series(to, series_key(reading), &packed::encode(reading)?))
+}
+
+fn bind_series(to: &mut Bound<'_, '_>, (wk, owner, measured, id): SeriesKey, body: &[u8]) -> Result<(), StoreError> {
+    to.put(wk)?;
+    to.put(owner)?;
+    to.put(measured)?;
+    to.put(id.cast_signed())?;
+    to.put(body)
 }
 
 /// Takes a reading out of `series`; whether it was there.
@@ -248,7 +246,7 @@ pub(super) fn delete_series(c: &Connection, key: SeriesKey) -> Result<bool, Stor
 /// Puts numbers into `identity`. The same key again changes nothing.
 pub(super) fn insert_identities(c: &Connection, rows: &[(IdentityKey, &Row)]) -> Result<(), StoreError> {
     static IDENTITY: Table =
-        Table::new(|| Into::new("INSERT OR IGNORE INTO identity(block, device, seq, epoch, id, told, mark)", 7));
+        Table::new(|| Fill::new("INSERT OR IGNORE INTO identity(block, device, seq, epoch, id, told, mark)", 7));
     IDENTITY.rows(c, rows, |to, ((block, device, seq, epoch), row)| {
         to.put(block)?;
         to.put(device)?;
