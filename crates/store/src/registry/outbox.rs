@@ -360,14 +360,21 @@ impl Store {
         self.registry.write(move |c| Ok(c.execute(sql, [from.as_micros()])? as u64)).await
     }
 
-    /// Deliveries that failed and have not been dealt with, oldest first.
+    /// Deliveries that failed and have not been dealt with, oldest first. The addresses of those that are gone for good are
+    /// among [`Store::dead_addresses`] by then.
     ///
     /// # Errors
     /// When the registry cannot be read.
     pub async fn outbox_unsettled(&self, limit: usize) -> Result<Vec<Delivery>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let sql = format!("{DELIVERY} WHERE unsettled = 1 ORDER BY seq LIMIT ?1");
-        self.registry.read(move |c| collect(c, &sql, [limit], delivery)).await
+        let failed = self.registry.read(move |c| collect(c, &sql, [limit], delivery)).await?;
+        if !failed.is_empty() {
+            // The file knows of a dead address a moment before memory does, and in that moment it would be called again:
+            // the writer comes to this only when it has told memory.
+            self.registry.write(|_| Ok(())).await?;
+        }
+        Ok(failed)
     }
 
     /// Counts new and withdrawn rows, so that the dispatcher can wait for one.
@@ -378,5 +385,63 @@ impl Store {
     /// Addresses that providers say are gone.
     pub fn dead_addresses(&self) -> Arc<HashSet<DeadAddress>> {
         self.registry.live().dead.read().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::AlertBatch;
+    use runtime::{Clock, Drain};
+    use std::sync::mpsc;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whoever_hears_of_a_failure_hears_no_later_that_the_address_is_gone() {
+        let (folder, clock, (_handle, drain)) = (tempfile::tempdir().expect("a folder"), Clock::system(), Drain::new());
+        let store = Store::open(folder.path(), clock.clone(), &drain).expect("a store");
+        let message = NewMessage {
+            id: "one".into(),
+            alert: None,
+            kind: "service.warning",
+            channel: "webhook".into(),
+            user: Some(UserId::new(7)),
+            address: "gone".into(),
+            level: 0,
+            cycle: 0,
+            critical: true,
+            created_at: clock.now(),
+            expires_at: Timestamp::MAX,
+            body: "{}".into(),
+        };
+        store.commit_alerts(AlertBatch { messages: vec![message], ..AlertBatch::default() }).await.expect("a message");
+        let sent = store.outbox_due(clock.now(), true, 1).await.expect("read").pop().expect("it is due").delivery;
+
+        // Memory cannot be told while somebody reads it; the file is written all the same.
+        let live = store.registry.live().clone();
+        let ((held, is_held), (release, released)) = (mpsc::channel(), mpsc::channel::<()>());
+        let reader = std::thread::spawn(move || {
+            let guard = live.dead.read();
+            held.send(()).expect("the test waits");
+            let _ = released.recv();
+            drop(guard);
+        });
+        is_held.recv().expect("held");
+        let (to, gone) = (store.clone(), Outcome::Refused { disable: true });
+        let marked = tokio::spawn(async move { to.outbox_mark(&sent, gone, "410".into()).await });
+        let in_file = async || store.delivery("one".into()).await.expect("read").expect("there").state;
+        while in_file().await != DeliveryState::Failed {}
+        let mut unsettled = Box::pin(store.outbox_unsettled(1));
+        for _ in 0..50 {
+            tokio::select! {
+                biased;
+                early = &mut unsettled => panic!("told of {early:?}, and nobody knows that its address is gone"),
+                state = in_file() => assert_eq!(state, DeliveryState::Failed),
+            }
+        }
+        release.send(()).expect("the reader waits");
+        assert_eq!(unsettled.await.expect("read").len(), 1);
+        assert!(store.dead_addresses().iter().any(|d| d.2 == "gone"));
+        marked.await.expect("it ends").expect("it is written");
+        reader.join().expect("the reader ends");
     }
 }
