@@ -331,9 +331,12 @@ mod tests {
             });
             kept.extend(ids.await.unwrap());
         }
-        while store.readings().health().unmerged > 10 {
-            tokio::task::yield_now().await;
-        }
+        let merged = store.readings().control(|writer| {
+            (0..4).for_each(|_| writer.merge_some(100)); // the end of a merge under way, a freeze, its merge
+            Ok(())
+        });
+        merged.await.unwrap();
+        assert_eq!(store.readings().health().unmerged, 0);
         for id in kept {
             let found = store.readings().by_id(id).await.unwrap().expect("it was kept");
             assert_eq!(found.context.meal, Some(Meal::Fasting));
