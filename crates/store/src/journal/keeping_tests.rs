@@ -241,6 +241,42 @@ async fn old_weeks_go_whole_and_only_what_rules_have_seen() {
     assert_eq!(bench.store.readings().entries_after(position, 10).unwrap().len(), 0, "readers pass over what is gone");
 }
 
+/// A week goes in steps between commits: what is measured in it may still come, and a merge may be bringing it.
+#[tokio::test]
+async fn a_week_that_is_going_keeps_what_came_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 100_000);
+    let readings = bench.store.readings();
+    let at = Timestamp::from_seconds(START - 3 * 604_800);
+    let aged = |seq: i64| Reading { measured_at: at, ..pressure(3, 13, seq, 120, "old") };
+    let ids = keep_all(&bench, (0..600).map(aged).collect()).await;
+    readings.control(Writer::settle).await.unwrap();
+    readings.set_consumed(u64::try_from(ids[599].as_i64()).unwrap());
+    let wk = row::week(at);
+    assert_eq!(readings.control(move |w| w.old_week(wk + 1)).await.unwrap(), Some(wk));
+    let go_on = || readings.control(move |w| w.drop_some(wk, &Zone::default()));
+    assert_eq!(go_on().await.unwrap(), 500);
+    let late = keep_all(&bench, (600..640).map(aged).collect()).await;
+    readings.shared.freeze_at.store(1, Relaxed);
+    readings.control(some).await.unwrap();
+    readings.control(some).await.unwrap();
+    assert_eq!(go_on().await.unwrap(), 100, "not what is in the middle of a merge");
+    let copy = crashed(folder.path());
+    let again = open(copy.path(), 100_000);
+    readings.control(Writer::settle).await.unwrap();
+    for bench in [&bench, &again] {
+        assert_eq!(bench.all_of(13).await.iter().map(|r| r.id).collect::<Vec<_>>(), late);
+        assert_eq!(recount(bench).mismatches, []);
+    }
+    assert_eq!(go_on().await.unwrap(), 0, "nor what rules have not seen");
+    assert_eq!(bench.all_of(13).await.len(), 40, "and its week is not forgotten");
+    readings.set_consumed(u64::try_from(late[39].as_i64()).unwrap());
+    let keep = Keep { readings_from: Some(Timestamp::from_seconds(START)), ..Keep::default() };
+    let dropped = readings.drop_old(keep, Zone::default()).await.unwrap();
+    assert_eq!(dropped, Dropped { weeks: 1, readings: 40, ..Dropped::default() });
+    assert_eq!(recount(&bench).mismatches, []);
+}
+
 #[tokio::test]
 async fn a_file_of_the_first_version_is_brought_forward_and_a_newer_one_is_refused() {
     let folder = tempfile::tempdir().unwrap();

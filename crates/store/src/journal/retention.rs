@@ -111,9 +111,14 @@ impl Writer {
         if old { self.settle() } else { Ok(()) }
     }
 
+    /// The last position that rules have concluded, as the tables have ids.
+    fn concluded(&self) -> i64 {
+        i64::try_from(self.shared.consumed.load(Relaxed)).unwrap_or(i64::MAX)
+    }
+
     /// The oldest week before `limit` of which everything is merged and concluded.
-    fn old_week(&self, limit: i32) -> Result<Option<i32>, StoreError> {
-        let consumed = self.shared.consumed.load(Relaxed).cast_signed();
+    pub(super) fn old_week(&self, limit: i32) -> Result<Option<i32>, StoreError> {
+        let consumed = self.concluded();
         let memory = self.shared.memory.read();
         for wk in memory.weeks.range(..limit) {
             // A merge under way may be putting rows of this week into the table.
@@ -130,18 +135,22 @@ impl Writer {
         Ok(None)
     }
 
-    /// Some readings of a week; the week is forgotten with its last.
-    fn drop_some(&mut self, wk: i32, zone: &Zone) -> Result<usize, StoreError> {
-        let gone = self.in_transaction(|writer| {
+    /// Some readings of a week; the week is forgotten with its last. What came of it since it was found to be old stays:
+    /// a merge may be bringing it, and rules have not seen it.
+    pub(super) fn drop_some(&mut self, wk: i32, zone: &Zone) -> Result<usize, StoreError> {
+        let merged = i64::try_from(self.shared.memory.read().first_id()).unwrap_or(i64::MAX);
+        let end = merged.min(self.concluded().saturating_add(1));
+        let (gone, forgotten) = self.in_transaction(|writer| {
             let c = &writer.connection;
             let mut removed = Books::new();
             let mut stretch: Stretch = None;
             let mut readings: Vec<Reading> = Vec::new();
             {
                 let mut statement = c
-                    .prepare_cached("SELECT owner, measured, id, b FROM series WHERE wk = ?1 LIMIT ?2")
+                    .prepare_cached("SELECT owner, measured, id, b FROM series WHERE wk = ?1 AND id < ?2 LIMIT ?3")
                     .map_err(fault)?;
-                let mut rows = statement.query(params![wk, i64::try_from(STEP).unwrap_or(i64::MAX)]).map_err(fault)?;
+                let bounds = params![wk, end, i64::try_from(STEP).unwrap_or(i64::MAX)];
+                let mut rows = statement.query(bounds).map_err(fault)?;
                 while let Some(r) = rows.next().map_err(fault)? {
                     readings.push(packed::reading(r, 0)?);
                 }
@@ -153,13 +162,17 @@ impl Writer {
             keeping::count_removed(c, &removed)?;
             keeping::note_stale(c, stretch)?;
             writer.keep_highest()?;
-            Ok(readings)
+            let left: bool = c
+                .prepare_cached("SELECT EXISTS(SELECT 1 FROM series WHERE wk = ?1)")
+                .and_then(|mut s| s.query_row([wk], |r| r.get(0)))
+                .map_err(fault)?;
+            Ok((readings, !left))
         })?;
         let mut memory = self.shared.memory.write();
         for reading in &gone {
             memory.assigned.remove(&reading.id);
         }
-        if gone.len() < STEP {
+        if forgotten {
             memory.weeks.remove(&wk);
         }
         Ok(gone.len())
