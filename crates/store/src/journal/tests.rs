@@ -335,6 +335,30 @@ async fn a_full_disk_is_waited_out() {
     assert_eq!(bench.exported().len() as i64, taken + 1);
 }
 
+/// Whoever needs everything merged is told that there is no room for it, and does not hold up the commit thread.
+#[tokio::test]
+async fn what_cannot_be_frozen_on_a_full_disk_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 100_000);
+    bench.send(1, 0..10, b"").await;
+    let readings = bench.store.readings().clone();
+    let settled = readings.control(|w| {
+        let c = &w.connection;
+        c.pragma_update(None, "max_page_count", 1).map_err(tables::fault)?;
+        // Until the page on which the freeze will write has no room for its line.
+        while tables::set_meta(c, &format!("{:06}", c.total_changes()), Some(0)).is_ok() {}
+        Ok(w.settle())
+    });
+    let settled = tokio::time::timeout(std::time::Duration::from_secs(20), settled).await.expect("it comes back");
+    assert!(matches!(settled.unwrap(), Err(StoreError::DiskFull(_))));
+    assert!(readings.health().disk_full && !readings.health().dead);
+    let room = |w: &mut Writer| w.connection.pragma_update(None, "max_page_count", 1_000_000).map_err(tables::fault);
+    readings.control(room).await.unwrap();
+    assert_eq!(bench.send(1, 10..11, b"").await, 1);
+    readings.control(Writer::settle).await.unwrap();
+    assert_eq!(bench.exported().len(), 11);
+}
+
 const CHILD: &str = "HEARTHBEAT_JOURNAL_TEST_CHILD";
 
 /// Not a test of its own: what the next one starts and kills.

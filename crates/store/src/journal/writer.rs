@@ -358,7 +358,7 @@ impl Writer {
                     self.merge = Some(merge);
                     self.active = self.active.other();
                 }
-                Err(e) => tracing::warn!(error = %e, "journal: a merge could not begin; it is tried again"),
+                Err(e) => self.judge_commit(Some(&e)),
             }
             return;
         }
