@@ -69,8 +69,8 @@ impl Merge {
         histories: &Histories,
         budget: usize,
     ) -> Result<Step, StoreError> {
-        c.execute_batch("PRAGMA synchronous=NORMAL; BEGIN IMMEDIATE").map_err(fault)?;
-        let done = self.insert(c, shared, histories, budget).and_then(|step| {
+        let begun = c.execute_batch("PRAGMA synchronous=NORMAL; BEGIN IMMEDIATE").map_err(fault);
+        let done = begun.and_then(|()| self.insert(c, shared, histories, budget)).and_then(|step| {
             runtime::crash::point("journal.mid_merge");
             step.commit(self, c, shared)
         });

@@ -359,6 +359,25 @@ async fn what_cannot_be_frozen_on_a_full_disk_is_not_waited_for() {
     assert_eq!(bench.exported().len(), 11);
 }
 
+/// A step of a merge is not synced; what is acknowledged after one that could not begin is.
+#[tokio::test]
+async fn commits_are_synced_after_a_merge_that_could_not_begin() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 5);
+    bench.send(1, 0..10, b"").await;
+    let readings = bench.store.readings();
+    // A commit is answered before what follows is frozen.
+    assert!(readings.control(|w| Ok(w.merge.is_some())).await.unwrap());
+    let other = rusqlite::Connection::open(folder.path().join("journal.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let synced = readings.control(|w| {
+        w.connection.execute_batch("PRAGMA busy_timeout=0").map_err(tables::fault)?;
+        w.merge_some(1);
+        w.connection.query_row("PRAGMA synchronous", [], |r| r.get::<_, i64>(0)).map_err(tables::fault)
+    });
+    assert_eq!(synced.await.unwrap(), 2, "FULL");
+}
+
 const CHILD: &str = "HEARTHBEAT_JOURNAL_TEST_CHILD";
 
 /// Not a test of its own: what the next one starts and kills.
