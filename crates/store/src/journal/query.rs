@@ -134,13 +134,14 @@ impl Shared {
     }
 
     pub(super) fn range(&self, q: &ReadingQuery) -> Result<Vec<Arc<Reading>>, StoreError> {
-        if q.from >= q.to || q.limit == 0 {
-            return Ok(Vec::new());
-        }
         let owner = owner(Some(q.patient), DeviceKey::new(0));
         let mut low = (q.from, 0);
         if let Some((at, id)) = q.after {
             low = low.max((at, number(id) + 1));
+        }
+        // Also where the page before ended behind what is asked for now.
+        if low.0 >= q.to || q.limit == 0 {
+            return Ok(Vec::new());
         }
         let wanted = |r: &Reading| q.kind.is_none_or(|k| k == r.kind());
         let mut found = Vec::new();

@@ -304,6 +304,24 @@ async fn a_look_up_that_fails_stores_nothing_of_its_batch() {
     assert_eq!(bench.send(1, 1..2, b"").await, 1);
 }
 
+/// A cursor comes from outside: it may point behind what is asked for.
+#[tokio::test]
+async fn nothing_comes_after_a_cursor_that_lies_behind_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 20);
+    bench.send(1, 0..300, b"").await;
+    bench.store.readings().control(Writer::settle).await.unwrap();
+    let all = bench.all_of(1).await;
+    for (to, weeks) in [(all[10].measured_at, 3), (all[200].measured_at, -3)] {
+        let from = to.minus(std::time::Duration::from_secs(1_000_000));
+        let at = Timestamp::from_seconds(to.as_micros() / 1_000_000 + weeks * 604_800);
+        let q = ReadingQuery { from, to, after: Some((at, ReadingId::new(7))), ..everything(1, 1_000) };
+        let want = all.iter().filter(|r| (r.measured_at, r.id) > (at, ReadingId::new(7)));
+        let want: Vec<_> = want.filter(|r| (from..to).contains(&r.measured_at)).cloned().collect();
+        assert_eq!(bench.store.readings().range(q).await.unwrap(), want);
+    }
+}
+
 /// A disk that is full: nothing is acknowledged, the process lives, and goes on by itself when there is room.
 #[tokio::test]
 async fn a_full_disk_is_waited_out() {
