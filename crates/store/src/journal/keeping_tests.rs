@@ -204,6 +204,29 @@ async fn a_patient_who_is_erased_is_in_no_file_and_the_books_still_balance() {
     assert_eq!((again.readings_before, again.held_before), (0, 0));
 }
 
+/// Whoever follows the journal looks at the tables and then at memory; a merge that ends in between takes from the one
+/// what was not yet in the other.
+#[tokio::test]
+async fn who_follows_the_journal_over_what_is_gone_misses_nothing_that_a_merge_moves() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 100_000);
+    let readings = bench.store.readings();
+    keep_all(&bench, (0..10).map(|seq| pressure(1, 11, seq, 120, "")).collect()).await;
+    readings.erase(PatientId::new(11), Vec::new(), Zone::default()).await.unwrap();
+    let mut kept = keep_all(&bench, (0..10).map(|seq| pressure(2, 12, seq, 120, "")).collect()).await;
+    readings.control(freeze).await.unwrap();
+    kept.extend(keep_all(&bench, (10..15).map(|seq| pressure(2, 12, seq, 120, "")).collect()).await);
+    let first = readings.shared.memory.read().first_id();
+    bench.merged().await;
+    let ids = |entries: Vec<JournalEntry>| entries.iter().map(|e| e.position).collect::<Vec<_>>();
+    let want: Vec<u64> = kept.iter().map(|id| row::number(*id)).collect();
+    assert_eq!(first, want[0]);
+    let found = readings.shared.entries_around(first, 0, 100).unwrap().map(ids);
+    assert_eq!(found, None, "it is asked for again");
+    assert_eq!(ids(readings.entries_after(0, 100).unwrap())[..10], want[..10]);
+    assert_eq!(ids(readings.entries_after(want[9], 100).unwrap()), want[10..]);
+}
+
 #[tokio::test]
 async fn an_erasure_that_a_crash_cuts_short_is_whole_or_has_not_happened() {
     let folder = tempfile::tempdir().unwrap();
@@ -257,8 +280,7 @@ async fn a_week_that_is_going_keeps_what_came_meanwhile() {
     let go_on = || readings.control(move |w| w.drop_some(wk, &Zone::default()));
     assert_eq!(go_on().await.unwrap(), 500);
     let late = keep_all(&bench, (600..640).map(aged).collect()).await;
-    readings.shared.freeze_at.store(1, Relaxed);
-    readings.control(some).await.unwrap();
+    readings.control(freeze).await.unwrap();
     readings.control(some).await.unwrap();
     assert_eq!(go_on().await.unwrap(), 100, "not what is in the middle of a merge");
     let copy = crashed(folder.path());

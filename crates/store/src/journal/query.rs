@@ -304,21 +304,37 @@ impl Shared {
     }
 
     fn entries_after(&self, position: u64, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
-        let first = {
-            let memory = self.memory.read();
-            let first = memory.first_id();
-            if position.saturating_add(1) >= first {
-                return Ok(from_memory(&memory, position, limit));
+        loop {
+            let first = {
+                let memory = self.memory.read();
+                let first = memory.first_id();
+                if position.saturating_add(1) >= first {
+                    return Ok(from_memory(&memory, position, limit));
+                }
+                first
+            };
+            if let Some(found) = self.entries_around(first, position, limit)? {
+                return Ok(found);
             }
-            first
-        };
+        }
+    }
+
+    /// Of the tables, or where those have nothing more, of memory. `first`: the lowest id that memory had a moment ago;
+    /// none when it has another by now, for what has left it since was looked for in neither.
+    pub(super) fn entries_around(
+        &self,
+        first: u64,
+        position: u64,
+        limit: usize,
+    ) -> Result<Option<Vec<JournalEntry>>, StoreError> {
         if position < *self.committed.borrow() {
             let merged = self.readers.with(|c| merged_entries(c, position, first, limit))?;
             if !merged.is_empty() {
-                return Ok(merged);
+                return Ok(Some(merged));
             }
         }
-        Ok(from_memory(&self.memory.read(), position, limit))
+        let memory = self.memory.read();
+        Ok((memory.first_id() == first).then(|| from_memory(&memory, position, limit)))
     }
 }
 

@@ -116,7 +116,7 @@ impl Bench {
     }
 
     /// Waits until nothing is left to merge.
-    async fn merged(&self) {
+    pub(super) async fn merged(&self) {
         while self.store.readings().control(|w| Ok(w.merge.is_some())).await.unwrap() {
             self.store
                 .readings()
@@ -128,6 +128,16 @@ impl Bench {
                 .unwrap();
         }
     }
+}
+
+/// Freezes what is in memory, however little it is; between two commits.
+pub(super) fn freeze(writer: &mut Writer) -> Result<(), StoreError> {
+    let usual = writer.shared.freeze_at.swap(1, Relaxed);
+    if writer.merge.is_none() {
+        writer.merge_some(1);
+    }
+    writer.shared.freeze_at.store(usual, Relaxed);
+    Ok(())
 }
 
 fn exported(snapshot: &Snapshot) -> Vec<(u64, i64)> {
