@@ -277,7 +277,7 @@ async fn a_week_that_is_going_keeps_what_came_meanwhile() {
     readings.set_consumed(u64::try_from(ids[599].as_i64()).unwrap());
     let wk = row::week(at);
     assert_eq!(readings.control(move |w| w.old_week(wk + 1)).await.unwrap(), Some(wk));
-    let go_on = || readings.control(move |w| w.drop_some(wk, &Zone::default()));
+    let go_on = || readings.control(move |w| w.drop_some(wk, &Zone::default(), 500));
     assert_eq!(go_on().await.unwrap(), 500);
     let late = keep_all(&bench, (600..640).map(aged).collect()).await;
     readings.control(freeze).await.unwrap();

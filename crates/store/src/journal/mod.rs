@@ -386,4 +386,6 @@ impl Readings {
 #[cfg(test)]
 mod keeping_tests;
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;

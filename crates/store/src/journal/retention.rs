@@ -59,7 +59,7 @@ impl Readings {
             while let Some(wk) = self.control(move |w| w.old_week(week(from))).await? {
                 loop {
                     let zone = zone.clone();
-                    let gone = self.control(move |w| w.drop_some(wk, &zone)).await?;
+                    let gone = self.control(move |w| w.drop_some(wk, &zone, STEP)).await?;
                     dropped.readings += gone as u64;
                     if gone < STEP {
                         break;
@@ -135,9 +135,9 @@ impl Writer {
         Ok(None)
     }
 
-    /// Some readings of a week; the week is forgotten with its last. What came of it since it was found to be old stays:
+    /// At most so many readings of a week; the week is forgotten with its last. What came of it since it was found to be old stays:
     /// a merge may be bringing it, and rules have not seen it.
-    pub(super) fn drop_some(&mut self, wk: i32, zone: &Zone) -> Result<usize, StoreError> {
+    pub(super) fn drop_some(&mut self, wk: i32, zone: &Zone, most: usize) -> Result<usize, StoreError> {
         let merged = i64::try_from(self.shared.memory.read().first_id()).unwrap_or(i64::MAX);
         let end = merged.min(self.concluded().saturating_add(1));
         let (gone, forgotten) = self.in_transaction(|writer| {
@@ -149,7 +149,7 @@ impl Writer {
                 let mut statement = c
                     .prepare_cached("SELECT owner, measured, id, b FROM series WHERE wk = ?1 AND id < ?2 LIMIT ?3")
                     .map_err(fault)?;
-                let bounds = params![wk, end, i64::try_from(STEP).unwrap_or(i64::MAX)];
+                let bounds = params![wk, end, i64::try_from(most).unwrap_or(i64::MAX)];
                 let mut rows = statement.query(bounds).map_err(fault)?;
                 while let Some(r) = rows.next().map_err(fault)? {
                     readings.push(packed::reading(r, 0)?);
