@@ -355,11 +355,13 @@ impl Stage {
             return Ok(());
         }
         let others = self.shared.store.deliveries_of(alert).await?;
+        // What failed and has not had its turn may have another contact: the last one whose turn comes is the end.
         let alive = |d: &Delivery| {
             use DeliveryState as S;
+            let waits = matches!(d.state, S::Pending | S::FailedTemp | S::Accepted | S::Delivered | S::Read);
             d.kind == failed.kind
                 && (d.cycle, d.level) == (failed.cycle, failed.level)
-                && matches!(d.state, S::Pending | S::FailedTemp | S::Accepted | S::Delivered | S::Read)
+                && (waits || d.unsettled && !work.batch.settled.contains(&d.id))
         };
         let replaced = work.batch.messages.iter().any(|m| m.alert == Some(alert) && m.level == failed.level);
         if for_good && !replaced && !others.iter().any(alive) {

@@ -177,6 +177,8 @@ pub struct Delivery {
     pub created_at: Timestamp,
     pub not_before: Timestamp,
     pub provider_word: Option<String>,
+    /// It failed, and the book has not drawn its conclusion yet.
+    pub unsettled: bool,
 }
 
 /// What a person does with an alert (contract: HTTP API, alerts).

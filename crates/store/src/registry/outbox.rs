@@ -100,7 +100,7 @@ pub type DeadAddress = (UserId, String, String, i64);
 
 pub(super) const DELIVERY: &str =
     "SELECT id, alert, kind, channel, user, address, level, cycle, attempts, state, created_at,
-    not_before, word, critical, expires_at, body, seq FROM outbox";
+    not_before, word, critical, expires_at, body, seq, unsettled FROM outbox";
 
 pub(super) fn delivery(r: &Row<'_>) -> rusqlite::Result<Delivery> {
     Ok(Delivery {
@@ -117,6 +117,7 @@ pub(super) fn delivery(r: &Row<'_>) -> rusqlite::Result<Delivery> {
         created_at: Timestamp::from_micros(r.get(10)?),
         not_before: Timestamp::from_micros(r.get(11)?),
         provider_word: r.get(12)?,
+        unsettled: r.get(17)?,
     })
 }
 
