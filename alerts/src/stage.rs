@@ -375,11 +375,9 @@ impl Stage {
     async fn turn_roster(&mut self) -> Result<bool, StoreError> {
         let now = self.now();
         let turned = self.shared.desk().next_turn(self.turned).is_some_and(|at| at <= now);
-        if !turned {
-            return Ok(false);
-        }
         let mut work = Work::default();
-        for case in self.cases.values().filter(|c| c.is_calling()) {
+        // What reaches nobody is looked at whenever anything changes: a contact, a member, a leave.
+        for case in self.cases.values().filter(|c| if turned { c.is_calling() } else { c.is_unheard() }) {
             let mut case = case.clone();
             let effects = self.with(&work, &mut case, now, Case::roster_turned);
             if !effects.is_empty() {
@@ -390,7 +388,9 @@ impl Stage {
         if did {
             self.commit(work, now).await?;
         }
-        self.turned = now;
+        if turned {
+            self.turned = now;
+        }
         Ok(did)
     }
 

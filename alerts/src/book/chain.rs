@@ -204,10 +204,15 @@ impl Case {
         self.set_timer(Timer::Digest, ctx.hours.next_opening(tomorrow).max(tomorrow));
     }
 
-    /// Somebody came on duty: an un-acknowledged critical also goes to them, at the same level.
+    /// Somebody came on duty: an un-acknowledged critical also goes to them, at the same level. One that reached nobody at
+    /// all begins with whoever is there now.
     pub(crate) fn roster_turned(&mut self, ctx: &Context<'_>) -> Vec<Effect> {
         let mut out = Vec::new();
-        if self.is_calling() && self.episode.snoozed_until.is_none() {
+        if self.is_unheard() {
+            if (1..=self.last_level()).any(|level| !self.people(level, ctx).is_empty()) {
+                self.fire(1, ctx.now, ctx, &mut out);
+            }
+        } else if self.is_calling() && self.episode.snoozed_until.is_none() {
             let (cycle, level) = (self.episode.cycle, self.episode.level);
             let mut fresh = self.people(level, ctx);
             fresh.retain(|user| !self.memo.called.contains(&(*user, cycle, level)));

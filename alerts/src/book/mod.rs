@@ -124,8 +124,13 @@ impl Case {
     /// Nobody has it, and it must not wait.
     pub(crate) fn is_calling(&self) -> bool {
         self.episode.severity == Severity::Critical
-            && self.episode.state == AlertState::Notified
+            && self.episode.state.is_unacknowledged()
             && self.memo.timer == Some(Timer::Step)
+    }
+
+    /// It calls, and in this cycle nobody could be reached yet.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.is_calling() && self.episode.state == AlertState::Open
     }
 
     fn critical(&self) -> bool {
@@ -145,6 +150,8 @@ impl Case {
     /// Nobody owns it any more, and nothing of the last cycle counts.
     fn next_cycle(&mut self) {
         self.episode.cycle += 1;
+        // Told to nobody in this cycle: it must not look as if somebody had it, should nobody be reached.
+        self.episode.state = AlertState::Open;
         self.episode.owner = None;
         self.episode.acked_severity = None;
         self.episode.exhausted = false;

@@ -3,6 +3,7 @@
 mod again;
 mod kept;
 mod muted;
+mod nobody;
 
 use super::*;
 use crate::hours::tests::{at, station};
