@@ -5,6 +5,12 @@ use crate::config::minutes;
 use store::AlertState;
 use vitals::{Recipient, Severity, Timestamp, UserId};
 
+/// When what is not critical may go on, where it has to wait now. A station that never opens has nothing to wait for.
+fn quiet_until(ctx: &Context<'_>) -> Option<Timestamp> {
+    let until = ctx.hours.is_quiet(ctx.now).then(|| ctx.hours.next_opening(ctx.now));
+    until.filter(|until| *until > ctx.now)
+}
+
 impl Case {
     /// The steps that this episode climbs at its present severity.
     fn steps(&self) -> Vec<Vec<String>> {
@@ -54,7 +60,7 @@ impl Case {
                 return;
             }
         };
-        // A station that never opens is called at once: there is nothing to wait for.
+        // A station that never opens is called at once.
         let until = must_wait.then(|| ctx.hours.next_opening(ctx.now)).filter(|until| *until > ctx.now);
         if let Some(until) = until {
             self.episode.state = AlertState::Open;
@@ -154,9 +160,9 @@ impl Case {
 
     fn step_due(&mut self, at: Timestamp, ctx: &Context<'_>, out: &mut Vec<Effect>) {
         let (mut at, mut level, last) = (at, self.episode.level + 1, self.last_level());
-        if !self.critical() && ctx.hours.is_quiet(ctx.now) {
+        if let Some(until) = quiet_until(ctx).filter(|_| !self.critical()) {
             // Only after a downtime: it was due by day.
-            return self.set_timer(Timer::Step, ctx.hours.next_opening(ctx.now));
+            return self.set_timer(Timer::Step, until);
         }
         if self.critical() {
             let (step, again) =
@@ -183,8 +189,8 @@ impl Case {
     }
 
     fn digest_due(&mut self, ctx: &Context<'_>, out: &mut Vec<Effect>) {
-        if ctx.hours.is_quiet(ctx.now) {
-            return self.set_timer(Timer::Digest, ctx.hours.next_opening(ctx.now));
+        if let Some(until) = quiet_until(ctx) {
+            return self.set_timer(Timer::Digest, until);
         }
         for level in 1..=self.last_level() {
             let people = self.people(level, ctx);
@@ -200,8 +206,9 @@ impl Case {
         }
         out.push(event("step_skipped", None, "nobody can be reached for the digest"));
         out.push(Effect::EmptyStep { step: 1 });
-        let tomorrow = ctx.now.plus(std::time::Duration::from_micros(1));
-        self.set_timer(Timer::Digest, ctx.hours.next_opening(tomorrow).max(tomorrow));
+        let later = ctx.now.plus(std::time::Duration::from_micros(1));
+        let tomorrow = Some(ctx.hours.next_opening(later)).filter(|at| *at > later);
+        self.set_timer(Timer::Digest, tomorrow.unwrap_or_else(|| ctx.now.plus(hours(24))));
     }
 
     /// Somebody came on duty: an un-acknowledged critical also goes to them, at the same level. One that reached nobody at

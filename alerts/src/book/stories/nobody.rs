@@ -69,3 +69,38 @@ fn a_critical_that_reached_nobody_is_told_as_soon_as_somebody_is_there() {
     s.minutes(20);
     s.told(&[(DESK, 4)]);
 }
+
+#[test]
+fn a_station_that_never_opens_keeps_nothing_and_goes_round_no_circle() {
+    let never = |severity| {
+        let mut s = Story::new("02T10:00");
+        s.hours.week = [false; 7];
+        s.raise(severity);
+        s
+    };
+    let fire = |s: &mut Story| {
+        for _ in 0..9 {
+            if s.case.as_ref().unwrap().due().is_some_and(|at| at <= s.now) {
+                s.fire();
+            }
+        }
+    };
+    let mut s = never(Severity::Routine);
+    fire(&mut s);
+    assert_eq!(s.digest, [MANAGER]);
+    let mut s = never(Severity::Urgent);
+    s.told(&[(MANAGER, 1)]);
+    s.now = at("02T14:00");
+    fire(&mut s);
+    s.told(&[(DUTY, 2)]);
+    let mut s = Story::new("02T10:00");
+    s.hours.week = [false; 7];
+    s.people.clear();
+    s.raise(Severity::Routine);
+    fire(&mut s);
+    assert_eq!(
+        (s.empty.as_slice(), s.episode().next_at),
+        ([1].as_slice(), Some(at("03T10:00"))),
+        "asked again tomorrow"
+    );
+}
