@@ -3,13 +3,17 @@
 //! Active episodes are in memory, as stored; a change is made on a copy and put back after its commit.
 //! Must never: send; answer a command before it is durable.
 
+mod failures;
+#[cfg(test)]
+mod stories;
+
 use crate::{
     Config,
     book::{Case, Context, Effect, keeps_back},
     desk::Desk,
     hours::Hours,
     in_range,
-    message::{Press, Warning},
+    message::Press,
     vigil::Vigil,
     work::Work,
 };
@@ -20,8 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 use store::{
-    Action, AlertState, Command, CommandError, Delivery, DeliveryState, Episode, FindingChange, FindingEvent,
-    ReadingQuery, Store, StoreError,
+    Action, AlertState, Command, CommandError, Episode, FindingChange, FindingEvent, ReadingQuery, Store, StoreError,
 };
 use tokio::sync::watch;
 use vitals::{AlertId, Concept, Finding, FindingId, PatientId, Severity, Timestamp, Zone};
@@ -300,76 +303,6 @@ impl Stage {
         }
         self.commit(work, now).await?;
         Ok(true)
-    }
-
-    /// Deliveries that failed: the person's next contact, or where nobody of the step is left, the next step.
-    async fn take_failures(&mut self) -> Result<bool, StoreError> {
-        let failed = self.shared.store.outbox_unsettled(BATCH).await?;
-        if failed.is_empty() {
-            return Ok(false);
-        }
-        let now = self.now();
-        let mut work = Work::default();
-        for delivery in &failed {
-            work.batch.settled.push(delivery.id.clone());
-            self.take_failure(&mut work, delivery, now).await?;
-        }
-        self.commit(work, now).await?;
-        Ok(true)
-    }
-
-    async fn take_failure(&self, work: &mut Work, failed: &Delivery, now: Timestamp) -> Result<(), StoreError> {
-        let desk = self.shared.desk();
-        let press = self.shared.press(now);
-        let for_good = failed.state == DeliveryState::Failed;
-        let (Some(alert), Some(user)) = (failed.alert, failed.user.and_then(|u| desk.directory.user(u))) else {
-            return Ok(());
-        };
-        let case = work.cases.get(&alert).or_else(|| self.cases.get(&alert)).cloned();
-        let Some(mut case) = case else { return Ok(()) };
-        if for_good {
-            // The day: what came back and went again is told again.
-            let day = now.in_zone(&self.shared.zone).date();
-            let matter = format!("dead {} {} {} {} {day}", user.id, user.version, failed.channel, failed.address);
-            let about = Warning {
-                matter,
-                reason: "dead_channel",
-                team: case.episode.team,
-                channel: Some(&failed.channel),
-                ..Warning::default()
-            };
-            work.warn(case.episode.team, &about, &desk, &press);
-        }
-        let wanted = failed.kind == "alert.notification"
-            && case.episode.state.is_unacknowledged()
-            && case.episode.cycle == failed.cycle;
-        if !wanted {
-            return Ok(());
-        }
-        let critical = case.episode.severity == Severity::Critical;
-        let is_it = |c: &store::Contact| c.channel == failed.channel && c.address == failed.address;
-        let place = user.contacts.iter().position(is_it).unwrap_or(0);
-        let after: Vec<_> = user.contacts.iter().skip(place + 1).collect();
-        if let Some(next) = desk.contacts(&user, critical).into_iter().find(|c| after.contains(c)) {
-            work.page_otherwise(&case, &user, next, failed.level, &desk, &press);
-            return Ok(());
-        }
-        let others = self.shared.store.deliveries_of(alert).await?;
-        // What failed and has not had its turn may have another contact: the last one whose turn comes is the end.
-        let alive = |d: &Delivery| {
-            use DeliveryState as S;
-            let waits = matches!(d.state, S::Pending | S::FailedTemp | S::Accepted | S::Delivered | S::Read);
-            d.kind == failed.kind
-                && (d.cycle, d.level) == (failed.cycle, failed.level)
-                && (waits || d.unsettled && !work.batch.settled.contains(&d.id))
-        };
-        let replaced = work.batch.messages.iter().any(|m| m.alert == Some(alert) && m.level == failed.level);
-        if for_good && !replaced && !others.iter().any(alive) {
-            let (cycle, level) = (failed.cycle, failed.level);
-            let effects = self.with(work, &mut case, now, |case, ctx| case.unreachable(cycle, level, ctx));
-            self.put(work, case, effects, now);
-        }
-        Ok(())
     }
 
     async fn turn_roster(&mut self) -> Result<bool, StoreError> {

@@ -8,7 +8,7 @@ use crate::{
     message::{Item, Press, Warning},
 };
 use std::collections::{BTreeMap, BTreeSet};
-use store::{AlertBatch, Contact, TimelineEvent, User};
+use store::{AlertBatch, TimelineEvent, User};
 use vitals::{AlertId, TeamId, UserId};
 
 /// Work of one transaction.
@@ -79,21 +79,6 @@ impl Work {
             let row = press.page(case, patient.as_deref(), &user, contact, level, repeat);
             self.batch.messages.push(row);
         }
-    }
-
-    /// The same page to the same person on their next contact.
-    pub(crate) fn page_otherwise(
-        &mut self,
-        case: &Case,
-        user: &User,
-        contact: &Contact,
-        level: u32,
-        desk: &Desk<'_>,
-        press: &Press<'_>,
-    ) {
-        let patient = desk.directory.patient(case.episode.patient);
-        let row = press.page(case, patient.as_deref(), user, contact, level, case.memo.repeat);
-        self.batch.messages.push(row);
     }
 
     /// Tells the station's head, or else the region's desk, that a step calls nobody.

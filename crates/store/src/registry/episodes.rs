@@ -177,6 +177,8 @@ pub struct Delivery {
     pub created_at: Timestamp,
     pub not_before: Timestamp,
     pub provider_word: Option<String>,
+    /// It was made for a critical.
+    pub critical: bool,
     /// It failed, and the book has not drawn its conclusion yet.
     pub unsettled: bool,
 }

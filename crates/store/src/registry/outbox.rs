@@ -117,6 +117,7 @@ pub(super) fn delivery(r: &Row<'_>) -> rusqlite::Result<Delivery> {
         created_at: Timestamp::from_micros(r.get(10)?),
         not_before: Timestamp::from_micros(r.get(11)?),
         provider_word: r.get(12)?,
+        critical: r.get(13)?,
         unsettled: r.get(17)?,
     })
 }
