@@ -231,7 +231,7 @@ impl Stage {
         let known = self.active(work, finding.draft.patient, finding.draft.concept).cloned();
         let (case, effects) = match (&event.kind, known) {
             // Retracted before anybody could be told: the retraction follows in the log.
-            (FindingChange::Raised, None) if finding.retracted_at.is_some() => return Ok(()),
+            (FindingChange::Raised, _) if finding.retracted_at.is_some() => return Ok(()),
             (FindingChange::Raised, None) => match self.open(work, finding, event.sequence).await? {
                 Some(mut case) => {
                     let effects = self.with(work, &mut case, now, |case, ctx| case.raised(finding, ctx));

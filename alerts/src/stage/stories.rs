@@ -4,6 +4,7 @@ use super::*;
 use runtime::{Clock, Drain, DrainHandle};
 use store::{
     Contact, Delivery, DeliveryState, FindingBatch, Member, Organisation, OrganisationKind, Outcome, Role, Team, User,
+    finding_id,
 };
 use vitals::{FindingDraft, OrganisationId, Patient, Plan, ReadingId, Recipient, TeamId, UserId, Verdict};
 
@@ -251,6 +252,21 @@ async fn what_was_put_to_sleep_in_the_moment_of_a_failure_sleeps() {
     n.seconds(30 * 60);
     n.settle().await;
     assert_eq!(n.pages().await, ["a 1", "b 1"]);
+}
+
+#[tokio::test]
+async fn what_was_taken_back_before_it_was_heard_makes_no_urgent_a_crisis() {
+    let mut n = Night::with(vec![contact("a", true)]).await;
+    n.raise(Severity::Urgent, 1).await;
+    let crisis = n.draft(Severity::Critical, 5);
+    let id = finding_id(&crisis);
+    n.commit(vec![crisis.clone()], Vec::new()).await;
+    n.commit(Vec::new(), vec![id]).await;
+    n.settle().await;
+    assert_eq!((n.alert().await.severity, n.pages().await), (Severity::Urgent, vec!["a 1".to_owned()]));
+    n.commit(vec![crisis], Vec::new()).await;
+    n.settle().await;
+    assert_eq!(n.alert().await.severity, Severity::Critical, "concluded once more it counts");
 }
 
 #[tokio::test]
