@@ -80,14 +80,15 @@ fn alert_id(finding: FindingId, sequence: i64) -> AlertId {
 impl Stage {
     pub(crate) async fn load(shared: Arc<Shared>) -> Result<Self, StoreError> {
         let store = &shared.store;
-        let now = store.clock().now();
         let position = store.alerts_position().await?;
         let active = store.active_episodes().await?;
         let cases: HashMap<_, _> = active.into_iter().map(|e| (e.id, Case::read(e))).collect();
         let keys = cases.values().map(|c| ((c.episode.patient, c.episode.concept), c.episode.id)).collect();
         let people = store.directory().changes();
         let vigil = Vigil::new(store);
-        Ok(Self { shared, cases, keys, position, turned: now, people, looked: (0, Timestamp::MIN), vigil })
+        // Who came on while nothing ran is told now: whoever was called already is known from the case.
+        let turned = Timestamp::MIN;
+        Ok(Self { shared, cases, keys, position, turned, people, looked: (0, Timestamp::MIN), vigil })
     }
 
     fn now(&self) -> Timestamp {

@@ -3,8 +3,8 @@
 use super::*;
 use runtime::{Clock, Drain, DrainHandle};
 use store::{
-    Contact, Delivery, DeliveryState, FindingBatch, Member, Organisation, OrganisationKind, Outcome, Role, Team, User,
-    finding_id,
+    Contact, Delivery, DeliveryState, FindingBatch, Member, Organisation, OrganisationKind, Outcome, Override, Role,
+    Team, User, finding_id,
 };
 use vitals::{FindingDraft, OrganisationId, Patient, Plan, ReadingId, Recipient, TeamId, UserId, Verdict};
 
@@ -13,6 +13,7 @@ struct Night {
     _drain: DrainHandle,
     stage: Stage,
     store: Store,
+    station: OrganisationId,
     patient: PatientId,
     gp: UserId,
     duty: UserId,
@@ -94,7 +95,7 @@ impl Night {
         };
         let patient = store.create_patient(new).await.unwrap().id;
         let stage = load(&store).await;
-        Self { _folder: folder, _drain: drain, stage, store, patient, gp, duty, position: 0 }
+        Self { _folder: folder, _drain: drain, stage, store, station, patient, gp, duty, position: 0 }
     }
 
     fn draft(&self, severity: Severity, reading: u64) -> FindingDraft {
@@ -267,6 +268,33 @@ async fn what_was_taken_back_before_it_was_heard_makes_no_urgent_a_crisis() {
     n.commit(vec![crisis], Vec::new()).await;
     n.settle().await;
     assert_eq!(n.alert().await.severity, Severity::Critical, "concluded once more it counts");
+}
+
+#[tokio::test]
+async fn who_came_on_duty_while_nothing_ran_is_told_at_the_start() {
+    let mut n = Night::with(vec![contact("a", true)]).await;
+    n.raise(Severity::Critical, 1).await;
+    n.act(Action::Escalate).await;
+    assert_eq!(n.pages().await, ["a 1", "duty 2"]);
+    let fresh = user(&n.store, "fresh", Role::Gp, n.station, vec![contact("fresh", true)]).await;
+    let from = n.store.clock().now().plus(Duration::from_secs(60));
+    let put = Override {
+        id: String::new(),
+        organisation_id: n.station,
+        role: "duty".into(),
+        user_id: fresh,
+        from,
+        to: from.plus(Duration::from_secs(3600)),
+    };
+    n.store.create_override(put).await.unwrap();
+    n.settle().await;
+    n.seconds(90);
+    n.stage = load(&n.store).await;
+    n.settle().await;
+    assert_eq!(n.pages().await, ["a 1", "duty 2", "fresh 2"]);
+    n.stage = load(&n.store).await;
+    n.settle().await;
+    assert_eq!(n.pages().await.len(), 3, "once");
 }
 
 #[tokio::test]
