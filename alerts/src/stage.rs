@@ -62,8 +62,8 @@ pub(crate) struct Stage {
     cases: HashMap<AlertId, Case>,
     keys: HashMap<(PatientId, Concept), AlertId>,
     position: i64,
-    /// Turns of the roster up to here have been seen.
-    turned: Timestamp,
+    /// Turns of the roster up to here have been seen, and its changes up to this number; none before the first look.
+    turned: (Timestamp, Option<u64>),
     /// Tells when patients may have been erased.
     people: watch::Receiver<u64>,
     /// Journal position and moment of the last look at ranges.
@@ -80,6 +80,7 @@ fn alert_id(finding: FindingId, sequence: i64) -> AlertId {
 impl Stage {
     pub(crate) async fn load(shared: Arc<Shared>) -> Result<Self, StoreError> {
         let store = &shared.store;
+        let now = store.clock().now();
         let position = store.alerts_position().await?;
         let active = store.active_episodes().await?;
         let cases: HashMap<_, _> = active.into_iter().map(|e| (e.id, Case::read(e))).collect();
@@ -87,7 +88,7 @@ impl Stage {
         let people = store.directory().changes();
         let vigil = Vigil::new(store);
         // Who came on while nothing ran is told now: whoever was called already is known from the case.
-        let turned = Timestamp::MIN;
+        let turned = (now, None);
         Ok(Self { shared, cases, keys, position, turned, people, looked: (0, Timestamp::MIN), vigil })
     }
 
@@ -118,7 +119,7 @@ impl Stage {
     /// The earliest moment at which something happens by itself.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         let timers = self.cases.values().filter_map(Case::due).min();
-        let turn = || self.shared.desk().next_turn(self.turned);
+        let turn = || self.shared.desk().next_turn(self.turned.0);
         let turn = if self.cases.values().any(Case::is_calling) { turn() } else { None };
         [timers, turn, self.vigil.due()].into_iter().flatten().min()
     }
@@ -308,7 +309,10 @@ impl Stage {
 
     async fn turn_roster(&mut self) -> Result<bool, StoreError> {
         let now = self.now();
-        let turned = self.shared.desk().next_turn(self.turned).is_some_and(|at| at <= now);
+        // A change counts as a turn: whoever it puts on duty may be there since before the last one.
+        let changes = *self.shared.store.roster_changes().borrow();
+        let changed = self.turned.1 != Some(changes);
+        let turned = changed || self.shared.desk().next_turn(self.turned.0).is_some_and(|at| at <= now);
         let mut work = Work::default();
         // What reaches nobody is looked at whenever anything changes: a contact, a member, a leave.
         for case in self.cases.values().filter(|c| if turned { c.is_calling() } else { c.is_unheard() }) {
@@ -323,7 +327,7 @@ impl Stage {
             self.commit(work, now).await?;
         }
         if turned {
-            self.turned = now;
+            self.turned = (now, Some(changes));
         }
         Ok(did)
     }

@@ -174,6 +174,13 @@ impl Night {
         self.store.episodes(query).await.unwrap().remove(0)
     }
 
+    /// This person has the station's duty, for an hour.
+    async fn put(&self, user_id: UserId, from: Timestamp) {
+        let (organisation_id, to) = (self.station, from.plus(Duration::from_secs(3600)));
+        let put = Override { id: String::new(), organisation_id, role: "duty".into(), user_id, from, to };
+        self.store.create_override(put).await.unwrap();
+    }
+
     async fn act(&mut self, action: Action) {
         let alert = self.alert().await.id;
         self.stage.command(Command { alert, action, by: self.gp, once: None }).await.unwrap();
@@ -278,15 +285,7 @@ async fn who_came_on_duty_while_nothing_ran_is_told_at_the_start() {
     assert_eq!(n.pages().await, ["a 1", "duty 2"]);
     let fresh = user(&n.store, "fresh", Role::Gp, n.station, vec![contact("fresh", true)]).await;
     let from = n.store.clock().now().plus(Duration::from_secs(60));
-    let put = Override {
-        id: String::new(),
-        organisation_id: n.station,
-        role: "duty".into(),
-        user_id: fresh,
-        from,
-        to: from.plus(Duration::from_secs(3600)),
-    };
-    n.store.create_override(put).await.unwrap();
+    n.put(fresh, from).await;
     n.settle().await;
     n.seconds(90);
     n.stage = load(&n.store).await;
@@ -312,4 +311,20 @@ async fn a_critical_that_reaches_nobody_goes_to_the_first_contact_that_is_writte
     n.store.update_user(duty).await.unwrap();
     n.settle().await;
     assert_eq!(n.pages().await, ["duty 2"]);
+}
+
+#[tokio::test]
+async fn who_is_put_on_duty_from_a_moment_that_is_over_is_told_too() {
+    let mut n = Night::with(vec![contact("a", true)]).await;
+    let begun = n.store.clock().now();
+    let second = user(&n.store, "second", Role::Gp, n.station, vec![contact("second", true)]).await;
+    n.put(second, begun.plus(Duration::from_secs(60))).await;
+    n.seconds(120);
+    n.settle().await;
+    n.raise(Severity::Critical, 1).await;
+    n.act(Action::Escalate).await;
+    assert_eq!(n.pages().await, ["a 1", "second 2"]);
+    n.put(n.duty, begun).await;
+    n.settle().await;
+    assert_eq!(n.pages().await, ["a 1", "second 2", "duty 2"]);
 }
