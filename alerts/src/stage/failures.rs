@@ -15,7 +15,7 @@ impl Stage {
         let now = self.now();
         let mut work = Work::default();
         for delivery in &failed {
-            work.batch.settled.push(delivery.id.clone());
+            work.batch.settled.push((delivery.id.clone(), delivery.attempts));
             self.take_failure(&mut work, delivery, now).await?;
         }
         self.commit(work, now).await?;
@@ -54,7 +54,7 @@ impl Stage {
             let waits = matches!(d.state, S::Pending | S::FailedTemp | S::Accepted | S::Delivered | S::Read);
             d.kind == failed.kind
                 && (d.cycle, d.level, d.critical) == (failed.cycle, failed.level, failed.critical)
-                && (waits || d.unsettled && !work.batch.settled.contains(&d.id))
+                && (waits || d.unsettled && !work.batch.settled.contains(&(d.id.clone(), d.attempts)))
         };
         let patient = desk.directory.patient(case.episode.patient);
         for contact in contacts_after(&desk, &user, failed) {

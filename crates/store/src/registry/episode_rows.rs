@@ -172,8 +172,8 @@ fn apply(c: &Connection, batch: &AlertBatch) -> Result<i64, StoreError> {
     for message in batch.messages.iter().filter(|m| m.alert.as_ref().is_none_or(stays)) {
         outbox::insert(c, message)?;
     }
-    for id in &batch.settled {
-        outbox::settle(c, id)?;
+    for (id, attempts) in &batch.settled {
+        outbox::settle(c, id, *attempts)?;
     }
     for (finding, alert) in &batch.attached {
         super::findings::set_alert(c, *finding, *alert)?;

@@ -323,8 +323,8 @@ pub struct AlertBatch {
     pub withdraw: Vec<AlertId>,
     /// New outbox rows; a row whose id exists is left as it is.
     pub messages: Vec<NewMessage>,
-    /// Failed deliveries that have been dealt with.
-    pub settled: Vec<String>,
+    /// Failed deliveries that have been dealt with, as of so many attempts.
+    pub settled: Vec<(String, u32)>,
     /// Findings and the alert they belong to.
     pub attached: Vec<(FindingId, AlertId)>,
     /// An idempotency key and the action's text.

@@ -173,8 +173,10 @@ pub(super) fn withdraw(c: &Connection, alert: AlertId) -> Result<(), StoreError>
     Ok(())
 }
 
-pub(super) fn settle(c: &Connection, id: &str) -> Result<(), StoreError> {
-    c.prepare_cached("UPDATE outbox SET unsettled = 0 WHERE id = ?1")?.execute([id])?;
+/// The failure of this attempt has been dealt with; one that came after it has its own turn.
+pub(super) fn settle(c: &Connection, id: &str, attempts: u32) -> Result<(), StoreError> {
+    c.prepare_cached("UPDATE outbox SET unsettled = 0 WHERE id = ?1 AND attempts = ?2")?
+        .execute(params![id, attempts])?;
     Ok(())
 }
 
@@ -199,7 +201,7 @@ fn mark(c: &Connection, id: &str, outcome: &Outcome, word: &str, user_version: i
         Outcome::Again { at, ask, expires_at } => {
             let sql = format!(
                 "UPDATE outbox SET state = 'failed_temp', attempts = attempts + 1, word = ?2, not_before = ?3,
-                 unsettled = ?4, expires_at = ?5 WHERE id = ?1 AND {waiting}"
+                 unsettled = max(unsettled, ?4), expires_at = ?5 WHERE id = ?1 AND {waiting}"
             );
             c.prepare_cached(&sql)?.execute(params![id, word, at.as_micros(), ask, expires_at.as_micros()])?;
         }
@@ -397,10 +399,8 @@ mod tests {
     use runtime::{Clock, Drain};
     use std::sync::mpsc;
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn whoever_hears_of_a_failure_hears_no_later_that_the_address_is_gone() {
-        let (folder, clock, (_handle, drain)) = (tempfile::tempdir().expect("a folder"), Clock::system(), Drain::new());
-        let store = Store::open(folder.path(), clock.clone(), &drain).expect("a store");
+    /// A critical that is due.
+    async fn one_due(store: &Store) -> Delivery {
         let message = NewMessage {
             id: "one".into(),
             alert: None,
@@ -411,12 +411,42 @@ mod tests {
             level: 0,
             cycle: 0,
             critical: true,
-            created_at: clock.now(),
+            created_at: store.clock().now(),
             expires_at: Timestamp::MAX,
             body: "{}".into(),
         };
         store.commit_alerts(AlertBatch { messages: vec![message], ..AlertBatch::default() }).await.expect("a message");
-        let sent = store.outbox_due(clock.now(), true, 1).await.expect("read").pop().expect("it is due").delivery;
+        store.outbox_due(store.clock().now(), true, 1).await.expect("read").pop().expect("it is due").delivery
+    }
+
+    #[tokio::test]
+    async fn a_failure_has_its_turn_whatever_the_same_message_meets_meanwhile() {
+        let (folder, (_handle, drain)) = (tempfile::tempdir().expect("a folder"), Drain::new());
+        let store = Store::open(folder.path(), Clock::system(), &drain).expect("a store");
+        let sent = one_due(&store).await;
+        let again = |ask| Outcome::Again { at: sent.created_at, ask, expires_at: Timestamp::MAX };
+        let mark = async |outcome| store.outbox_mark(&sent, outcome, "503".into()).await.expect("written");
+        let unsettled = async || store.outbox_unsettled(9).await.expect("read");
+        let settle = async |heard: &Delivery| {
+            let settled = vec![(heard.id.clone(), heard.attempts)];
+            store.commit_alerts(AlertBatch { settled, ..AlertBatch::default() }).await.expect("written");
+        };
+        mark(again(true)).await;
+        mark(again(false)).await;
+        let heard = unsettled().await.pop().expect("the next attempt took nothing of it");
+        mark(Outcome::Refused { disable: false }).await;
+        settle(&heard).await;
+        let refused = unsettled().await.pop().expect("that was another failure than the one that had its turn");
+        assert_eq!(refused.state, DeliveryState::Failed);
+        settle(&refused).await;
+        assert!(unsettled().await.is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whoever_hears_of_a_failure_hears_no_later_that_the_address_is_gone() {
+        let (folder, clock, (_handle, drain)) = (tempfile::tempdir().expect("a folder"), Clock::system(), Drain::new());
+        let store = Store::open(folder.path(), clock.clone(), &drain).expect("a store");
+        let sent = one_due(&store).await;
 
         // Memory cannot be told while somebody reads it; the file is written all the same.
         let live = store.registry.live().clone();
