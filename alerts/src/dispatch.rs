@@ -184,6 +184,7 @@ impl Dispatcher {
                 return;
             }
             under_way.ids.remove(&delivery.id);
+            tell(&self.failed, &outcome);
         }
         under_way.owed_at = None;
     }
@@ -218,7 +219,6 @@ async fn hand_over(
     let verdict = channels.send(&message).await;
     crash::point("outbox.after_send");
     let (outcome, word) = judge(config, hours.as_ref(), &message, verdict, clock.now());
-    let tell = matches!(outcome, Outcome::Refused { .. } | Outcome::Again { ask: true, .. });
     if matches!(outcome, Outcome::Accepted) {
         let waited = clock.now().since(delivery.created_at);
         metrics::histogram!("hearthbeat_alerts_handover_seconds").record(waited.as_secs_f64());
@@ -232,11 +232,16 @@ async fn hand_over(
         return Ok(Some(Note { delivery: delivery.clone(), outcome, word }));
     }
     crash::point("outbox.after_mark");
-    if tell {
+    tell(failed, &outcome);
+    Ok(None)
+}
+
+/// Wakes the book, where what was written down is something for it.
+fn tell(failed: &mpsc::Sender<()>, outcome: &Outcome) {
+    if matches!(outcome, Outcome::Refused { .. } | Outcome::Again { ask: true, .. }) {
         // Full: the book has been woken already.
         let _ = failed.try_send(());
     }
-    Ok(None)
 }
 
 fn count(message: &Outgoing, outcome: &'static str) {
@@ -331,5 +336,36 @@ mod tests {
         let alert = AlertId::new(7);
         let body = serde_json::json!({ "data": { "items": [{ "alertId": alert }] } }).to_string();
         assert_eq!((first_item(&body), first_item("{}"), first_item("")), (Some(alert), None, None));
+    }
+
+    #[tokio::test]
+    async fn a_failure_that_was_written_down_late_is_told_to_the_book_then() {
+        let (folder, (_handle, root)) = (tempfile::tempdir().unwrap(), Drain::new());
+        let store = Store::open(folder.path(), Clock::manual(at("02T10:00")), &root).unwrap();
+        let message = store::NewMessage {
+            id: "one".into(),
+            alert: None,
+            kind: "alert.notification",
+            channel: "sms".into(),
+            user: None,
+            address: "gone".into(),
+            level: 1,
+            cycle: 1,
+            critical: true,
+            created_at: at("02T10:00"),
+            expires_at: at("02T11:00"),
+            body: "{}".into(),
+        };
+        store.commit_alerts(store::AlertBatch { messages: vec![message], ..Default::default() }).await.unwrap();
+        let delivery = store.outbox_due(at("02T10:00"), true, 1).await.unwrap().pop().unwrap().delivery;
+        let (config, (failed, mut failures), (_, settles)) = (Config::default(), mpsc::channel(1), mpsc::channel(1));
+        let channels = Arc::new(Channels::open(&config).unwrap());
+        let dispatcher = Dispatcher { store: store.clone(), config: Arc::new(config), channels, failed, settles };
+        let note = |outcome| Note { delivery: delivery.clone(), outcome, word: String::new() };
+        for (outcome, told) in [(Outcome::Accepted, false), (Outcome::Refused { disable: true }, true)] {
+            let mut under_way = UnderWay { owed: vec![note(outcome)], ..UnderWay::default() };
+            dispatcher.write_down(&mut under_way).await;
+            assert_eq!((under_way.owed.len(), failures.try_recv().is_ok()), (0, told));
+        }
     }
 }
