@@ -215,10 +215,14 @@ async fn hand_over(
         store.outbox_mark(delivery, Outcome::Held { at, expires_at }, String::new()).await?;
         return Ok(None);
     }
-    crash::point("outbox.before_send");
-    let verdict = channels.send(&message).await;
-    crash::point("outbox.after_send");
-    let (outcome, word) = judge(config, hours.as_ref(), &message, verdict, clock.now());
+    let (outcome, word) = if let Some(why) = has_left(store, delivery) {
+        (Outcome::Refused { disable: false }, why.to_owned())
+    } else {
+        crash::point("outbox.before_send");
+        let verdict = channels.send(&message).await;
+        crash::point("outbox.after_send");
+        judge(config, hours.as_ref(), &message, verdict, clock.now())
+    };
     if matches!(outcome, Outcome::Accepted) {
         let waited = clock.now().since(delivery.created_at);
         metrics::histogram!("hearthbeat_alerts_handover_seconds").record(waited.as_secs_f64());
@@ -234,6 +238,17 @@ async fn hand_over(
     crash::point("outbox.after_mark");
     tell(failed, &outcome);
     Ok(None)
+}
+
+/// Why nothing is to be sent there any more: who left the house hears of no patient, and a page goes to no address that was
+/// replaced since; the book calls the person, or the step, otherwise.
+fn has_left(store: &Store, delivery: &Delivery) -> Option<&'static str> {
+    let user = store.directory().user(delivery.user?)?;
+    if user.disabled {
+        return Some("the user is disabled");
+    }
+    let replaced = delivery.kind == "alert.notification" && !delivery.is_at_contact_of(&user);
+    replaced.then_some("the address is not the user's any more")
 }
 
 /// Wakes the book, where what was written down is something for it.

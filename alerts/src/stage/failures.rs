@@ -31,7 +31,7 @@ impl Stage {
         };
         let case = work.cases.get(&alert).or_else(|| self.cases.get(&alert)).cloned();
         let Some(mut case) = case else { return Ok(()) };
-        if for_good {
+        if for_good && !user.disabled && failed.is_at_contact_of(&user) {
             // The day: what came back and went again is told again.
             let day = now.in_zone(&self.shared.zone).date();
             let matter = format!("dead {} {} {} {} {day}", user.id, user.version, failed.channel, failed.address);

@@ -5,6 +5,7 @@
 mod again;
 mod district;
 mod gone;
+mod left;
 mod muted;
 mod night;
 mod ranges;

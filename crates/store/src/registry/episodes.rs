@@ -1,6 +1,6 @@
 //! Episodes (alerts), their timeline, deliveries, and the commands people give.
 
-use super::{episode_rows::rank, outbox::NewMessage};
+use super::{episode_rows::rank, outbox::NewMessage, people::User};
 use crate::StoreError;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -181,6 +181,13 @@ pub struct Delivery {
     pub critical: bool,
     /// It failed, and the book has not drawn its conclusion yet.
     pub unsettled: bool,
+}
+
+impl Delivery {
+    /// Whether it went to one of the contacts that this user has now.
+    pub fn is_at_contact_of(&self, user: &User) -> bool {
+        user.contacts.iter().any(|c| c.channel == self.channel && c.address == self.address)
+    }
 }
 
 /// What a person does with an alert (contract: HTTP API, alerts).
