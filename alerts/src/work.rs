@@ -8,7 +8,7 @@ use crate::{
     message::{Item, Press, Warning},
 };
 use std::collections::{BTreeMap, BTreeSet};
-use store::{AlertBatch, TimelineEvent, User};
+use store::{AlertBatch, NewMessage, TimelineEvent, User};
 use vitals::{AlertId, TeamId, UserId};
 
 /// Work of one transaction.
@@ -38,6 +38,9 @@ impl Work {
                     self.page(&case, user, level, repeat, desk, press);
                 }
                 Effect::Quiet { kind, user } => {
+                    if self.is_news_to(&case, user) {
+                        continue;
+                    }
                     if let Some(user) = desk.directory.user(user)
                         && let Some(contact) = desk.contacts(&user, false).first()
                     {
@@ -69,6 +72,12 @@ impl Work {
             }
         }
         self.cases.insert(alert, case);
+    }
+
+    /// The episode is made by this very work, and so far nothing in it tells this person: its end is no news to them.
+    fn is_news_to(&self, case: &Case, user: UserId) -> bool {
+        let page = |m: &NewMessage| m.alert == Some(case.episode.id) && m.user == Some(user);
+        case.episode.version == 0 && !self.batch.messages.iter().any(page)
     }
 
     fn page(&mut self, case: &Case, user: UserId, level: u32, repeat: u32, desk: &Desk<'_>, press: &Press<'_>) {

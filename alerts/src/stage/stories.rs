@@ -328,3 +328,24 @@ async fn who_is_put_on_duty_from_a_moment_that_is_over_is_told_too() {
     n.settle().await;
     assert_eq!(n.pages().await, ["a 1", "second 2", "duty 2"]);
 }
+
+#[tokio::test]
+async fn what_began_and_ended_before_anybody_heard_of_it_has_no_echo() {
+    let mut n = Night::with(vec![contact("a", true)]).await;
+    let (urgent, mut cleared) = (n.draft(Severity::Urgent, 1), n.draft(Severity::Info, 5));
+    cleared.closes = true;
+    n.commit(vec![urgent, cleared], Vec::new()).await;
+    n.settle().await;
+    let alert = n.alert().await;
+    assert_eq!(alert.state, AlertState::AutoResolved);
+    assert_eq!(n.store.deliveries_of(alert.id).await.unwrap(), Vec::new());
+    n.raise(Severity::Urgent, 11).await;
+    let mut cleared = n.draft(Severity::Info, 15);
+    cleared.closes = true;
+    n.commit(vec![cleared], Vec::new()).await;
+    n.settle().await;
+    let query = store::EpisodeQuery { state: store::StateFilter::All, limit: 10, ..Default::default() };
+    let all = n.store.episodes(query).await.unwrap();
+    let told = n.store.deliveries_of(all.iter().find(|e| e.id != alert.id).unwrap().id).await.unwrap();
+    assert_eq!(told.iter().map(|d| d.kind.as_str()).collect::<Vec<_>>(), ["alert.notification", "alert.resolved"]);
+}
