@@ -100,7 +100,9 @@ impl Stage {
     pub(crate) async fn cycle(&mut self) -> Result<bool, StoreError> {
         self.forget_erased();
         // A stream of findings must not starve the timers; the ranges can wait for both.
-        let (new, due, failed) = (self.take_findings().await?, self.fire_timers().await?, self.take_failures().await?);
+        // What cannot be stored of one of them is said, and must not stop the others.
+        let (new, due, failed) = (self.take_findings().await, self.fire_timers().await, self.take_failures().await);
+        let (new, due, failed) = (new?, due?, failed?);
         let called = new || due || failed || self.turn_roster().await?;
         Ok(called || self.look_at_ranges().await? || self.look_at_steps().await?)
     }

@@ -349,3 +349,24 @@ async fn what_began_and_ended_before_anybody_heard_of_it_has_no_echo() {
     let told = n.store.deliveries_of(all.iter().find(|e| e.id != alert.id).unwrap().id).await.unwrap();
     assert_eq!(told.iter().map(|d| d.kind.as_str()).collect::<Vec<_>>(), ["alert.notification", "alert.resolved"]);
 }
+
+#[tokio::test]
+async fn a_finding_that_cannot_be_stored_holds_up_no_chain() {
+    let mut n = Night::with(vec![contact("a", true), contact("b", true)]).await;
+    n.raise(Severity::Critical, 1).await;
+    // An alert of which the stage knows nothing: a second one of the same key is refused by the file.
+    let stranger = Episode {
+        id: vitals::AlertId::new(1),
+        concept: Concept::GlucoseLow,
+        severity: Severity::Routine,
+        version: 0,
+        ..n.alert().await
+    };
+    n.store.commit_alerts(store::AlertBatch { episodes: vec![stranger], ..Default::default() }).await.unwrap();
+    n.gone("a").await;
+    n.seconds(600);
+    let low = FindingDraft { concept: Concept::GlucoseLow, ..n.draft(Severity::Urgent, 5) };
+    n.commit(vec![low], Vec::new()).await;
+    assert!(n.stage.cycle().await.is_err() && n.stage.cycle().await.is_err(), "it is said as long as it is so");
+    assert_eq!(n.pages().await, ["a 1", "duty 2", "b 1"]);
+}
