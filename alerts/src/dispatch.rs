@@ -25,6 +25,8 @@ const LANES: [(bool, usize); 2] = [(true, 32), (false, 16)];
 const ASK_AFTER: u32 = 3;
 /// A provider may ask us to wait so long, not longer.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// A clock that is put back wakes nobody: real time between two looks at system time.
+pub(crate) const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
 /// After a fault of the store.
 const PAUSE: Duration = Duration::from_millis(500);
 /// A stop waits so long for answers; then the row stays, and the same message is sent again at the next start.
@@ -64,6 +66,8 @@ struct UnderWay {
     /// Sent, and not written down because the disk is full: the note is tried again, never the message.
     owed: Vec<Note>,
     owed_at: Option<tokio::time::Instant>,
+    /// The clock at the last look.
+    seen: Option<Timestamp>,
 }
 
 impl UnderWay {
@@ -95,7 +99,7 @@ pub(crate) async fn run(mut this: Dispatcher, drain: Drain) {
     let mut done = false;
     loop {
         changes.mark_unchanged();
-        let next = match this.take(&mut under_way, clock.now()).await {
+        let next = match this.take_in_time(&mut under_way, clock.now()).await {
             Ok((started, next)) => {
                 done |= started;
                 next
@@ -124,6 +128,7 @@ pub(crate) async fn run(mut this: Dispatcher, drain: Drain) {
             }
             _ = changes.changed() => {}
             () = clock.sleep_until_some(sleep) => {}
+            () = tokio::time::sleep(LOOK_AT_CLOCK), if !clock.is_manual() => {}
             Some(answer) = this.settles.recv() => settling.push(answer),
             () = drain.stopping() => break,
         }
@@ -140,6 +145,19 @@ pub(crate) async fn run(mut this: Dispatcher, drain: Drain) {
 }
 
 impl Dispatcher {
+    /// As [`Dispatcher::take`], by a clock that may have been put back, while nothing ran or since the last look.
+    async fn take_in_time(
+        &self,
+        under_way: &mut UnderWay,
+        now: Timestamp,
+    ) -> Result<(bool, Option<Timestamp>), StoreError> {
+        if under_way.seen.is_none_or(|seen| now < seen) {
+            self.store.outbox_bring_forward(now, now.plus(LONGEST_RETRY_AFTER)).await?;
+        }
+        under_way.seen = Some(now);
+        self.take(under_way, now).await
+    }
+
     /// Starts what is due and has a place. Returns whether anything was started, and when the next row is due.
     async fn take(&self, under_way: &mut UnderWay, now: Timestamp) -> Result<(bool, Option<Timestamp>), StoreError> {
         let mut started = false;

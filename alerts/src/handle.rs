@@ -3,7 +3,7 @@
 use crate::{
     Config, Error,
     channel::Channels,
-    dispatch::{self, Dispatcher},
+    dispatch::{self, Dispatcher, LOOK_AT_CLOCK},
     link,
     message::Warning,
     stage::{Shared, Stage},
@@ -128,6 +128,7 @@ impl Book {
                 Some(()) = self.failures.recv() => {}
                 Some(answer) = self.settles.recv() => settling.push(answer),
                 () = clock.sleep_until_some(wake) => {}
+                () = tokio::time::sleep(LOOK_AT_CLOCK), if !clock.is_manual() => {}
                 () = drain.stopping() => {}
             }
         }

@@ -290,7 +290,8 @@ impl Stage {
 
     async fn fire_timers(&mut self) -> Result<bool, StoreError> {
         let now = self.now();
-        let due = |c: &&Case| c.due().is_some_and(|at| at <= now);
+        let config = &self.shared.config;
+        let due = |c: &&Case| c.due().is_some_and(|at| at <= now) || c.brought_forward(now, config).is_some();
         let (digests, mut others): (Vec<&Case>, Vec<&Case>) =
             self.cases.values().filter(due).partition(|c| c.episode.severity == Severity::Routine);
         others.sort_by_key(|c| (c.episode.severity != Severity::Critical, c.due(), c.episode.id));

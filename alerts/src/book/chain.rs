@@ -1,7 +1,7 @@
 //! The chain: who is called first, next, and again; what waits for the morning.
 
-use super::{Case, Context, Effect, Timer, event, hours};
-use crate::config::minutes;
+use super::{Case, Context, Effect, Timer, commands::LONGEST_CRITICAL_SNOOZE, event, hours};
+use crate::config::{Config, minutes};
 use store::AlertState;
 use vitals::{Recipient, Severity, Timestamp, UserId};
 
@@ -129,9 +129,26 @@ impl Case {
         }
     }
 
+    /// When a critical goes on, where its timer lies further away than it ever may: then the clock was put back.
+    pub(crate) fn brought_forward(&self, now: Timestamp, config: &Config) -> Option<Timestamp> {
+        let longest = match self.memo.timer.filter(|_| self.critical())? {
+            Timer::Step => minutes(config.critical_step_minutes.max(config.critical_repeat_minutes)),
+            Timer::Contact => minutes(config.contact_minutes),
+            Timer::Wake => minutes(LONGEST_CRITICAL_SNOOZE),
+            Timer::Open | Timer::Digest | Timer::Overdue => return None,
+        };
+        let latest = now.plus(longest);
+        self.episode.next_at.filter(|at| *at > latest).map(|_| latest)
+    }
+
     /// What is due now. After a downtime several steps may be: one message at the level that it is by now.
     pub(crate) fn due_now(&mut self, ctx: &Context<'_>) -> Vec<Effect> {
         let mut out = Vec::new();
+        if let Some(latest) = self.brought_forward(ctx.now, ctx.config) {
+            self.episode.next_at = Some(latest);
+            self.episode.snoozed_until = self.episode.snoozed_until.map(|_| latest);
+            return out;
+        }
         let (Some(timer), Some(at)) = (self.memo.timer, self.episode.next_at.filter(|at| *at <= ctx.now)) else {
             return out;
         };

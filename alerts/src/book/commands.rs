@@ -9,7 +9,7 @@ use vitals::{Timestamp, UserId};
 /// How an episode may end by a person.
 const OUTCOMES: [&str; 5] = ["treated", "referred", "false_reading", "unreachable", "other"];
 /// A critical may sleep so long.
-const LONGEST_CRITICAL_SNOOZE: i64 = 60;
+pub(super) const LONGEST_CRITICAL_SNOOZE: u32 = 60;
 /// Anything else: a week.
 const LONGEST_SNOOZE: i64 = 7 * 24 * 60;
 /// A phone's clock may be ahead of ours by so much.
@@ -93,7 +93,7 @@ impl Case {
     fn check(&self, action: &Action, now: Timestamp) -> Result<(), CommandError> {
         match action {
             Action::Snooze { minutes } => {
-                let longest = if self.critical() { LONGEST_CRITICAL_SNOOZE } else { LONGEST_SNOOZE };
+                let longest = if self.critical() { i64::from(LONGEST_CRITICAL_SNOOZE) } else { LONGEST_SNOOZE };
                 if !(1..=longest).contains(minutes) {
                     return Err(invalid("minutes", format!("from 1 to {longest} for this severity")));
                 }

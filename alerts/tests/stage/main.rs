@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod again;
+mod clock;
 mod district;
 mod gone;
 mod left;

@@ -298,6 +298,16 @@ impl Store {
             .await
     }
 
+    /// Criticals that wait for a moment after `latest`, later than they ever may, are due `now`.
+    ///
+    /// # Errors
+    /// As every write.
+    pub async fn outbox_bring_forward(&self, now: Timestamp, latest: Timestamp) -> Result<(), StoreError> {
+        let sql = "UPDATE outbox SET not_before = ?1
+                   WHERE state IN ('pending', 'failed_temp') AND critical = 1 AND not_before > ?2";
+        self.registry.write(move |c| Ok(c.execute(sql, [now.as_micros(), latest.as_micros()]).map(drop)?)).await
+    }
+
     /// Whether a row still waits to be sent: asked right before sending.
     ///
     /// # Errors
