@@ -107,10 +107,11 @@ impl Case {
             self.memo.critical_at = self.memo.critical_at.max(draft.effective_at);
         }
         if severity <= self.episode.severity && !again {
+            out.push(event("attached", None, &*draft.rule));
             if severity == self.episode.severity && !late {
                 self.name(staff(finding, late));
+                self.begin_fresh(finding, ctx, &mut out);
             }
-            out.push(event("attached", None, &*draft.rule));
             return out;
         }
         let acknowledged = !self.episode.state.is_unacknowledged();
@@ -138,6 +139,17 @@ impl Case {
         }
         self.begin(ctx, &mut out);
         out
+    }
+
+    /// What came late waits for the station to open; what is as bad and is of now waits for the night only.
+    fn begin_fresh(&mut self, finding: &Finding, ctx: &Context<'_>, out: &mut Vec<Effect>) {
+        if self.memo.late && self.episode.held_until.is_some() {
+            self.memo.late = false;
+            self.memo.decided_at = finding.decided_at;
+            self.episode.rule = finding.draft.rule.clone();
+            self.episode.evidence = finding.draft.evidence.clone();
+            self.begin(ctx, out);
+        }
     }
 
     /// A critical beside the one that somebody has in hand or put to sleep: nobody has answered this one. The rules

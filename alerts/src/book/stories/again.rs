@@ -144,3 +144,24 @@ fn what_was_taken_back_before_it_could_be_told_or_came_a_day_late_pages_nobody()
     s.told(&[]);
     assert_eq!(s.state(), AlertState::FollowUp);
 }
+
+#[test]
+fn a_fresh_urgent_does_not_wait_with_one_that_came_late() {
+    let mut s = Story::new("06T18:00");
+    let late = s.finding(Severity::Critical, Verdict::Note, false);
+    s.take(&late);
+    s.told(&[]);
+    assert_eq!(s.episode().held_until, Some(at("09T08:00")), "what is a day old has time until the station opens");
+    s.goto(at("06T19:00"));
+    let fresh = s.raise(Severity::Urgent);
+    s.told(&[(MANAGER, 1)]);
+    assert_eq!((s.state(), s.episode().held_until), (AlertState::Notified, None));
+    let memo = &s.case.as_ref().unwrap().memo;
+    assert_eq!((memo.late, memo.decided_at), (false, fresh.decided_at), "nor is it called late");
+    let mut s = Story::new("06T23:00");
+    s.take(&late);
+    s.raise(Severity::Urgent);
+    s.told(&[]);
+    s.goto(at("09T08:00"));
+    s.told(&[(MANAGER, 1)]);
+}
