@@ -4,6 +4,7 @@
 
 use super::{
     episodes::{AlertBatch, Episode, EpisodeQuery, OnceKey, StateFilter, TimelineEvent},
+    erase::spared,
     keeping::is_erased,
     outbox,
 };
@@ -149,10 +150,11 @@ fn put(c: &Connection, episode: &Episode) -> Result<i64, StoreError> {
 fn apply(c: &Connection, batch: &AlertBatch) -> Result<i64, StoreError> {
     let mut change = 0;
     // An episode that was in memory while its patient was erased is not written again, nor anything about it.
-    let mut erased = HashSet::new();
+    let (mut erased, mut patients) = (HashSet::new(), HashSet::new());
     for episode in &batch.episodes {
         if is_erased(c, episode.patient)? {
             erased.insert(episode.id);
+            patients.insert(episode.patient);
         } else {
             change = put(c, episode)?;
         }
@@ -170,7 +172,9 @@ fn apply(c: &Connection, batch: &AlertBatch) -> Result<i64, StoreError> {
         outbox::withdraw(c, *alert)?;
     }
     for message in batch.messages.iter().filter(|m| m.alert.as_ref().is_none_or(stays)) {
-        outbox::insert(c, message)?;
+        if let Some(message) = spared(message, &patients) {
+            outbox::insert(c, &message)?;
+        }
     }
     for (id, attempts) in &batch.settled {
         outbox::settle(c, id, *attempts)?;

@@ -4,12 +4,16 @@
 //! for by erasing again: the patient's id stays in `erasure`, and nothing of theirs is written any more.
 //! What stays: the audit's rows (ids and log-in names, no values), the books' counts, devices' numbers.
 
-use super::{Registry, devices, keeping, people};
+use super::{Registry, devices, keeping, outbox::NewMessage, people};
 use crate::{BackupRecord, ErasedReadings, Store, StoreError, Worn};
 use rusqlite::{Connection, params};
 use serde::Serialize;
 use serde_json::Value;
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashSet},
+    time::Duration,
+};
 use vitals::{Binding, DeviceKey, PatientId, Timestamp, UserId};
 
 /// Attempts to empty the write-ahead log, and the pause between them.
@@ -184,6 +188,15 @@ fn erase_messages(c: &Connection, patient: PatientId) -> Result<u64, StoreError>
         };
     }
     Ok(gone)
+}
+
+/// A message that is being made, without those who were erased; none when nothing is left of it.
+pub(super) fn spared<'m>(message: &'m NewMessage, erased: &HashSet<PatientId>) -> Option<Cow<'m, NewMessage>> {
+    let mut spared = Cow::Borrowed(message);
+    for patient in erased.iter().filter(|patient| message.body.contains(&patient.to_string())) {
+        spared.to_mut().body = without(&spared.body, *patient)?;
+    }
+    Some(spared)
 }
 
 /// A digest without this patient's lines; none when nothing is left of it.
@@ -439,6 +452,21 @@ mod tests {
             .filter(|f| holds(std::fs::read(f.path()).unwrap()))
             .map(|f| f.file_name().to_string_lossy().into_owned())
             .collect()
+    }
+
+    #[tokio::test]
+    async fn a_digest_that_was_being_made_in_the_moment_of_an_erasure_is_written_without_the_patient() {
+        let bench = bench();
+        let patient = bench.enrol(NAME, "d-1", 3, &[Role::Patient]).await;
+        bench.store.erase_patient(patient).await.unwrap();
+        bench.store.commit_alerts(alerted(patient, 4, NAME)).await.unwrap();
+        let mut alone = alerted(patient, 5, NAME);
+        alone.messages[1].body = format!("{{\"data\":{{\"items\":[{{\"patientId\":\"{patient}\"}}]}}}}");
+        bench.store.commit_alerts(alone).await.unwrap();
+        let due = bench.store.outbox_due(at(0), true, 10).await.unwrap();
+        let of = |id: &str| due.iter().find(|m| m.delivery.id == id);
+        assert!(of("digest-4").unwrap().body.contains(&PatientId::new(4).to_string()));
+        assert!(of("digest-5").is_none() && !due.iter().any(|m| m.body.contains(&patient.to_string())));
     }
 
     #[tokio::test]
