@@ -62,8 +62,9 @@ pub(crate) struct Stage {
     cases: HashMap<AlertId, Case>,
     keys: HashMap<(PatientId, Concept), AlertId>,
     position: i64,
-    /// Turns of the roster up to here have been seen, and its changes up to this number; none before the first look.
-    turned: (Timestamp, Option<u64>),
+    /// Turns of the roster up to here have been seen, and changes of roster and staff up to these numbers; none before the
+    /// first look.
+    turned: (Timestamp, Option<(u64, u64)>),
     /// Tells when patients may have been erased.
     people: watch::Receiver<u64>,
     /// Journal position and moment of the last look at ranges.
@@ -313,11 +314,16 @@ impl Stage {
     async fn turn_roster(&mut self) -> Result<bool, StoreError> {
         let now = self.now();
         // A change counts as a turn: whoever it puts on duty may be there since before the last one.
-        let changes = *self.shared.store.roster_changes().borrow();
-        let changed = self.turned.1 != Some(changes);
+        let changes =
+            (*self.shared.store.roster_changes().borrow(), *self.shared.store.directory().staff_changes().borrow());
+        let known = self.turned.1;
+        let changed = known.is_none_or(|known| known.0 != changes.0);
         let turned = changed || self.shared.desk().next_turn(self.turned.0).is_some_and(|at| at <= now);
+        if !turned && known == Some(changes) {
+            return Ok(false);
+        }
         let mut work = Work::default();
-        // What reaches nobody is looked at whenever anything changes: a contact, a member, a leave.
+        // What reaches nobody is looked at with every change of staff too: a contact, a member.
         for case in self.cases.values().filter(|c| if turned { c.is_calling() } else { c.is_unheard() }) {
             let mut case = case.clone();
             let effects = self.with(&work, &mut case, now, Case::roster_turned);
@@ -329,9 +335,7 @@ impl Stage {
         if did {
             self.commit(work, now).await?;
         }
-        if turned {
-            self.turned = (now, Some(changes));
-        }
+        self.turned = (if turned { now } else { self.turned.0 }, Some(changes));
         Ok(did)
     }
 
