@@ -117,8 +117,6 @@ pub(crate) async fn run(mut this: Dispatcher, drain: Drain) {
             }
             done = false;
         }
-        // With every place taken a due row must not wake us; the end of a message does.
-        let sleep = if under_way.ids.is_empty() { next } else { next.filter(|at| *at > clock.now()) };
         tokio::select! {
             Some(sent) = under_way.tasks.join_next() => {
                 if let Ok(sent) = sent { under_way.back(sent) }
@@ -127,7 +125,7 @@ pub(crate) async fn run(mut this: Dispatcher, drain: Drain) {
                 this.write_down(&mut under_way).await;
             }
             _ = changes.changed() => {}
-            () = clock.sleep_until_some(sleep) => {}
+            () = clock.sleep_until_some(next) => {}
             () = tokio::time::sleep(LOOK_AT_CLOCK), if !clock.is_manual() => {}
             Some(answer) = this.settles.recv() => settling.push(answer),
             () = drain.stopping() => break,
@@ -189,7 +187,9 @@ impl Dispatcher {
                 });
             }
         }
-        let next = self.store.outbox_next().await?;
+        // What is under way was due by now, and its end wakes us; without a place a due row waits for such an end too.
+        let after = if under_way.ids.is_empty() { Timestamp::MIN } else { now };
+        let next = self.store.outbox_next(after).await?;
         Ok((started, next))
     }
 

@@ -228,7 +228,7 @@ impl Paced for Handle {
     fn next_due(&self) -> BoxFuture<'_, Option<Timestamp>> {
         Box::pin(async {
             let now = self.shared.store.clock().now();
-            let outbox = self.shared.store.outbox_next().await.ok().flatten();
+            let outbox = self.shared.store.outbox_next(Timestamp::MIN).await.ok().flatten();
             [*self.due.borrow(), outbox].into_iter().flatten().filter(|at| *at > now).min()
         })
     }

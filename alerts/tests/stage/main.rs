@@ -12,6 +12,7 @@ mod night;
 mod ranges;
 mod roster;
 mod sink;
+mod slow;
 
 use district::{District, at, config, patient, start};
 use runtime::{Clock, Drain, Paced};

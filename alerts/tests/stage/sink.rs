@@ -14,6 +14,9 @@ use std::sync::{Arc, Mutex};
 
 pub(crate) const SECRET: &str = "whsec_aGVhcnRoYmVhdC1hY2NlcHRhbmNlLXNlY3JldC0wMDA=";
 
+/// An answer that does not come.
+pub(crate) const NEVER: u16 = 0;
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Message {
     pub(crate) id: String,
@@ -46,6 +49,9 @@ async fn hook(State(inner): State<Arc<Inner>>, headers: HeaderMap, bytes: Bytes)
     let message = Message { id, json: serde_json::from_slice(&bytes).unwrap(), bytes: bytes.to_vec(), signed };
     let status = (inner.answer.lock().unwrap())(&message);
     inner.messages.lock().unwrap().push(message);
+    if status == NEVER {
+        std::future::pending::<()>().await;
+    }
     StatusCode::from_u16(status).unwrap()
 }
 

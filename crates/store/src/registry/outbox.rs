@@ -282,16 +282,17 @@ impl Store {
         self.registry.read(move |c| collect(c, &sql, params![critical, now.as_micros(), limit], outgoing)).await
     }
 
-    /// The earliest moment at which a waiting row may be sent.
+    /// The earliest moment after `after` at which a waiting row may be sent.
     ///
     /// # Errors
     /// When the registry cannot be read.
-    pub async fn outbox_next(&self) -> Result<Option<Timestamp>, StoreError> {
-        let sql = "SELECT min(not_before) FROM outbox WHERE state IN ('pending', 'failed_temp') AND critical = ?1";
+    pub async fn outbox_next(&self, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let sql = "SELECT min(not_before) FROM outbox
+                   WHERE state IN ('pending', 'failed_temp') AND critical = ?1 AND not_before > ?2";
         self.registry
             .read(move |c| {
                 let lane = |critical: bool| -> Result<Option<i64>, StoreError> {
-                    Ok(c.prepare_cached(sql)?.query_row([critical], |r| r.get(0))?)
+                    Ok(c.prepare_cached(sql)?.query_row(params![critical, after.as_micros()], |r| r.get(0))?)
                 };
                 Ok([lane(true)?, lane(false)?].into_iter().flatten().min().map(Timestamp::from_micros))
             })
