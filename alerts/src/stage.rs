@@ -56,15 +56,22 @@ impl Shared {
     }
 }
 
+/// What of the roster, and of the staff that it names, the calling criticals have been held against.
+struct Seen {
+    /// Turns up to here.
+    turns: Timestamp,
+    /// The number of the last change; none before the first look.
+    roster: Option<u64>,
+    staff: Option<u64>,
+}
+
 /// The book in memory.
 pub(crate) struct Stage {
     pub(crate) shared: Arc<Shared>,
     cases: HashMap<AlertId, Case>,
     keys: HashMap<(PatientId, Concept), AlertId>,
     position: i64,
-    /// Turns of the roster up to here have been seen, and changes of roster and staff up to these numbers; none before the
-    /// first look.
-    turned: (Timestamp, Option<(u64, u64)>),
+    seen: Seen,
     /// Tells when patients may have been erased.
     people: watch::Receiver<u64>,
     /// Journal position and moment of the last look at ranges.
@@ -89,8 +96,8 @@ impl Stage {
         let people = store.directory().changes();
         let vigil = Vigil::new(store);
         // Who came on while nothing ran is told now: whoever was called already is known from the case.
-        let turned = (now, None);
-        Ok(Self { shared, cases, keys, position, turned, people, looked: (0, Timestamp::MIN), vigil })
+        let seen = Seen { turns: now, roster: None, staff: None };
+        Ok(Self { shared, cases, keys, position, seen, people, looked: (0, Timestamp::MIN), vigil })
     }
 
     fn now(&self) -> Timestamp {
@@ -122,7 +129,7 @@ impl Stage {
     /// The earliest moment at which something happens by itself.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         let timers = self.cases.values().filter_map(Case::due).min();
-        let turn = || self.shared.desk().next_turn(self.turned.0);
+        let turn = || self.shared.desk().next_turn(self.seen.turns);
         let turn = if self.cases.values().any(Case::is_calling) { turn() } else { None };
         [timers, turn, self.vigil.due()].into_iter().flatten().min()
     }
@@ -314,12 +321,11 @@ impl Stage {
     async fn turn_roster(&mut self) -> Result<bool, StoreError> {
         let now = self.now();
         // A change counts as a turn: whoever it puts on duty may be there since before the last one.
-        let changes =
-            (*self.shared.store.roster_changes().borrow(), *self.shared.store.directory().staff_changes().borrow());
-        let known = self.turned.1;
-        let changed = known.is_none_or(|known| known.0 != changes.0);
-        let turned = changed || self.shared.desk().next_turn(self.turned.0).is_some_and(|at| at <= now);
-        if !turned && known == Some(changes) {
+        let roster = Some(*self.shared.store.roster_changes().borrow());
+        let staff = Some(*self.shared.store.directory().staff_changes().borrow());
+        let turned =
+            self.seen.roster != roster || self.shared.desk().next_turn(self.seen.turns).is_some_and(|at| at <= now);
+        if !turned && self.seen.staff == staff {
             return Ok(false);
         }
         let mut work = Work::default();
@@ -335,7 +341,8 @@ impl Stage {
         if did {
             self.commit(work, now).await?;
         }
-        self.turned = (if turned { now } else { self.turned.0 }, Some(changes));
+        let turns = if turned { now } else { self.seen.turns };
+        self.seen = Seen { turns, roster, staff };
         Ok(did)
     }
 

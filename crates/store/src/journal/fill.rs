@@ -18,7 +18,7 @@ pub(super) struct Fill {
     columns: usize,
 }
 
-/// An [`Fill`] that is made when it is first needed.
+/// A [`Fill`] that is made when it is first needed.
 pub(super) type Table = LazyLock<Fill>;
 
 impl Fill {

@@ -135,8 +135,8 @@ impl Writer {
         Ok(None)
     }
 
-    /// At most so many readings of a week; the week is forgotten with its last. What came of it since it was found to be old stays:
-    /// a merge may be bringing it, and rules have not seen it.
+    /// At most so many readings of a week; the week is forgotten with its last. What came of it since it was found to be
+    /// old stays: a merge may be bringing it, and rules have not seen it.
     pub(super) fn drop_some(&mut self, wk: i32, zone: &Zone, most: usize) -> Result<usize, StoreError> {
         let merged = i64::try_from(self.shared.memory.read().first_id()).unwrap_or(i64::MAX);
         let end = merged.min(self.concluded().saturating_add(1));
