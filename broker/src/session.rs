@@ -182,18 +182,24 @@ impl Session {
             let now = Instant::now();
             self.open_mail(cx, now)?;
             self.answer(cx)?;
-            let digested = self.digest(now)?;
+            let mut digested = self.digest(now)?;
+            while self.read(cx, now)? {
+                digested |= self.digest(now)?;
+            }
+            let full = !self.may_take();
             if digested {
                 self.answer(cx)?; // a commit begins when it is first polled
             }
             self.take_commands(cx, now);
             let sent = self.down.fill(&mut self.output, OUTPUT, self.window, &self.topics, now);
-            self.gate.meters.down.increment(sent);
+            if sent > 0 {
+                self.gate.meters.down.increment(sent);
+            }
             self.copy_live();
             let moved = self.write(cx, now)?;
             self.check_end(now)?;
-            // What was digested may have been answered by now, and then there is room for more.
-            if self.read(cx, now)? || moved || digested {
+            // What was answered or written may have made room for more.
+            if moved || full && self.may_take() {
                 continue;
             }
             if self.wait(cx, now)? {

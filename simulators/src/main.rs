@@ -19,6 +19,10 @@ use std::{
     time::Duration,
 };
 
+/// A message is some ten small allocations: the system's allocator costs a tenth of what a generator can send.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Devices that do not exist: load, replays and measurements for a running service.
 #[derive(Parser)]
 #[command(version)]

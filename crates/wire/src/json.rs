@@ -14,7 +14,7 @@ pub(crate) type Members<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 /// # Errors
 /// When it is not an object, has very many members, or one comes twice: then nobody knows which of the two is meant.
 pub(crate) fn members(text: &str) -> Result<Members<'_>, serde_json::Error> {
-    read(text, None)
+    read(text, Object::default()).map(|(members, _)| members)
 }
 
 /// The same of an object in which only `known` members mean something. Of the others there may be as many as a message
@@ -23,42 +23,68 @@ pub(crate) fn members(text: &str) -> Result<Members<'_>, serde_json::Error> {
 /// # Errors
 /// When it is not an object, or one of `known` comes twice.
 pub(crate) fn open_members<'a>(text: &'a str, known: &[&str]) -> Result<Members<'a>, serde_json::Error> {
-    read(text, Some(known))
+    read(text, Object { known: Some(known), list: None }).map(|(members, _)| members)
 }
 
-fn read<'a>(text: &'a str, known: Option<&[&str]>) -> Result<Members<'a>, serde_json::Error> {
+/// The same, and the elements of one of `known` that is a list, in one look at the text; none where it is not there.
+///
+/// # Errors
+/// As of [`open_members`], and when the member is no list.
+pub(crate) fn open_members_and_list<'a>(
+    text: &'a str,
+    known: &[&str],
+    list: &str,
+) -> Result<(Members<'a>, Option<Vec<&'a RawValue>>), serde_json::Error> {
+    read(text, Object { known: Some(known), list: Some(list) })
+}
+
+type Found<'a> = (Members<'a>, Option<Vec<&'a RawValue>>);
+
+fn read<'a>(text: &'a str, object: Object<'_>) -> Result<Found<'a>, serde_json::Error> {
     let mut json = serde_json::Deserializer::from_str(text);
-    let members = json.deserialize_map(Object { known })?;
+    let found = json.deserialize_map(object)?;
     json.end()?;
-    Ok(members)
+    Ok(found)
 }
 
+#[derive(Default)]
 struct Object<'k> {
     /// Those that may not come twice; none for all.
     known: Option<&'k [&'k str]>,
+    /// One of them, of which the elements are wanted.
+    list: Option<&'k str>,
 }
 
+/// Names that are compared with each other; of more, only those that mean something.
+const FEW: usize = 32;
+
 impl<'de> Visitor<'de> for Object<'_> {
-    type Value = Members<'de>;
+    type Value = Found<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut all: Self::Value = Vec::with_capacity(12);
+        let (mut all, mut elements) = (Members::with_capacity(12), None);
         while let Some(key) = map.next_key_seed(Key)? {
-            // Thousands of names that mean nothing cost no look at each other.
-            let once = self.known.is_none_or(|known| known.contains(&&*key));
             if self.known.is_none() && all.len() >= 256 {
                 return Err(serde::de::Error::custom("too many members"));
             }
-            if once && all.iter().any(|(k, _)| *k == key) {
+            let means_something = || self.known.is_none_or(|known| known.contains(&&*key));
+            let is_list = self.list == Some(&*key);
+            let twice = || is_list && elements.is_some() || all.iter().any(|(k, _)| *k == key);
+            // Thousands of names that mean nothing cost no look at each other.
+            if (all.len() <= FEW || means_something()) && twice() && means_something() {
                 return Err(serde::de::Error::custom("a member comes twice"));
             }
-            all.push((key, map.next_value()?));
+            if is_list {
+                elements = Some(map.next_value()?);
+            } else {
+                all.push((key, map.next_value()?));
+            }
         }
-        Ok(all)
+        Ok((all, elements))
     }
 }
 

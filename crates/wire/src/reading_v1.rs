@@ -14,6 +14,8 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use vitals::{Context, DeviceId, DeviceTime, Reason, Statuses, Timestamp, Unit, Values, Zone};
 
+/// What the contract gives a meaning.
+const MEMBERS: &[&str] = &["v", "msgId", "clock", "historical", "readings"];
 /// Most readings in a message (contract).
 pub const MOST_READINGS: usize = 200;
 
@@ -137,10 +139,13 @@ pub fn decode_item(bytes: &Bytes) -> Item {
 pub fn decode(payload: &Bytes) -> Result<Message, Unreadable> {
     let broken = |id| Unreadable { reason: Reason::BrokenMessage, id };
     let text = std::str::from_utf8(payload).map_err(|_| broken(None))?;
-    let members =
-        json::open_members(text, &["v", "msgId", "clock", "historical", "readings"]).map_err(|_| broken(None))?;
+    let (members, readings) = match json::open_members_and_list(text, MEMBERS, "readings") {
+        Ok(found) => found,
+        // The readings may be no list: then it is still said whose message it was.
+        Err(_) => (json::open_members(text, MEMBERS).map_err(|_| broken(None))?, None),
+    };
     let mut message = Message::default();
-    let (mut version, mut readings) = (None, None);
+    let mut version = None;
     let mut unknown: Vec<(&str, &RawValue)> = Vec::new();
     for (key, value) in &members {
         match key.as_ref() {
@@ -151,16 +156,14 @@ pub fn decode(payload: &Bytes) -> Result<Message, Unreadable> {
             "clock" => message.clock = clock(value),
             // Anything but `false` forbids `received`: the careful reading of a wrong type.
             "historical" => message.historical = !matches!(value.get(), "false" | "null"),
-            "readings" => readings = Some(value.get()),
+            "readings" => {}
             other => unknown.push((other, value)),
         }
     }
     if version != Some("1") {
         return Err(Unreadable { reason: Reason::VersionUnknown, id: message.id });
     }
-    let Some(readings) = readings.and_then(|r| serde_json::from_str::<Vec<&RawValue>>(r).ok()) else {
-        return Err(broken(message.id));
-    };
+    let Some(readings) = readings else { return Err(broken(message.id)) };
     if readings.len() > MOST_READINGS {
         return Err(broken(message.id));
     }

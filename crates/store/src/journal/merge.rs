@@ -61,6 +61,12 @@ impl Merge {
         }
     }
 
+    /// About how many rows are left, with what comes after them.
+    pub(super) fn left(&self, frozen: &Memtable) -> usize {
+        let rows = frozen.rows.len().saturating_sub(self.rows) + frozen.amended.len().saturating_sub(self.amended);
+        rows + (self.devices.len() + frozen.books.len()) / 3
+    }
+
     /// Merges about `budget` rows in one transaction.
     pub(super) fn step(
         mut self,

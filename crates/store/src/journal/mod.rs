@@ -25,10 +25,12 @@ mod moves;
 mod neighbours;
 mod originals;
 mod originals_erase;
+mod originals_form;
 mod packed;
 mod past;
 mod places;
 mod query;
+mod queue;
 mod recount;
 mod retention;
 mod row;
@@ -56,6 +58,7 @@ use crate::{Directory, StoreError};
 use jiff::civil::Date;
 use memory::Memory;
 use parking_lot::RwLock;
+use queue::{Finish, Job};
 use runtime::Drain;
 use std::{
     future::Future,
@@ -72,7 +75,7 @@ use std::{
 };
 use tokio::sync::{Semaphore, broadcast, oneshot, watch};
 use vitals::{DeviceKey, Entry, Kind, PatientId, ReadingId, Timestamp};
-use writer::{Finish, Job, Writer};
+use writer::Writer;
 
 /// Readings that may wait for their commit. Full: `submit` waits, so the broker reads its connections more slowly.
 const ROOM: usize = 16 * 1024;
@@ -255,7 +258,7 @@ impl Readings {
             idle_merge: AtomicUsize::new(writer::IDLE_MERGE),
             last_commit_micros: AtomicU64::new(0),
             commit_delay_micros: AtomicU64::new(0),
-            group: AtomicUsize::new(writer::GROUP),
+            group: AtomicUsize::new(queue::GROUP),
             disk_full: AtomicBool::new(false),
             dead: AtomicBool::new(false),
         });

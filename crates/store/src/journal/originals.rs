@@ -1,21 +1,24 @@
 //! The raw bytes of each message of which something was kept, until retention or an erasure ends them: with them a wrong
 //! decode can be repaired, and what a meter really sent can be shown.
 //!
-//! Goes in: a message's bytes, in the transaction that commits its rows, as they are; later, outside of any commit, many
-//! messages packed into one compressed block. Comes out: the bytes of one message.
+//! Goes in: a message's bytes, in the transaction that commits its rows; later, outside of any commit, many messages of
+//! small commits packed into one block. Comes out: the bytes of one message.
 //! Must never: cost the commit more than a copy, stand in for a reading, outlive the person in it.
 
-use super::{Desk, Readings, desk::Changes, tables, tables::fault, writer::Writer};
+use super::{
+    Desk, Readings,
+    desk::Changes,
+    originals_form::{BLOCK, Form, append, each},
+    tables,
+    tables::fault,
+    writer::Writer,
+};
 use crate::StoreError;
 use bytes::Bytes;
-use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
 use foldhash::HashSet;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
-use std::{
-    borrow::Cow,
-    io::{Read, Write},
-};
+use std::borrow::Cow;
 use vitals::{DeviceKey, Entry, PatientId, ReadingId, Timestamp};
 
 /// The step that brings the table.
@@ -24,12 +27,10 @@ CREATE TABLE IF NOT EXISTS original(id INTEGER PRIMARY KEY, last INTEGER NOT NUL
     packed INTEGER NOT NULL, b BLOB NOT NULL);
 ";
 
-/// Bytes of messages in one packed block: more packs better, and makes the look-up of one message and an erasure slower.
-const BLOCK: usize = 64 << 10;
+/// Bytes of messages in one commit from which on they are not left to be packed later.
+const QUICKLY: usize = 16 << 10;
 /// Blocks written between two commits, so that nobody waits long.
 const BLOCKS: usize = 8;
-/// Bytes that one message may have unpacked: a block that claims more is damaged.
-const LONGEST: u64 = 256 << 20;
 /// Up to where rows are packed, in `meta`.
 const PACKED: &str = "originals_packed";
 
@@ -65,7 +66,7 @@ pub(super) struct Head<'a> {
     pub(super) devices: Vec<i64>,
     #[serde(borrow)]
     route: Cow<'a, str>,
-    length: u64,
+    pub(super) length: u64,
 }
 
 /// A message on its way into the file.
@@ -142,83 +143,66 @@ impl Desk<'_> {
     }
 }
 
-/// All messages of one commit in one row.
+/// The messages of one commit. Where they are many they are packed at once, quickly: written as they are, they would be
+/// written again when they are packed. A few are one row that waits for more.
 pub(super) fn insert(c: &Connection, changes: &Changes) -> Result<(), StoreError> {
-    let (Some((first, _)), Some((last, _))) = (changes.originals.first(), changes.originals.last()) else {
-        return Ok(());
-    };
-    let mut body = Vec::with_capacity(changes.originals.iter().map(|(_, bytes)| bytes.len() + 64).sum());
+    let whole: usize = changes.originals.iter().map(|(_, bytes)| bytes.len() + 64).sum();
+    let mut body = Vec::with_capacity(whole.min(2 * BLOCK));
+    let mut span = Span::default();
     for (head, bytes) in &changes.originals {
+        span.widen(head);
         append(&mut body, head, bytes)?;
+        if body.len() >= BLOCK {
+            put(c, std::mem::take(&mut span), Form::Quick, &Form::Quick.pack(&body)?)?;
+            body.clear();
+        }
     }
-    put(c, first.message, last.message, last.received, false, &body)
+    if body.is_empty() {
+        return Ok(());
+    }
+    let form = if body.len() < QUICKLY { Form::Plain } else { Form::Quick };
+    put(c, span, form, &form.pack(&body)?)
 }
 
-pub(super) fn append(body: &mut Vec<u8>, head: &Head<'_>, bytes: &[u8]) -> Result<(), StoreError> {
-    // On the stack first: growing a vector byte by byte costs three times as much.
-    let mut short = [0_u8; 256];
-    match postcard::to_slice(head, &mut short) {
-        Ok(written) => body.extend_from_slice(written),
-        Err(_) => body.extend(postcard::to_stdvec(head).map_err(|e| damaged(&e))?),
-    }
-    body.extend_from_slice(bytes);
-    Ok(())
+/// Which messages lie in a row.
+#[derive(Clone, Copy, Default)]
+struct Span {
+    /// None as long as there is no message.
+    first: Option<u64>,
+    last: u64,
+    received: i64,
 }
 
-fn put(c: &Connection, first: u64, last: u64, received: i64, packed: bool, body: &[u8]) -> Result<(), StoreError> {
+impl Span {
+    fn widen(&mut self, head: &Head<'_>) {
+        self.received = if self.first.is_some() { self.received.max(head.received) } else { head.received };
+        self.first.get_or_insert(head.message);
+        self.last = head.message;
+    }
+}
+
+fn put(c: &Connection, span: Span, form: Form, body: &[u8]) -> Result<(), StoreError> {
     let mut statement = c
         .prepare_cached("INSERT OR REPLACE INTO original(id, last, received, packed, b) VALUES(?1, ?2, ?3, ?4, ?5)")
         .map_err(fault)?;
-    let (first, last) = (first.cast_signed(), last.cast_signed());
-    statement.execute(params![first, last, received, packed, body]).map(drop).map_err(fault)
+    let (first, last) = (span.first.unwrap_or(span.last).cast_signed(), span.last.cast_signed());
+    statement.execute(params![first, last, span.received, form.as_i64(), body]).map(drop).map_err(fault)
 }
 
-fn damaged(e: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Database { what: "journal.db", reason: format!("an original cannot be read or written: {e}") }
-}
-
-pub(super) fn pack(body: &[u8]) -> Result<Vec<u8>, StoreError> {
-    let mut encoder = DeflateEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
-    encoder.write_all(body).and_then(|()| encoder.finish()).map_err(|e| damaged(&e))
-}
-
-pub(super) fn unpack(packed: bool, body: &[u8]) -> Result<Cow<'_, [u8]>, StoreError> {
-    if !packed {
-        return Ok(Cow::Borrowed(body));
-    }
-    let mut whole = Vec::with_capacity(BLOCK * 2);
-    DeflateDecoder::new(body).take(LONGEST).read_to_end(&mut whole).map_err(|e| damaged(&e))?;
-    Ok(Cow::Owned(whole))
-}
-
-/// The messages of a row, in order.
-pub(super) fn each<'b>(
-    mut rest: &'b [u8],
-    mut take: impl FnMut(Head<'b>, &'b [u8]) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
-    while !rest.is_empty() {
-        let (head, after) = postcard::take_from_bytes::<Head<'b>>(rest).map_err(|e| damaged(&e))?;
-        let length = usize::try_from(head.length).unwrap_or(usize::MAX);
-        let (bytes, after) = after.split_at_checked(length).ok_or_else(|| damaged(&"it ends too early"))?;
-        take(head, bytes)?;
-        rest = after;
-    }
-    Ok(())
-}
-
-/// Rows as they lie, ascending, after `id`.
+/// Rows as they lie, ascending, after `id`; only those of a form where one is asked for.
 pub(super) fn rows_after(
     c: &Connection,
     id: i64,
+    only: Option<Form>,
     f: &mut dyn FnMut(Stored) -> Result<bool, StoreError>,
 ) -> Result<(), StoreError> {
-    let mut statement =
-        c.prepare_cached("SELECT id, packed, b FROM original WHERE id > ?1 ORDER BY id").map_err(fault)?;
-    let mut rows = statement.query([id]).map_err(fault)?;
+    let mut statement = c
+        .prepare_cached("SELECT id, packed, b FROM original WHERE id > ?1 AND packed = ifnull(?2, packed) ORDER BY id")
+        .map_err(fault)?;
+    let mut rows = statement.query(params![id, only.map(Form::as_i64)]).map_err(fault)?;
     while let Some(r) = rows.next().map_err(fault)? {
-        let row =
-            Stored { id: r.get(0).map_err(fault)?, packed: r.get(1).map_err(fault)?, body: r.get(2).map_err(fault)? };
-        if !f(row)? {
+        let form = Form::from_i64(r.get(1).map_err(fault)?)?;
+        if !f(Stored { id: r.get(0).map_err(fault)?, form, body: r.get(2).map_err(fault)? })? {
             break;
         }
     }
@@ -228,7 +212,7 @@ pub(super) fn rows_after(
 /// A row of the table.
 pub(super) struct Stored {
     pub(super) id: i64,
-    pub(super) packed: bool,
+    pub(super) form: Form,
     pub(super) body: Vec<u8>,
 }
 
@@ -256,13 +240,13 @@ impl Readings {
                 Entry::Held(_) => None,
             })
             .collect();
-        let row: Option<(bool, Vec<u8>)> = self.shared.readers.with(|c| {
+        let row: Option<(i64, Vec<u8>)> = self.shared.readers.with(|c| {
             c.prepare_cached("SELECT packed, b FROM original WHERE id <= ?1 AND last >= ?1 ORDER BY id DESC LIMIT 1")
                 .and_then(|mut s| s.query_row([message.cast_signed()], |r| Ok((r.get(0)?, r.get(1)?))).optional())
                 .map_err(fault)
         })?;
-        let Some((packed, body)) = row else { return Ok(None) };
-        let body = unpack(packed, &body)?;
+        let Some((form, body)) = row else { return Ok(None) };
+        let body = Form::from_i64(form)?.unpack(&body)?;
         let mut found = None;
         each(&body, |head, bytes| {
             if head.message == message {
@@ -305,31 +289,25 @@ impl Readings {
 }
 
 /// A run of unpacked rows, and the same packed.
+#[derive(Default)]
 struct Run {
     rows: Vec<(i64, usize)>,
-    blocks: Vec<(u64, u64, i64, Vec<u8>)>,
+    blocks: Vec<(Span, Vec<u8>)>,
     messages: u64,
 }
 
 fn some_blocks(c: &Connection) -> Result<Run, StoreError> {
-    let mut some = Run { rows: Vec::new(), blocks: Vec::new(), messages: 0 };
+    let mut some = Run::default();
     let mut open: Vec<u8> = Vec::new();
-    let mut span: Option<(u64, u64, i64)> = None;
-    rows_after(c, tables::meta(c, PACKED)?.unwrap_or(-1), &mut |row| {
-        if row.packed {
-            return Ok(true);
-        }
+    let mut span = Span::default();
+    rows_after(c, tables::meta(c, PACKED)?.unwrap_or(-1), Some(Form::Plain), &mut |row| {
         let mut waiting = Vec::new();
         each(&row.body, |head, bytes| {
-            let (first, received) =
-                span.map_or((head.message, head.received), |(first, _, at)| (first, at.max(head.received)));
-            span = Some((first, head.message, received));
+            span.widen(&head);
             append(&mut open, &head, bytes)?;
             some.messages += 1;
-            if open.len() >= BLOCK
-                && let Some((first, last, received)) = span.take()
-            {
-                waiting.push((first, last, received, pack(&open)?));
+            if open.len() >= BLOCK {
+                waiting.push((std::mem::take(&mut span), Form::Small.pack(&open)?.into_owned()));
                 open.clear();
             }
             Ok(())
@@ -338,12 +316,9 @@ fn some_blocks(c: &Connection) -> Result<Run, StoreError> {
         some.blocks.append(&mut waiting);
         Ok(some.blocks.len() < BLOCKS)
     })?;
-    if some.blocks.is_empty() {
-        return Ok(some);
-    }
     // Rows are replaced whole: what is left of the last one makes a smaller block.
-    if let Some((first, last, received)) = span {
-        some.blocks.push((first, last, received, pack(&open)?));
+    if !some.blocks.is_empty() && !open.is_empty() {
+        some.blocks.push((span, Form::Small.pack(&open)?.into_owned()));
     }
     Ok(some)
 }
@@ -365,11 +340,12 @@ impl Writer {
             if now != (i64::try_from(some.rows.len()).unwrap_or(-1), i64::try_from(bytes).ok()) {
                 return Ok(false);
             }
-            c.execute("DELETE FROM original WHERE id BETWEEN ?1 AND ?2", [first, last]).map_err(fault)?;
-            for (first, last, received, body) in &some.blocks {
-                put(c, *first, *last, *received, true, body)?;
+            c.execute("DELETE FROM original WHERE id BETWEEN ?1 AND ?2 AND packed = 0", [first, last])
+                .map_err(fault)?;
+            for (span, body) in &some.blocks {
+                put(c, *span, Form::Small, body)?;
             }
-            let highest = some.blocks.last().map_or(last, |(block, ..)| last.max(block.cast_signed()));
+            let highest = some.blocks.last().map_or(last, |(span, _)| last.max(span.first.unwrap_or(0).cast_signed()));
             tables::set_meta(c, PACKED, Some(highest))?;
             Ok(true)
         })

@@ -4,7 +4,8 @@
 //! Must never: leave bytes that may be the person's; take a message that is known to be another's.
 
 use super::{
-    originals::{Head, Stored, append, each, pack, rows_after, unpack},
+    originals::{Head, Stored, rows_after},
+    originals_form::{append, each},
     places,
     tables::fault,
 };
@@ -93,8 +94,8 @@ impl Traces {
 /// Which messages are to go. Before the rows do.
 pub(super) fn find(c: &Connection, traces: &Traces) -> Result<HashSet<u64>, StoreError> {
     let mut found = HashSet::new();
-    rows_after(c, -1, &mut |row| {
-        each(&unpack(row.packed, &row.body)?, |head, _| {
+    rows_after(c, -1, None, &mut |row| {
+        each(&row.form.unpack(&row.body)?, |head, _| {
             if traces.concern(c, &head)? {
                 found.insert(head.message);
             }
@@ -108,8 +109,8 @@ pub(super) fn find(c: &Connection, traces: &Traces) -> Result<HashSet<u64>, Stor
 /// How many of these messages are there.
 pub(super) fn count(c: &Connection, messages: &HashSet<u64>) -> Result<u64, StoreError> {
     let mut found = 0;
-    rows_after(c, -1, &mut |row| {
-        each(&unpack(row.packed, &row.body)?, |head, _| {
+    rows_after(c, -1, None, &mut |row| {
+        each(&row.form.unpack(&row.body)?, |head, _| {
             found += u64::from(messages.contains(&head.message));
             Ok(())
         })?;
@@ -122,10 +123,10 @@ pub(super) fn count(c: &Connection, messages: &HashSet<u64>) -> Result<u64, Stor
 pub(super) fn erase(c: &Connection, messages: &HashSet<u64>) -> Result<u64, StoreError> {
     let mut erased = 0;
     let mut changed: Vec<(Stored, Vec<u8>)> = Vec::new();
-    rows_after(c, -1, &mut |row| {
+    rows_after(c, -1, None, &mut |row| {
         let mut left = Vec::new();
         let mut gone = false;
-        each(&unpack(row.packed, &row.body)?, |head, bytes| {
+        each(&row.form.unpack(&row.body)?, |head, bytes| {
             if messages.contains(&head.message) {
                 erased += 1;
                 gone = true;
@@ -134,7 +135,7 @@ pub(super) fn erase(c: &Connection, messages: &HashSet<u64>) -> Result<u64, Stor
             append(&mut left, &head, bytes)
         })?;
         if gone {
-            let left = if row.packed && !left.is_empty() { pack(&left)? } else { left };
+            let left = if left.is_empty() { left } else { row.form.pack(&left)?.into_owned() };
             changed.push((Stored { body: Vec::new(), ..row }, left));
         }
         Ok(true)

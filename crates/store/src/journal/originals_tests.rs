@@ -127,8 +127,8 @@ async fn an_erasure_takes_the_messages_too_packed_or_not_and_leaves_other_device
     assert_eq!(text(&bench, late[0]).await, None);
     assert_eq!(text(&bench, theirs[0]).await.as_deref(), Some("unpacked of somebody else"));
     let mut others = 0;
-    let mut seen = |body: &[u8], packed: bool| {
-        each(&unpack(packed, body)?, |_, bytes| {
+    let mut seen = |body: &[u8], form: Form| {
+        each(&form.unpack(body)?, |_, bytes| {
             assert!(!String::from_utf8_lossy(bytes).contains(CANARY), "not in a packed block either");
             others += 1;
             Ok(())
@@ -139,9 +139,64 @@ async fn an_erasure_takes_the_messages_too_packed_or_not_and_leaves_other_device
         .readings()
         .shared
         .readers
-        .with(|c| rows_after(c, -1, &mut |row| seen(&row.body, row.packed).map(|()| true)))
+        .with(|c| rows_after(c, -1, None, &mut |row| seen(&row.body, row.form).map(|()| true)))
         .unwrap();
     assert_eq!(others, 91);
+}
+
+/// Messages of both devices in turn, in one commit, of which the journal's thread is kept from beginning until all are there.
+async fn send_at_once(bench: &Bench, messages: i64, text: impl Fn(i64) -> String) -> Vec<Vec<ReadingId>> {
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let readings = bench.store.readings();
+    let held = readings.control(move |_| Ok(wait.recv().is_ok()));
+    let sends = (0..messages).map(|n| {
+        let (device, patient, text) = (n.cast_unsigned() % 2 + 1, n.cast_unsigned() % 2 + 11, text(n));
+        async move { send(bench, device, n..n + 1, &[patient], &[], &text).await }
+    });
+    // In this order: the last lets the journal go on when everything has been submitted.
+    let (held, sent, ()) = tokio::join!(biased; held, futures_util::future::join_all(sends), async { drop(go) });
+    assert!(!held.unwrap());
+    sent
+}
+
+#[tokio::test]
+async fn what_fills_a_block_in_one_commit_is_packed_at_once_and_only_the_rest_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 1000);
+    let words = |n: i64| if n % 2 == 0 { format!("{n} {CANARY} {}", long(n)) } else { long(n) };
+    let sent = send_at_once(&bench, 111, words).await;
+    let forms = |bench: &Bench| {
+        let mut forms = Vec::new();
+        let mut see = |row: Stored| {
+            forms.push(row.form);
+            Ok(true)
+        };
+        bench.store.readings().shared.readers.with(|c| rows_after(c, -1, None, &mut see)).unwrap();
+        forms
+    };
+    let all = async |bench: &Bench| {
+        for (n, ids) in (0..).zip(&sent) {
+            assert_eq!(text(bench, ids[0]).await, Some(words(n)), "{n}");
+        }
+    };
+    assert_eq!(forms(&bench), [Form::Quick, Form::Quick, Form::Plain]);
+    all(&bench).await;
+    assert_eq!(bench.store.readings().pack_originals().await.unwrap(), 0, "the rest is not worth a block");
+    // Rows that wait on both sides of a block are packed together, and the block between them stays.
+    for n in 200..300_i64 {
+        send(&bench, 1, n..n + 1, &[11], &[], &long(n)).await;
+    }
+    assert!(bench.store.readings().pack_originals().await.unwrap() > 0);
+    assert!(forms(&bench).starts_with(&[Form::Quick, Form::Quick, Form::Small]));
+    all(&bench).await;
+    all(&open(crashed(folder.path()).path(), 1000)).await;
+    let worn = vec![Worn { device: DeviceKey::new(1), from: (START - 86_400) * 1_000_000, to: None }];
+    let done = bench.store.readings().erase(PatientId::new(11), worn, Zone::default()).await.unwrap();
+    assert_eq!((done.originals_before, done.originals_after), (156, 0));
+    assert!(!is_in_a_file(folder.path(), CANARY));
+    for (n, ids) in (0..).zip(&sent).filter(|(n, _)| n % 2 == 1) {
+        assert_eq!(text(&bench, ids[0]).await, Some(long(n)), "{n}");
+    }
 }
 
 #[tokio::test]

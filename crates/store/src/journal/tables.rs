@@ -16,7 +16,7 @@ use std::{path::Path, sync::Arc};
 use vitals::{DeviceKey, Held, Reading, ReadingId, Timestamp};
 
 /// Of the file, in `user_version`; raised with every step.
-pub(super) const VERSION: i64 = 9;
+pub(super) const VERSION: i64 = 10;
 
 /// What brings a file from each version to the next. A released step is never changed.
 const STEPS: &[&str] = &[
@@ -29,6 +29,7 @@ const STEPS: &[&str] = &[
     super::moves::SCHEMA,
     "", // the same tables; devices' histories in a form that an older program cannot read
     super::places::SCHEMA,
+    "", // the same tables; messages of full blocks in a form that an older program cannot read
 ];
 
 const SCHEMA: &str = "

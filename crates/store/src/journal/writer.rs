@@ -7,34 +7,39 @@ use super::{
     memory::{Memory, Memtable},
     merge::{Merge, Step, freeze},
     places,
+    queue::{self, Job, Message},
     row::Row,
     tables::{self, Half, fault},
 };
 use crate::{Directory, StoreError};
-use jiff::civil::Date;
 use runtime::Drain;
 use rusqlite::Connection;
 use std::{
     collections::hash_map::Entry::{Occupied, Vacant},
+    ops::RangeInclusive,
     path::Path,
     sync::{
         Arc,
         atomic::Ordering::Relaxed,
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::OwnedSemaphorePermit;
 use vitals::DeviceKey;
 
-/// Readings in one transaction; bounds how long the first waits for the last. No timer: the fsync is the timer.
-pub(super) const GROUP: usize = 2000;
 /// Rows in memory at which they are frozen and merged. More makes a merge cheaper a row, and a restart slower.
 pub(super) const FREEZE: usize = 128 * 1024;
-/// Rows merged for each fresh one, so that a merge always ends before the next begins.
-const MERGE_RATE: usize = 2;
+/// A merge is spread over the time in which the half that is being filled gets this full, in eighths: faster, and commits
+/// are slow while it lasts and fast after it; slower, and it would not end before the next begins.
+const MERGED_AT: usize = 7;
+/// Rows merged for each fresh one, at most.
+const FASTEST_MERGE: usize = 4;
 /// Rows merged at once while readings arrive: a merge after each small commit would write the same pages again and again.
-const MERGE_STEP: usize = 512;
+/// More where commits are large, so many times the rows of one, up to the second number: each step costs a look at every
+/// page in memory, and who comes with so many others waits for a processor anyway.
+const MERGE_STEP: RangeInclusive<usize> = 512..=2048;
+const MERGE_COMMITS: usize = 8;
 /// Commits after which the write-ahead log's length is looked at, beside every step of a merge.
 const LOOK_AT_LOG: u32 = 32;
 /// Rows merged at once while nobody waits.
@@ -43,18 +48,6 @@ pub(super) const IDLE_MERGE: usize = 500;
 pub(super) const CHECKPOINT_PAGES: usize = 500;
 /// How often a full disk is tried again while nothing arrives.
 const PROBE: Duration = Duration::from_secs(1);
-
-/// Told to who waits, after the commit, with its outcome.
-pub(super) type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-type Work = Box<dyn FnOnce(&mut Desk<'_>) -> Finish + Send>;
-
-/// What the commit thread is asked to do.
-pub(super) enum Job {
-    /// Judge a message.
-    Judge { day: Date, size: usize, work: Work, room: Option<OwnedSemaphorePermit> },
-    /// Something else that must happen in order and between commits.
-    Control(Box<dyn FnOnce(&mut Writer) + Send>),
-}
 
 /// The commit thread's own things.
 pub(super) struct Writer {
@@ -135,6 +128,7 @@ impl Writer {
 
     /// Ends when every handle is dropped.
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        let mut busy_since = None;
         loop {
             let first = match jobs.recv_timeout(self.patience()) {
                 Ok(job) => job,
@@ -144,28 +138,13 @@ impl Writer {
                     continue;
                 }
             };
-            let mut size = 0;
-            let mut batch = Vec::new();
-            let mut next = Some(first);
-            let mut control = None;
-            while let Some(job) = next {
-                match job {
-                    Job::Judge { day, size: n, work, room } => {
-                        size += n;
-                        batch.push((day, work, room));
-                    }
-                    Job::Control(work) => {
-                        control = Some(work);
-                        break;
-                    }
-                }
-                next = if size < self.shared.group.load(Relaxed) { jobs.try_recv().ok() } else { None };
-            }
-            if !batch.is_empty() {
-                self.commit(batch, size);
+            let batch = queue::gather(jobs, first, self.shared.group.load(Relaxed), busy_since);
+            busy_since = batch.is_of_many().then(Instant::now);
+            if !batch.messages.is_empty() {
+                self.commit(batch.messages, batch.size);
             }
             // After a fault that may not be retried nothing is written any more: who asked hears `Closed`.
-            if let Some(work) = control.filter(|_| !self.dead()) {
+            if let Some(work) = batch.control.filter(|_| !self.dead()) {
                 work(&mut self);
             }
         }
@@ -197,8 +176,8 @@ impl Writer {
         self.checkpoint();
     }
 
-    fn commit(&mut self, batch: Vec<(Date, Work, Option<OwnedSemaphorePermit>)>, size: usize) {
-        let begun = std::time::Instant::now();
+    fn commit(&mut self, messages: Vec<Message>, size: usize) {
+        let begun = Instant::now();
         let ground = Ground {
             connection: &self.connection,
             memory: &self.shared.memory,
@@ -207,9 +186,9 @@ impl Writer {
             next_id: self.next_id,
         };
         let mut desk = Desk::new(ground, size);
-        let mut finishes = Vec::with_capacity(batch.len());
+        let mut finishes = Vec::with_capacity(messages.len());
         let mut taken: Option<OwnedSemaphorePermit> = None;
-        for (day, work, room) in batch {
+        for (day, work, room) in messages {
             desk.begin(day);
             finishes.push(work(&mut desk));
             // Given back at once for all: each giving back takes a lock.
@@ -252,9 +231,10 @@ impl Writer {
 
     /// Merges as much as `fresh` rows ask for, once it is worth a step, and sees to the log.
     fn keep_pace(&mut self, fresh: usize) {
-        self.owed += MERGE_RATE * fresh;
+        self.owed += self.merge_asks(fresh);
         self.unchecked += 1;
-        let step = MERGE_STEP.min(self.shared.freeze_at.load(Relaxed));
+        let step = (MERGE_COMMITS * fresh).clamp(*MERGE_STEP.start(), *MERGE_STEP.end());
+        let step = step.min(self.shared.freeze_at.load(Relaxed));
         let merges = self.owed >= step;
         if merges {
             self.merge_some(self.owed);
@@ -265,6 +245,14 @@ impl Writer {
             self.unchecked = 0;
             self.checkpoint();
         }
+    }
+
+    /// Rows to merge for `fresh` ones.
+    fn merge_asks(&self, fresh: usize) -> usize {
+        let memory = self.shared.memory.read();
+        let (Some(merge), Some(frozen)) = (&self.merge, &memory.frozen) else { return fresh };
+        let room = (self.shared.freeze_at.load(Relaxed) * MERGED_AT / 8).saturating_sub(memory.active.rows.len());
+        (fresh * merge.left(frozen)).div_ceil(room.max(1)).clamp(fresh, FASTEST_MERGE * fresh)
     }
 
     /// One transaction, one fsync.

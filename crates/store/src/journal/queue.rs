@@ -1,0 +1,130 @@
+//! What waits for the commit thread, and how much of it is committed together.
+//!
+//! Goes in: messages to judge, and what is to happen between commits, in their order. Comes out: batches.
+//! Must never: change the order, keep a message waiting while few come.
+
+use super::{Desk, writer::Writer};
+use crate::StoreError;
+use jiff::civil::Date;
+use std::{
+    sync::mpsc::Receiver,
+    time::{Duration, Instant},
+};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Readings in one transaction; bounds how long the first waits for the last. As long as messages are few, the fsync is the
+/// only timer.
+pub(super) const GROUP: usize = 2000;
+/// Messages in a commit from which on the next one waits for more: what a commit costs whatever is in it is then needed to
+/// read sockets, and who waits for a processor waits longer than for a full commit.
+const MANY: usize = 16;
+/// From the beginning of a commit of many messages to the next one, at least; unless nothing comes any more.
+const APART: Duration = Duration::from_micros(2500);
+/// How often it is looked whether something comes.
+const LOOK: Duration = Duration::from_micros(500);
+
+/// Told to who waits, after the commit, with its outcome.
+pub(super) type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+type Work = Box<dyn FnOnce(&mut Desk<'_>) -> Finish + Send>;
+type Control = Box<dyn FnOnce(&mut Writer) + Send>;
+
+/// What the commit thread is asked to do.
+pub(super) enum Job {
+    /// Judge a message.
+    Judge { day: Date, size: usize, work: Work, room: Option<OwnedSemaphorePermit> },
+    /// Something else that must happen in order and between commits.
+    Control(Control),
+}
+
+/// What is committed together.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) messages: Vec<Message>,
+    /// Readings in them.
+    pub(super) size: usize,
+    /// What is to happen after it.
+    pub(super) control: Option<Control>,
+}
+
+impl Batch {
+    /// So many messages come that the next commit waits for more.
+    pub(super) const fn is_of_many(&self) -> bool {
+        self.messages.len() >= MANY
+    }
+}
+
+/// A message's day, its judgement, and what it holds of the queue's room.
+pub(super) type Message = (Date, Work, Option<OwnedSemaphorePermit>);
+
+/// What is queued, up to what is to happen between commits. `busy_since`: when the last commit began, if it was of many.
+pub(super) fn gather(jobs: &Receiver<Job>, first: Job, group: usize, busy_since: Option<Instant>) -> Batch {
+    let mut batch = Batch::default();
+    let mut next = Some(first);
+    loop {
+        let before = batch.messages.len();
+        while let Some(job) = next {
+            match job {
+                Job::Judge { day, size, work, room } => {
+                    batch.size += size;
+                    batch.messages.push((day, work, room));
+                }
+                Job::Control(work) => {
+                    batch.control = Some(work);
+                    return batch;
+                }
+            }
+            next = if batch.size < group { jobs.try_recv().ok() } else { return batch };
+        }
+        let more_comes = batch.messages.len() > before;
+        let left = busy_since.map_or(Duration::ZERO, |begun| APART.saturating_sub(begun.elapsed()));
+        if left.is_zero() || !more_comes {
+            return batch;
+        }
+        std::thread::sleep(left.min(LOOK));
+        next = jobs.try_recv().ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Sender, channel};
+
+    fn message(size: usize) -> Job {
+        Job::Judge { day: jiff::civil::date(2026, 2, 2), size, work: Box::new(|_| Box::new(drop)), room: None }
+    }
+
+    fn send(jobs: &Sender<Job>, sizes: &[usize]) {
+        sizes.iter().for_each(|size| jobs.send(message(*size)).unwrap());
+    }
+
+    #[test]
+    fn what_is_queued_is_taken_up_to_the_bound_and_up_to_what_must_happen_in_between() {
+        let (jobs, queue) = channel();
+        send(&jobs, &[3, 4, 5, 6]);
+        jobs.send(Job::Control(Box::new(|_| {}))).unwrap();
+        send(&jobs, &[7]);
+        let taken = |group, busy_since| {
+            let batch = gather(&queue, queue.recv().unwrap(), group, busy_since);
+            (batch.messages.len(), batch.size, batch.control.is_some())
+        };
+        assert_eq!(taken(7, None), (2, 7, false));
+        let now = Some(Instant::now());
+        assert_eq!(taken(1000, now), (2, 11, true), "however many come, what must happen in between does not wait");
+        assert_eq!(taken(1000, now), (1, 7, false), "when nothing comes, nothing is waited for");
+    }
+
+    #[test]
+    fn a_commit_of_many_is_joined_by_what_comes_while_it_waits() {
+        let (jobs, queue) = channel();
+        send(&jobs, &[1]);
+        let first = queue.recv().unwrap();
+        let busy = Instant::now() + Duration::from_secs(3600); // as long as something comes
+        let sender = std::thread::spawn(move || send(&jobs, &[1; 1000]));
+        let batch = gather(&queue, first, 50, Some(busy));
+        sender.join().unwrap();
+        assert!(batch.messages.len() <= 50 && !Batch::default().is_of_many());
+        let left = queue.try_iter().count();
+        assert_eq!(batch.messages.len() + left, 1001, "none is left out");
+    }
+}
