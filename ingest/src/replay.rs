@@ -68,13 +68,27 @@ impl Handle {
         let again = read_again(&held, &self.0.adapters);
         let bytes = self.0.adapters.bytes_to_keep(&held.route, Bytes::copy_from_slice(&held.bytes));
         let work = move |desk: &mut Desk<'_>| {
+            if desk.is_settled(held.id) {
+                return Ok(None);
+            }
             let replayed = arrival.replay(&held, again, desk)?;
             if replayed.released {
                 desk.keep_original(held.device, held.route.clone(), held.received_at, &bytes);
             }
-            Ok(replayed)
+            Ok(Some(replayed))
         };
-        self.0.store.readings().submit(day, MOST_READINGS, work).await
+        self.once(day, work).await
+    }
+
+    /// Commits a replay, unless `work` says that somebody else was there before: that is an answer, not a fault, for a fault
+    /// would fail the messages of others that are committed with it.
+    async fn once(
+        &self,
+        day: jiff::civil::Date,
+        work: impl FnOnce(&mut Desk<'_>) -> Result<Option<Replayed>, StoreError> + Send + 'static,
+    ) -> Result<Replayed, StoreError> {
+        let replayed = self.0.store.readings().submit(day, MOST_READINGS, work).await?;
+        replayed.ok_or(StoreError::NotFound("held reading"))
     }
 }
 
@@ -102,7 +116,7 @@ impl Handle {
         let bytes = adapters.bytes_to_keep(&arrival.route, Bytes::copy_from_slice(&held.bytes));
         let work = move |desk: &mut Desk<'_>| {
             if desk.is_settled(held.id) {
-                return Err(StoreError::NotFound("held reading"));
+                return Ok(None);
             }
             desk.release(&held);
             let (results, readable) = arrival.take_strangers(tree, route, &bytes, &adapters, desk)?;
@@ -110,9 +124,9 @@ impl Handle {
             if readable {
                 desk.keep_original(arrival.device.key, arrival.route.clone(), held.received_at, &bytes);
             }
-            Ok(Replayed { released: true, results })
+            Ok(Some(Replayed { released: true, results }))
         };
-        self.0.store.readings().submit(day, MOST_READINGS, work).await
+        self.once(day, work).await
     }
 }
 
@@ -197,9 +211,6 @@ impl Arrival {
     }
 
     fn replay(&self, held: &Held, again: Again, desk: &mut Desk<'_>) -> Result<Replayed, StoreError> {
-        if desk.is_settled(held.id) {
-            return Err(StoreError::NotFound("held reading"));
-        }
         match again {
             Again::Unreadable(reason) => Ok(stays(held.seq, [reason.as_str().into()].into())),
             Again::Alone(item) => self.replay_item(held, &item, desk),

@@ -13,6 +13,8 @@ const SMALL_SHIFT_MICROS: i64 = 60 * 1_000_000;
 /// How far from a whole number of hours a difference still looks like a wrong zone.
 const ZONE_SLACK_MICROS: i64 = 10 * 60 * 1_000_000;
 const HOUR_MICROS: i64 = 3600 * 1_000_000;
+/// Hours between a zone and another that its clock may be set to.
+const FARTHEST_ZONE: i64 = 14;
 /// `seq` up while time goes back by more: the clock was set in between.
 const STEP_MICROS: i64 = 2 * 60 * 1_000_000;
 /// A clock that shows an earlier year was never set.
@@ -68,7 +70,10 @@ impl TimeSense<'_> {
         };
         let shift = pair.reference.micros_since(pair.device.moment(self.zone));
         if whole_hours(shift) {
-            return (!self.is_unset(sent)).then_some(as_sent(told));
+            // With its zone in doubt it may seem to be ahead, but by no more than a zone.
+            let ahead = told.micros_since(self.received_at);
+            let possible = !self.is_unset(sent) && ahead <= FARTHEST_ZONE * HOUR_MICROS + ZONE_SLACK_MICROS;
+            return possible.then_some(as_sent(told));
         }
         let at = Timestamp::from_micros(told.as_micros().saturating_add(shift));
         let quality = if shift.abs() > SMALL_SHIFT_MICROS { TimeQuality::Corrected } else { TimeQuality::Exact };
@@ -106,7 +111,7 @@ fn as_sent(told: Timestamp) -> Measured {
 fn whole_hours(micros: i64) -> bool {
     let off = micros.saturating_abs();
     let hours = (off + HOUR_MICROS / 2) / HOUR_MICROS;
-    (1..=14).contains(&hours) && (off - hours * HOUR_MICROS).abs() <= ZONE_SLACK_MICROS
+    (1..=FARTHEST_ZONE).contains(&hours) && (off - hours * HOUR_MICROS).abs() <= ZONE_SLACK_MICROS
 }
 
 /// The first reading of a message for which its clock pair holds: what lies before the last step of the clock was
@@ -179,6 +184,13 @@ mod tests {
         assert_eq!(judge("2026-03-01T23:55:00", Some("2026-03-02T00:00:00")), suspect("01T23:55:00"));
         assert_eq!(judge("2026-03-02T15:55:00", Some("2026-03-02T16:00:00")), suspect("02T15:55:00"));
         assert_eq!(judge("2026-03-02T15:55:00+08:00", None), suspect("02T15:55:00"));
+        assert_eq!(
+            judge("2026-03-02T15:30:00", Some("2026-03-02T16:00:00")),
+            suspect("02T15:30:00"),
+            "half an hour ago"
+        );
+        assert_eq!(judge("2026-03-03T01:00:00", Some("2026-03-02T16:00:00")), None, "ahead by more than any zone");
+        assert_eq!(judge("2099-01-01T00:00:00+08:00", Some("2026-03-02T16:00:00")), None);
         assert_eq!(judge("2026-03-02T22:10:00+08:00", None), suspect("02T22:10:00"));
         // the age of a reading is no such difference, and 15 hours or 30 minutes off an hour are not either
         assert_eq!(judge("2026-03-02T00:00:00+08:00", None), is("02T00:00:00", "exact"));

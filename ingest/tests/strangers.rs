@@ -214,3 +214,31 @@ async fn an_erasure_takes_what_was_held_of_a_stranger_and_has_been_replayed_sinc
     assert!(station.store.readings().original(theirs.id).await.unwrap().is_some(), "nobody else's message went");
     assert_eq!(station.store.readings().recount(station.store.zone()).unwrap().mismatches, []);
 }
+
+#[tokio::test]
+async fn two_who_replay_one_entry_do_not_fail_the_messages_of_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let station = Station::open(folder.path(), None).await;
+    let through = device(&station, "upstream", DeviceKind::Service).await;
+    let ids: Vec<String> = (0..20).map(|n| format!("bp-{n}")).collect();
+    for id in &ids {
+        let reading = json!({"seq": 1, "time": "2026-03-01T07:00:00+08:00", "kind": "blood_pressure", "unit": "mmHg",
+            "systolic": 131, "diastolic": 80});
+        let message = json!({"v": 1, "readings": [reading]}).to_string();
+        assert_eq!(arrives(&station, &through, &format!("hb/v1/devices/{id}/readings"), message).await, "quarantined");
+    }
+    for id in &ids {
+        device(&station, id, DeviceKind::Meter).await;
+    }
+    for (n, held) in (1_i64..).zip(station.held().await) {
+        let other = json!({"seq": n, "time": "2026-03-01T07:00:00+08:00", "kind": "blood_pressure", "unit": "mmHg",
+            "systolic": 120, "diastolic": 80});
+        let others = [other];
+        let (one, two, word) =
+            tokio::join!(station.ingest.replay(held.id), station.ingest.replay(held.id), station.message(&others));
+        assert_eq!(word, ["stored"], "whoever is committed with the two hears of them nothing");
+        let (done, late) = if one.is_ok() { (one, two) } else { (two, one) };
+        assert!(done.unwrap().released && matches!(late, Err(store::StoreError::NotFound(_))), "once");
+    }
+    assert_eq!(station.held().await.len(), 0);
+}

@@ -87,7 +87,8 @@ impl Case {
         let again = severity == Severity::Critical && self.is_another(finding);
         if draft.closes {
             out.push(event("attached", None, format!("{}: cleared", draft.rule)));
-            if !self.critical() {
+            // What came in late may say that something was over before that became true which is true now.
+            if !self.critical() && draft.effective_at >= self.memo.since {
                 out.push(event("auto_resolved", None, format!("{}: cleared", draft.rule)));
                 self.close(AlertState::AutoResolved, None, &mut out);
             }

@@ -311,6 +311,22 @@ fn info_opens_nothing_and_a_repeat_that_is_normal_closes_an_urgent() {
 }
 
 #[test]
+fn what_was_over_before_it_began_does_not_end_it() {
+    let mut s = Story::new("02T10:00");
+    s.raise(Severity::Urgent);
+    s.told(&[(MANAGER, 1)]);
+    s.goto(at("02T10:20"));
+    // Three days ago there was one too, and it was cleared: only now does anybody know.
+    let mut cleared = s.finding(Severity::Info, Verdict::Note, true);
+    cleared.draft.effective_at = at("01T09:00");
+    s.take(&cleared);
+    assert_eq!((s.state(), s.quiet.len()), (AlertState::Notified, 0), "what is true now stays open");
+    let cleared = s.finding(Severity::Info, Verdict::Page, true);
+    s.take(&cleared);
+    assert_eq!(s.state(), AlertState::AutoResolved);
+}
+
+#[test]
 fn only_a_person_ends_a_critical() {
     let mut s = Story::new("02T10:00");
     let finding = s.raise(Severity::Critical);
