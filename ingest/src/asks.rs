@@ -23,7 +23,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(60);
 /// Requests for the gaps of one device until one of them closes or another opens.
 const MOST: u32 = 12;
 
-/// New gaps that are asked for at once; of more the next message asks.
+/// New gaps of one device that are asked for between two such pauses; of more a later message asks. A counter that goes up by
+/// two opens one with every message.
 const AT_ONCE: usize = 64;
 
 /// Numbers that never came: first and last.
@@ -69,6 +70,8 @@ struct Asked {
     gaps: Vec<Gap>,
     times: u32,
     next: Timestamp,
+    /// How many new ones may be asked for until when.
+    room: (usize, Timestamp),
 }
 
 impl Asked {
@@ -91,13 +94,18 @@ impl Asks {
             self.devices.store(all.len(), Relaxed);
             return (gaps, 0);
         }
-        let asked = all.entry(device).or_insert_with(|| Asked { gaps: Vec::new(), times: 0, next: now });
+        let blank = || Asked { gaps: Vec::new(), times: 0, next: now, room: (0, now) };
+        let asked = all.entry(device).or_insert_with(blank);
+        if now >= asked.room.1 {
+            asked.room = (AT_ONCE, now.plus(FIRST_PAUSE));
+        }
         // A gap that is new is asked for at once; one that only shrinks or closes is progress.
         let mut fresh: Vec<Gap> = gaps.iter().filter(|gap| !asked.knows(**gap)).copied().collect();
-        if let Some(first_to_wait) = fresh.get(AT_ONCE).copied() {
+        if let Some(first_to_wait) = fresh.get(asked.room.0).copied() {
             gaps.retain(|gap| *gap < first_to_wait || asked.knows(*gap));
-            fresh.truncate(AT_ONCE);
+            fresh.truncate(asked.room.0);
         }
+        asked.room.0 -= fresh.len();
         let closed = gaps.len() < asked.gaps.len();
         asked.gaps = gaps;
         if !fresh.is_empty() || closed {
@@ -109,8 +117,8 @@ impl Asks {
             Vec::new()
         } else {
             // In turn, so that one that can never be filled does not keep the others from being asked for.
-            let turn = usize::try_from(asked.times).unwrap_or(0) % asked.gaps.len();
-            vec![asked.gaps[turn]]
+            let turn = usize::try_from(asked.times).unwrap_or(0) % asked.gaps.len().max(1);
+            asked.gaps.get(turn).copied().into_iter().collect()
         };
         if !due.is_empty() {
             asked.next = now.plus(FIRST_PAUSE * 2_u32.pow(asked.times.min(MOST)));
@@ -187,14 +195,15 @@ mod tests {
 
     #[test]
     fn every_new_gap_is_asked_for_once_and_so_many_at_once() {
-        let (asks, device, now) = (Asks::default(), DeviceKey::new(1), Timestamp::from_seconds(0));
-        assert_eq!(asks.due(device, vec![(2, 2), (4, 4)], now), (vec![(2, 2), (4, 4)], 1));
+        let (asks, device, at) = (Asks::default(), DeviceKey::new(1), Timestamp::from_seconds);
+        assert_eq!(asks.due(device, vec![(2, 2), (4, 4)], at(0)), (vec![(2, 2), (4, 4)], 1));
         let all: Vec<Gap> = (1..=150).map(|n| (2 * n, 2 * n)).collect();
         let mut asked = Vec::new();
-        for expected in [AT_ONCE, AT_ONCE, 150 - 2 - 2 * AT_ONCE, 0] {
-            let (due, _) = asks.due(device, all.clone(), now);
+        for (minute, expected) in [(0, AT_ONCE - 2), (1, AT_ONCE), (2, 150 - 2 * AT_ONCE)] {
+            let (due, _) = asks.due(device, all.clone(), at(60 * minute));
             assert_eq!(due.len(), expected);
             asked.extend(due);
+            assert_eq!(asks.due(device, all.clone(), at(60 * minute + 59)).0, [], "in the same minute no more");
         }
         asked.sort_unstable();
         assert_eq!(asked, all[2..], "each once");
@@ -206,5 +215,17 @@ mod tests {
         let asked =
             (0..400).filter(|day| !asks.due(device, vec![(3, 4)], Timestamp::from_seconds(day * 86_400)).0.is_empty());
         assert_eq!(u32::try_from(asked.count()).unwrap(), MOST);
+    }
+
+    #[test]
+    fn a_counter_that_goes_up_by_two_is_not_answered_with_every_message() {
+        let (asks, device) = (Asks::default(), DeviceKey::new(1));
+        let mut gaps = Vec::new();
+        let mut asked = 0;
+        for n in 1..=600_i64 {
+            gaps.push((2 * n, 2 * n));
+            asked += asks.due(device, gaps.clone(), Timestamp::from_seconds(n / 10)).0.len();
+        }
+        assert_eq!(asked, 2 * AT_ONCE, "ten messages a second for a minute");
     }
 }

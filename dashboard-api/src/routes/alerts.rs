@@ -127,10 +127,18 @@ pub(super) struct EvidenceView {
     readings: Vec<ReadingView>,
     /// Readings left out, and why.
     excluded: Vec<ExcludedView>,
+    /// How many of the readings are another person's by now, and are not shown.
+    #[serde(rename = "readingsOfOthers", skip_serializing_if = "is_none_of")]
+    readings_of_others: usize,
     /// Numbers, limits and where each came from, guideline.
     #[serde(flatten)]
     #[schema(value_type = Object)]
     rest: Map<String, Value>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_none_of(n: &usize) -> bool {
+    *n == 0
 }
 
 /// A reading that a rule left out.
@@ -224,7 +232,11 @@ async fn evidence(api: &Inner, episode: &Episode) -> Answer<(EvidenceView, Optio
     }
     let used: BTreeSet<ReadingId> = used.into_iter().collect();
     let named = used.iter().copied().chain(excluded.iter().map(|x| x.reading_id)).collect();
-    let all = api.store.readings().by_ids(named).await?;
+    let mut all = api.store.readings().by_ids(named).await?;
+    let named = all.len();
+    // A binding that was put right since may have made one another person's: who may see this patient may not see that one.
+    all.retain(|_, reading| reading.patient == Some(episode.patient));
+    let readings_of_others = named - all.len();
     let doubts = match api.directory().patient(episode.patient) {
         Some(patient) => doubt::of(api, &patient, &all.values().cloned().collect::<Vec<_>>()).await?,
         None => Doubts::new(),
@@ -237,7 +249,7 @@ async fn evidence(api: &Inner, episode: &Episode) -> Answer<(EvidenceView, Optio
         let reading = all.get(&x.reading_id).map(view);
         ExcludedView { reading_id: x.reading_id, reason: x.reason, reading }
     });
-    Ok((EvidenceView { readings, excluded: excluded.collect(), rest }, version))
+    Ok((EvidenceView { readings, excluded: excluded.collect(), readings_of_others, rest }, version))
 }
 
 /// The finding whose words the episode's evidence are.

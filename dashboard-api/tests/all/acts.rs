@@ -1,13 +1,24 @@
 //! Acts on alerts and messages: what counts once, what is written down, what is sent again.
 
-use crate::common::{PASSWORD, World};
+use crate::common::{PASSWORD, World, pressure};
 use serde_json::json;
 use std::time::Duration;
 use store::{AlertBatch, AlertState, DeliveryState, Episode, NewMessage, Outcome};
-use vitals::{AlertId, Concept, RuleId, Severity, UserId};
+use vitals::{AlertId, Concept, ReadingId, RuleId, Severity, Unit, UserId};
 
 /// A crisis of this patient, in its first cycle.
 async fn crisis(world: &World, patient: &str, state: AlertState, next_in: Option<u64>) -> AlertId {
+    crisis_of(world, patient, state, next_in, Vec::new()).await
+}
+
+/// The same, by these readings.
+async fn crisis_of(
+    world: &World,
+    patient: &str,
+    state: AlertState,
+    next_in: Option<u64>,
+    readings: Vec<ReadingId>,
+) -> AlertId {
     let id = AlertId::from_i64(1);
     let now = world.clock.now();
     let episode = Episode {
@@ -30,7 +41,7 @@ async fn crisis(world: &World, patient: &str, state: AlertState, next_in: Option
         held_until: None,
         inhibited_by: None,
         previous: None,
-        readings: Vec::new(),
+        readings,
         findings: Vec::new(),
         evidence: "{}".into(),
         chain: Vec::new(),
@@ -95,6 +106,22 @@ async fn a_follow_up_is_shown_with_its_time_and_as_due_when_that_has_come() {
     world.later(Duration::from_secs(600));
     let after = shown().await;
     assert_eq!((&after["dueAt"], &after["due"]), (&before["dueAt"], &json!(true)));
+}
+
+#[tokio::test]
+async fn a_reading_that_turned_out_to_be_anothers_is_not_shown_with_the_alert_that_it_raised() {
+    let world = World::new().await;
+    let (one, two) = (world.district("1").await, world.district("2").await);
+    let (patient, other) = (&one["patient-record"], &two["patient-record"]);
+    let own = world.keep("d-1", Some(patient), 1, pressure("181", "111"), Unit::MmHg).await;
+    let anothers = world.keep("d-1", Some(other), 2, pressure("197", "117"), Unit::MmHg).await;
+    let id = crisis_of(&world, patient, AlertState::Notified, None, vec![own, anothers]).await;
+    let gp = world.login("gp-1", PASSWORD).await;
+    let shown = world.get(&format!("/api/v1/alerts/{id}"), &gp).await.must(200).json();
+    let evidence = &shown["evidence"];
+    assert_eq!((&evidence["readings"][0]["id"], &evidence["readings"][1]), (&json!(own), &json!(null)));
+    assert_eq!(evidence["readingsOfOthers"], 1);
+    assert!(!shown.to_string().contains("197"), "who may see one patient may not see the other");
 }
 
 #[tokio::test]

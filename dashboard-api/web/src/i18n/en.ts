@@ -48,7 +48,7 @@ export const en: Messages = {
     save: "Save outcome", snoozeFor: "For how long", minutes: (n) => `${n} min`, commentText: "Comment",
     done: { ack: "Acknowledged.", followUp: "The contact is logged.", resolve: "The outcome is saved.", snooze: "Snoozed.", comment: "Comment added." },
     conflict: (s) => `Cannot be done: the alert is “${s}”.`, why: "Why not", disabledAck: "Acknowledged or ended", disabledContact: "Ended", disabledResolve: "Acknowledge first",
-    evidence: "Evidence", used: "Readings used", excluded: "Readings left out", usedMark: "used", rule: "Rule", version: (v) => `version ${v}`, parameters: "Parameters", numbers: "Computed", limits: "Limits", name: "Name", value: "Value", source: "From",
+    evidence: "Evidence", used: "Readings used", excluded: "Readings left out", usedMark: "used", ofOthers: (n) => `${n} more turned out to be another person's and ${n === 1 ? "is" : "are"} not shown.`, rule: "Rule", version: (v) => `version ${v}`, parameters: "Parameters", numbers: "Computed", limits: "Limits", name: "Name", value: "Value", source: "From",
     guideline: "Guideline", clears: "What would clear it", noEvidence: "No evidence came with it.", timeline: "Timeline", deliveries: "Messages", noDeliveries: "No message was sent yet.", channel: "Channel", to: "To", attempts: "Attempts", message: "Message", result: "Result", bySystem: "system", reason: "Reason", you: "you",
     listOpen: "Back to the alerts",
   },

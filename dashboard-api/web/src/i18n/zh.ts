@@ -69,7 +69,7 @@ export const zh = {
     save: "保存结果", snoozeFor: "暂缓时长", minutes: (n: number) => `${n} 分钟`, commentText: "备注内容",
     done: { ack: "已确认收到。", followUp: "已记录与患者的联系。", resolve: "处置结果已保存。", snooze: "已暂缓。", comment: "备注已添加。" },
     conflict: (s: string) => `不能执行：告警目前为“${s}”。`, why: "为什么不可用", disabledAck: "已确认或已结束", disabledContact: "已结束", disabledResolve: "请先确认收到",
-    evidence: "依据", used: "采用的读数", excluded: "未采用的读数", usedMark: "采用", rule: "规则", version: (v: string) => `版本 ${v}`, parameters: "参数", numbers: "计算结果", limits: "界值", name: "名称", value: "数值", source: "来源",
+    evidence: "依据", used: "采用的读数", excluded: "未采用的读数", usedMark: "采用", ofOthers: (n: number) => `另有 ${n} 条读数已更正为他人的，此处不显示。`, rule: "规则", version: (v: string) => `版本 ${v}`, parameters: "参数", numbers: "计算结果", limits: "界值", name: "名称", value: "数值", source: "来源",
     guideline: "依据指南", clears: "何时解除", noEvidence: "没有附带依据。", timeline: "经过", deliveries: "通知记录", noDeliveries: "还没有发出通知。", channel: "渠道", to: "对象", attempts: "次数", message: "消息", result: "结果", bySystem: "系统", reason: "原因", you: "您",
     listOpen: "返回告警列表",
   },

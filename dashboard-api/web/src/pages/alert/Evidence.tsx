@@ -108,6 +108,7 @@ export function EvidenceCard({ alert }: { alert: AlertDetail }): JSX.Element {
       {!alert.evidence && <p class="quiet">{m.noEvidence}</p>}
       <Readings title={m.used} all={lines(e.readings, known)} used id="evidence-used" />
       <Readings title={m.excluded} all={lines(e.excluded, known)} used={false} id="evidence-excluded" />
+      {typeof e["readingsOfOthers"] === "number" && <p class="quiet">{m.ofOthers(e["readingsOfOthers"])}</p>}
       <Facts title={m.numbers} all={facts(e["numbers"])} id="evidence-numbers" />
       <Limits value={e["limits"] ?? e["limit"]} />
       <Facts title={m.parameters} all={facts(e["parameters"])} id="evidence-parameters" />
