@@ -6,7 +6,12 @@ use crate::{
 };
 use bytes::Bytes;
 use jiff::civil::Date;
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use parking_lot::Mutex;
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 use store::{Desk, Epoch, Known, NewHeld, NewReading, StoreError};
 use vitals::{Binding, Device, DeviceKey, DeviceKind, Held, Reading, ReadingId, Reason, Timestamp, Zone};
 use wire::{
@@ -22,6 +27,8 @@ pub(crate) type Answer = (Vec<Outcome>, Option<i64>);
 pub(crate) struct Site {
     pub(crate) zone: Zone,
     pub(crate) reset_days: BTreeMap<String, Date>,
+    /// Of each meter of which the last glucose frame was known already: its number, and which reading that is.
+    pub(crate) known_again: Mutex<HashMap<DeviceKey, (i64, ReadingId)>>,
 }
 
 /// Where and when a message came in.

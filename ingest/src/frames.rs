@@ -8,6 +8,7 @@ use vitals::{Disposition, Kind, Reading, ReadingId, Reason};
 use wire::{
     gatt::{self, Frame, Joining, Known},
     reading_v1::{Item, Message},
+    receipt::{Outcome, Verdict},
     topic::Characteristic,
 };
 
@@ -31,6 +32,7 @@ impl Arrival {
                     joined.extend(self.join_waiting(item, desk)?);
                 }
                 let answer = self.take(&Message { items, ..Message::default() }, desk)?;
+                self.note_known(&answer.0);
                 let kept = |seq: &i64| answer.0.iter().any(|o| o.seq == Some(*seq) && is_new(o));
                 joined.into_iter().filter(kept).for_each(|seq| desk.wait(self.device.key, seq, None));
                 Ok(answer)
@@ -53,7 +55,16 @@ impl Arrival {
 
     /// A context: to its reading, if that is here and has none yet; else it waits. It is no reading and counted nowhere.
     fn take_context(&self, joining: &Joining, octets: &Bytes, desk: &mut Desk<'_>) -> Result<Answer, StoreError> {
-        match self.reading_of(joining.seq, desk)? {
+        let reading = match self.known_again(joining.seq) {
+            // The frame before it was of an earlier life of the counter: so is this.
+            Some(id) => match self.known_reading(id, joining.seq, desk)? {
+                Some(reading) => Some(reading),
+                // It was taken out of the file, and what is said of it goes with it.
+                None => return Ok((Vec::new(), stored_through(&self.device, desk)?)),
+            },
+            None => self.reading_of(joining.seq, desk)?,
+        };
+        match reading {
             Some(reading) => match joining.known(&reading.context) {
                 Known::This => {}
                 Known::Nothing => amend(&reading, joining, desk)?,
@@ -63,6 +74,26 @@ impl Arrival {
             None => desk.wait(self.device.key, joining.seq, Some(octets.to_vec())),
         }
         Ok((Vec::new(), stored_through(&self.device, desk)?))
+    }
+
+    /// A meter that sends its memory once more says after each reading what belongs to it.
+    fn note_known(&self, outcomes: &[Outcome]) {
+        let mut known = self.site.known_again.lock();
+        match outcomes.last() {
+            Some(Outcome { verdict: Verdict::Duplicate, seq: Some(seq), id: Some(id), .. }) => {
+                known.insert(self.device.key, (*seq, *id));
+            }
+            _ => drop(known.remove(&self.device.key)),
+        }
+    }
+
+    fn known_again(&self, seq: i64) -> Option<ReadingId> {
+        self.site.known_again.lock().get(&self.device.key).filter(|(known, _)| *known == seq).map(|(_, id)| *id)
+    }
+
+    fn known_reading(&self, id: ReadingId, seq: i64, desk: &Desk<'_>) -> Result<Option<Reading>, StoreError> {
+        let own = |r: &Reading| r.device == self.device.key && r.seq == seq && r.kind() == Kind::BloodGlucose;
+        Ok(desk.reading(id)?.filter(|r| own(r)).map(|r| (*r).clone()))
     }
 
     /// The glucose reading with this number in the present life of the meter's counter.
@@ -75,8 +106,8 @@ impl Arrival {
     }
 }
 
-fn is_new(outcome: &wire::receipt::Outcome) -> bool {
-    matches!(outcome.verdict, wire::receipt::Verdict::Kept(_))
+fn is_new(outcome: &Outcome) -> bool {
+    matches!(outcome.verdict, Verdict::Kept(_))
 }
 
 fn amend(reading: &Reading, joining: &Joining, desk: &mut Desk<'_>) -> Result<(), StoreError> {

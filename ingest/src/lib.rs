@@ -19,6 +19,7 @@ pub use replay::Replayed;
 use bytes::Bytes;
 use desk::{Answer, Arrival, Site};
 use jiff::civil::Date;
+use parking_lot::Mutex;
 use runtime::{BoxFuture, Drain};
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, collections::BTreeMap, future::Future, path::PathBuf, sync::Arc};
@@ -108,7 +109,7 @@ struct Stage {
 pub async fn start(config: Config, store: Store, _drain: &Drain) -> Result<Handle, Error> {
     let zone = Zone::named(&config.time_zone).map_err(|_| Error::Zone(config.time_zone.clone()))?;
     let adapters = adapters::Adapters::load(config.adapters.as_deref())?;
-    let site = Arc::new(Site { zone, reset_days: config.reset_days });
+    let site = Arc::new(Site { zone, reset_days: config.reset_days, known_again: Mutex::default() });
     Ok(Handle(Arc::new(Stage { store, site, meters: Meters::new(), asks: asks::Asks::default(), adapters })))
 }
 

@@ -167,6 +167,28 @@ async fn a_context_finds_its_reading_whichever_comes_first() {
 }
 
 #[tokio::test]
+async fn a_context_that_is_sent_again_is_of_the_life_of_the_counter_of_the_reading_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let station = Station::open(folder.path()).await;
+    let device = station.device("bg-1", DeviceKind::Meter).await;
+    let anna = station.patient(&[&device]).await;
+    let at = |seq: u8, minute: u8, value: &str| format!("12{seq:02x}00ea07030207{minute:02x}00{value}b011");
+    let (old, newer) = (at(5, 50, "68"), at(5, 55, "70"));
+    for frame in [&old, &at(6, 51, "69"), &newer] {
+        assert_eq!(words(&station.frame(&device, "2a18", frame).await), ["stored"], "the third begins a new life");
+    }
+    // The whole memory once more: what was before the counter began anew, then the rest.
+    assert_eq!(words(&station.frame(&device, "2a18", &old).await), ["duplicate"]);
+    station.frame(&device, "2a34", &context(5, 3)).await;
+    assert_eq!(words(&station.frame(&device, "2a18", &newer).await), ["duplicate"]);
+    station.frame(&device, "2a34", &context(5, 1)).await;
+    let mut readings = station.readings(anna).await;
+    readings.sort_by_key(|r| r.measured_at);
+    let meals: Vec<_> = readings.iter().map(|r| r.context.meal).collect();
+    assert_eq!(meals, [Some(Meal::Fasting), None, Some(Meal::BeforeMeal)]);
+}
+
+#[tokio::test]
 async fn a_reserved_meal_code_marks_what_is_no_glucose() {
     let folder = tempfile::tempdir().unwrap();
     let station = Station::open(folder.path()).await;
