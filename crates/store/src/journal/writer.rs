@@ -337,27 +337,20 @@ impl Writer {
 
     /// Goes on with a merge, or begins one when memory is full enough.
     pub(super) fn merge_some(&mut self, budget: usize) {
-        if self.merge.is_none() {
-            if self.shared.memory.read().active.rows.len() < self.shared.freeze_at.load(Relaxed) {
-                return;
-            }
-            match freeze(&self.connection, &self.shared.memory, self.active) {
-                Ok(merge) => {
-                    self.merge = Some(merge);
-                    self.active = self.active.other();
-                }
-                Err(e) => self.judge_commit(Some(&e)),
-            }
-            return;
-        }
-        let Some(merge) = self.merge.clone() else { return };
-        match merge.step(&self.connection, &self.shared, &self.histories, budget) {
-            Ok(Step::More(merge)) => self.merge = Some(merge),
-            Ok(Step::Done) => self.merge = None,
-            Err(e) => {
-                metrics::counter!("hearthbeat_journal_errors_total", "stage" => "merge").increment(1);
-                self.judge_commit(Some(&e));
-            }
+        let moved = match self.merge.clone() {
+            Some(merge) => merge.step(&self.connection, &self.shared, &self.histories, budget).map(|step| match step {
+                Step::More(merge) => self.merge = Some(merge),
+                Step::Done => self.merge = None,
+            }),
+            None if self.shared.memory.read().active.rows.len() < self.shared.freeze_at.load(Relaxed) => return,
+            None => freeze(&self.connection, &self.shared.memory, self.active).map(|merge| {
+                self.merge = Some(merge);
+                self.active = self.active.other();
+            }),
+        };
+        if let Err(e) = moved {
+            metrics::counter!("hearthbeat_journal_errors_total", "stage" => "merge").increment(1);
+            self.judge_commit(Some(&e));
         }
     }
 
