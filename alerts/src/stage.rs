@@ -323,8 +323,10 @@ impl Stage {
         // A change counts as a turn: whoever it puts on duty may be there since before the last one.
         let roster = Some(*self.shared.store.roster_changes().borrow());
         let staff = Some(*self.shared.store.directory().staff_changes().borrow());
-        let turned =
-            self.seen.roster != roster || self.shared.desk().next_turn(self.seen.turns).is_some_and(|at| at <= now);
+        // A clock that was put back has turns before it once more.
+        let turned = self.seen.roster != roster
+            || now < self.seen.turns
+            || self.shared.desk().next_turn(self.seen.turns).is_some_and(|at| at <= now);
         if !turned && self.seen.staff == staff {
             return Ok(false);
         }
@@ -351,7 +353,8 @@ impl Stage {
     async fn look_at_ranges(&mut self) -> Result<bool, StoreError> {
         let now = self.now();
         let committed = *self.shared.store.readings().committed().borrow();
-        let pause = !self.shared.store.clock().is_manual() && now < self.looked.1.plus(LOOK_EVERY);
+        let recently = self.looked.1 <= now && now < self.looked.1.plus(LOOK_EVERY);
+        let pause = !self.shared.store.clock().is_manual() && recently;
         if pause || committed == self.looked.0 {
             return Ok(false);
         }

@@ -297,6 +297,23 @@ async fn who_came_on_duty_while_nothing_ran_is_told_at_the_start() {
 }
 
 #[tokio::test]
+async fn who_comes_on_duty_after_a_clock_was_put_back_is_told_too() {
+    let mut n = Night::with(vec![contact("a", true)]).await;
+    n.raise(Severity::Critical, 1).await;
+    n.act(Action::Escalate).await;
+    let fresh = user(&n.store, "fresh", Role::Gp, n.station, vec![contact("fresh", true)]).await;
+    let now = n.store.clock().now();
+    n.put(fresh, now.plus(Duration::from_secs(60))).await;
+    n.settle().await;
+    // As if the clock had been a day ahead for a moment.
+    n.stage.seen.turns = now.plus(Duration::from_secs(86_400));
+    n.settle().await;
+    n.seconds(90);
+    n.settle().await;
+    assert_eq!(n.pages().await, ["a 1", "duty 2", "fresh 2"]);
+}
+
+#[tokio::test]
 async fn a_critical_that_reaches_nobody_goes_to_the_first_contact_that_is_written_down() {
     let mut n = Night::with(Vec::new()).await;
     let mut duty = User::clone(&n.store.directory().user(n.duty).unwrap());
