@@ -73,6 +73,8 @@ pub struct Store {
     projection: Option<Arc<population::Projection>>,
     /// Scans over everybody's readings take turns.
     scans: Arc<tokio::sync::Semaphore>,
+    /// Erasures take turns; who settles bindings waits for one that is under way.
+    erasures: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Store {
@@ -92,6 +94,7 @@ impl Store {
             zone: vitals::Zone::default(),
             projection: None,
             scans: Arc::new(tokio::sync::Semaphore::new(1)),
+            erasures: Arc::default(),
         })
     }
 

@@ -200,6 +200,6 @@ impl Writer {
 }
 
 /// Whose a reading is by the bindings of its device, at the moment of measurement.
-fn whose(bindings: &[Binding], r: &Reading) -> Option<PatientId> {
+pub(super) fn whose(bindings: &[Binding], r: &Reading) -> Option<PatientId> {
     bindings.iter().find(|b| b.covers(r.user_slot, r.measured_at)).map(|b| b.patient)
 }

@@ -97,7 +97,7 @@ fn some(writer: &mut Writer) -> Result<(), StoreError> {
 }
 
 fn worn() -> Vec<Worn> {
-    vec![Worn { device: DeviceKey::new(1), from: i64::MIN, to: None }]
+    vec![Worn { device: DeviceKey::new(1), from: i64::MIN, to: None, slot: None }]
 }
 
 #[tokio::test]

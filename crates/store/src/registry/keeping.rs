@@ -38,6 +38,13 @@ pub(super) fn begun(c: &Connection, patient: PatientId) -> Result<Option<Vec<Wor
     worn.map(|text| Ok(serde_json::from_str(&text)?)).transpose()
 }
 
+/// Every erasure that has begun and not ended.
+pub(super) fn open_erasures(c: &Connection) -> Result<Vec<(PatientId, Vec<Worn>)>, StoreError> {
+    let mut statement = c.prepare("SELECT patient, worn FROM erasure WHERE ended_at IS NULL")?;
+    let rows = statement.query_map([], |r| Ok((r.get(0).map(PatientId::from_i64)?, r.get::<_, String>(1)?)))?;
+    rows.map(|row| row.map_err(StoreError::from).and_then(|(p, worn)| Ok((p, serde_json::from_str(&worn)?)))).collect()
+}
+
 fn backups(c: &Connection) -> Result<Vec<BackupRecord>, StoreError> {
     let mut statement = c.prepare("SELECT path, made_at, expires_at FROM backup ORDER BY made_at, path")?;
     let rows = statement.query_map([], |r| {

@@ -21,11 +21,20 @@ pub(super) fn note(c: &Connection, device: DeviceKey) -> Result<(), StoreError> 
 }
 
 impl Store {
-    /// Gives the stored readings of `device` to whom its present bindings say. Returns how many moved.
+    /// Gives the stored readings of `device` to whom its present bindings say. Returns how many moved. An erasure that
+    /// was cut short and has something to do with the device is finished first.
     ///
     /// # Errors
     /// When a file cannot be written; it stays noted and is done later.
     pub async fn settle_bindings(&self, device: DeviceKey) -> Result<usize, StoreError> {
+        {
+            let _turn = self.erasures.lock().await;
+            self.finish_erasures(device).await?;
+        }
+        self.follow_bindings(device).await
+    }
+
+    pub(super) async fn follow_bindings(&self, device: DeviceKey) -> Result<usize, StoreError> {
         // Asked of the writer: a change that it sees is in the directory too, and by that the journal goes.
         let last = "SELECT max(n) FROM unsettled WHERE device = ?1";
         let seen: Option<i64> =
