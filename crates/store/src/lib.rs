@@ -86,6 +86,9 @@ impl Store {
         let registry = Registry::open(&folder.join("registry.db"), drain)?;
         let concluded = registry.read_blocking(registry::findings::position)?;
         let readings = Readings::open(&folder.join("journal.db"), registry.directory().clone(), drain, concluded)?;
+        if let Some(highest) = readings.highest_device_blocking()? {
+            registry.no_key_twice(highest)?;
+        }
         Ok(Self {
             folder: Arc::new(folder.to_owned()),
             registry,

@@ -122,6 +122,25 @@ impl Store {
     }
 }
 
+impl super::Registry {
+    /// The journal of a backup is copied after the registry: it may know devices that were provisioned in between. Their
+    /// keys, under which their readings and numbers lie, are given to nobody else.
+    pub(crate) fn no_key_twice(&self, highest: DeviceKey) -> Result<(), StoreError> {
+        let given = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'device'), 0)";
+        if self.read_blocking(|c| Ok(c.query_row(given, [], |r| r.get::<_, i64>(0))?))? >= highest.as_i64() {
+            return Ok(());
+        }
+        tracing::warn!(%highest, "the journal knows devices that the registry does not, as after a restore");
+        self.write_blocking(move |c| {
+            let sql = "UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'device'";
+            if c.execute(sql, [highest.as_i64()])? == 0 {
+                c.execute("INSERT INTO sqlite_sequence(name, seq) VALUES('device', ?1)", [highest.as_i64()])?;
+            }
+            Ok(())
+        })
+    }
+}
+
 fn device_body(device: &Device) -> Result<String, StoreError> {
     Ok(serde_json::to_string(&DeviceBody {
         kind: device.kind.clone(),

@@ -27,7 +27,7 @@ pub(crate) mod roster;
 pub(crate) mod rule_edits;
 mod schema;
 pub(crate) mod sessions;
-mod unsettled;
+pub(crate) mod unsettled;
 pub(crate) mod worklist;
 
 use crate::{

@@ -6,6 +6,7 @@
 
 use crate::{Store, StoreError};
 use rusqlite::Connection;
+use std::path::Path;
 use vitals::DeviceKey;
 
 /// A number is never used twice: crossing out what was done must not cross out a change that came meanwhile.
@@ -18,6 +19,14 @@ CREATE INDEX IF NOT EXISTS unsettled_by_device ON unsettled(device);
 pub(super) fn note(c: &Connection, device: DeviceKey) -> Result<(), StoreError> {
     c.prepare_cached("INSERT INTO unsettled(device) VALUES(?1)")?.execute([device.as_i64()])?;
     Ok(())
+}
+
+/// Every device of a registry that was just restored: its journal is a little newer, and may have followed bindings that
+/// this registry does not know. Nobody else may have the file open.
+pub(crate) fn note_all(path: &Path) -> Result<(), StoreError> {
+    let c = super::connect(path)?;
+    c.execute_batch(SCHEMA)?; // a backup that an older program made may lack it
+    Ok(c.execute_batch("INSERT INTO unsettled(device) SELECT key FROM device")?)
 }
 
 impl Store {
@@ -80,7 +89,6 @@ impl Store {
 mod tests {
     use super::*;
     use runtime::{Clock, Drain};
-    use std::path::Path;
     use vitals::{Binding, BindingId, Device, DeviceKind, Patient, PatientId, Plan, Slot, Timestamp};
 
     fn open(folder: &Path) -> (Store, runtime::DrainHandle) {
