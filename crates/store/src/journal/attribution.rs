@@ -183,6 +183,7 @@ impl Writer {
                 super::desk::store_history(c, after.device, history)?;
             }
         }
+        super::keeping::note_unfollowed(c, moved.iter().map(|(_, after)| after.measured_at))?;
         c.execute_batch("COMMIT").map_err(fault)
     }
 

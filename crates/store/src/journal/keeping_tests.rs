@@ -238,6 +238,32 @@ async fn an_erasure_that_a_crash_cuts_short_is_whole_or_has_not_happened() {
     assert_eq!((after.all_of(11).await.len(), recount(&after).mismatches), (0, vec![]));
 }
 
+/// A projection that is being filled hears of a change after the fill; the process may end before.
+#[tokio::test]
+async fn a_change_that_no_projection_has_followed_is_told_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 30);
+    let readings = bench.store.readings();
+    let ids = people(&bench).await;
+    let times = |seq: i64| Timestamp::from_seconds(START - 90_000 + seq * 60);
+    let stale = async |folder: &Path| {
+        let copy = crashed(folder);
+        let again = open(copy.path(), 30);
+        again.store.readings().projection_stale().await.unwrap()
+    };
+    assert_eq!(stale(folder.path()).await, None);
+    readings.assign(ids[6], PatientId::new(12)).await.unwrap();
+    assert_eq!(stale(folder.path()).await, Some((times(3), times(3))), "given to somebody else");
+    let fasting = Reading { id: ids[0], ..pressure(1, 11, 0, CANARY, "fasting") };
+    readings.submit(day(), 1, move |desk| desk.amend(&fasting)).await.unwrap();
+    assert_eq!(stale(folder.path()).await, Some((times(0), times(3))), "more is said of it");
+    readings.projection_followed(1).await.unwrap();
+    assert_eq!(stale(folder.path()).await, Some((times(0), times(3))), "of the first change only");
+    readings.projection_followed(readings.moves()).await.unwrap();
+    assert_eq!(stale(folder.path()).await, None);
+    assert_eq!(readings.projection_stale().await.unwrap(), None, "who runs is told by other means");
+}
+
 #[tokio::test]
 async fn old_weeks_go_whole_and_only_what_rules_have_seen() {
     let folder = tempfile::tempdir().unwrap();

@@ -80,6 +80,7 @@ impl Writer {
         let c = &connection;
         let mut memory = Memory { weeks: weeks(c)?, ..Memory::default() };
         load_marks(c, &mut memory)?;
+        super::keeping::unfollowed_is_stale(c)?;
         shared.folding.load(c)?;
         shared.newest.load(c)?;
         let frozen = tables::meta(c, "frozen")?.map(|n| if n == 1 { Half::One } else { Half::Zero });

@@ -22,14 +22,14 @@ pub async fn follow(mut moved: Receiver<Moved>, projector: Handle) {
             Err(Fault::Stopping) => return,
             Err(reason) => tracing::error!(
                 %reason,
-                "QuestDB shows readings under a former patient until `hearthbeat store rebuild`"
+                "QuestDB may show readings under a former patient until this can be noted, or until the next start"
             ),
         }
     }
 }
 
-/// Tells the projector of weeks in which readings were erased or dropped while nobody projected; what is told is noted
-/// in the journal as told.
+/// Tells the projector of weeks in which readings were erased or dropped while nobody projected, or changed before a
+/// process ended that had not yet told it; what is told, or was followed since, is noted in the journal as told.
 ///
 /// # Errors
 /// When it cannot be noted: then it is to be told again.
@@ -38,5 +38,6 @@ pub async fn tell_stale(readings: &Readings, projector: &Handle) -> Result<(), F
         projector.rewrite(first, last.plus(Duration::from_micros(1))).await?;
         readings.projection_mended((first, last)).await?;
     }
+    readings.projection_followed(projector.health().followed).await?;
     Ok(())
 }

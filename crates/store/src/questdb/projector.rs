@@ -145,6 +145,8 @@ struct Projector {
     outlet: Outlet,
     /// What is on disk; none before the first fill.
     position: Option<Position>,
+    /// Number of the newest change of which `position` knows, whether or not it could be written down.
+    told: u64,
     last_check: Instant,
 }
 
@@ -167,7 +169,7 @@ impl Projector {
         outlet.begin_at(position.as_ref());
         let noted = position.as_ref().map_or(0, |p| p.rewrite.len() as u64);
         outlet.health.send_modify(|h| h.rewriting = noted);
-        Ok(Self { folder: folder.to_owned(), source, commands, outlet, position, last_check: Instant::now() })
+        Ok(Self { folder: folder.to_owned(), source, commands, outlet, position, told: 0, last_check: Instant::now() })
     }
 
     fn run(mut self) {
@@ -267,6 +269,7 @@ impl Projector {
             h.recounting &= !everything;
         });
         self.position = Some(position);
+        self.followed();
         self.outlet.recovered();
         Ok(())
     }
@@ -355,9 +358,8 @@ impl Projector {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Rewrite(weeks, number, answer) => {
-                let noted = self.note(|_| weeks);
-                self.outlet.health.send_modify(|h| h.followed = h.followed.max(number));
-                let _ = answer.send(noted);
+                self.told = self.told.max(number);
+                let _ = answer.send(self.note(|_| weeks));
             }
             Command::RewriteAll(answer) => {
                 let _ = answer.send(self.note(|position| position.weeks.keys().copied().collect()));
@@ -375,11 +377,60 @@ impl Projector {
     /// Writes down which weeks are to be sent again.
     fn note(&mut self, weeks: impl FnOnce(&Position) -> BTreeSet<i64>) -> Result<u64, Fault> {
         // Nothing was ever filled: the first fill will have it.
-        let Some(position) = &mut self.position else { return Ok(0) };
-        let weeks = weeks(position);
-        position.rewrite.extend(weeks);
-        let noted = position.rewrite.len() as u64;
-        self.outlet.health.send_modify(|h| h.rewriting = noted);
-        position.save(&self.folder).map(|()| 0)
+        if let Some(position) = &mut self.position {
+            let weeks = weeks(position);
+            position.rewrite.extend(weeks);
+            let noted = position.rewrite.len() as u64;
+            self.outlet.health.send_modify(|h| h.rewriting = noted);
+            position.save(&self.folder)?;
+        }
+        self.followed();
+        Ok(0)
+    }
+
+    /// The position is written down, and with it every week that was told.
+    fn followed(&self) {
+        let told = self.told;
+        self.outlet.health.send_if_modified(|h| std::mem::replace(&mut h.followed, told) != told);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Page;
+    use super::*;
+
+    fn source() -> Source {
+        Source {
+            committed: watch::Sender::new(0).subscribe(),
+            after: Box::new(|position, _| Ok(Page { rows: Vec::new(), position })),
+            everything: Box::new(|_| Ok(())),
+            name: Box::new(|_| "d".parse().unwrap()),
+        }
+    }
+
+    fn rewrite(projector: &mut Projector, week: i64, number: u64) -> Result<u64, Fault> {
+        let (answer, mut answered) = oneshot::channel();
+        projector.obey(Command::Rewrite(BTreeSet::from([week]), number, answer));
+        answered.try_recv().unwrap()
+    }
+
+    #[test]
+    fn a_change_that_could_not_be_noted_is_followed_only_when_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("data");
+        std::fs::create_dir(&place).unwrap();
+        Position::default().save(&place).unwrap();
+        let (_handle, drain) = Drain::new();
+        let (_commands, waiting) = mpsc::channel(1);
+        let mut projector = Projector::new(Config::default(), &place, source(), &drain, waiting).unwrap();
+        let followed = |projector: &Projector| projector.outlet.health.borrow().followed;
+        std::fs::rename(&place, folder.path().join("away")).unwrap();
+        assert!(rewrite(&mut projector, 7, 1).is_err());
+        assert_eq!(followed(&projector), 0, "a restart would not know it");
+        std::fs::rename(folder.path().join("away"), &place).unwrap();
+        rewrite(&mut projector, 8, 2).unwrap();
+        assert_eq!(followed(&projector), 2);
+        assert_eq!(Position::load(&place).unwrap().unwrap().rewrite, BTreeSet::from([7, 8]), "with what failed before");
     }
 }
