@@ -47,8 +47,8 @@ async fn keep_all(bench: &Bench, readings: Vec<Reading>) -> Vec<ReadingId> {
     bench.store.readings().submit(day(), 1, work).await.unwrap()
 }
 
-async fn hold_as(bench: &Bench, device: u64, bytes: String) {
-    let held = Held {
+fn broken(device: u64, bytes: &str) -> Held {
+    Held {
         id: ReadingId::new(0),
         device: DeviceKey::new(device),
         epoch: 0,
@@ -57,9 +57,16 @@ async fn hold_as(bench: &Bench, device: u64, bytes: String) {
         measured_at: None,
         received_at: Timestamp::from_seconds(START),
         reasons: vec![Reason::BrokenMessage],
-        bytes: bytes.into_bytes(),
+        bytes: bytes.into(),
         route: "readings".into(),
-    };
+    }
+}
+
+async fn hold_as(bench: &Bench, device: u64, bytes: String) {
+    hold(bench, broken(device, &bytes)).await;
+}
+
+async fn hold(bench: &Bench, held: Held) {
     let work = move |desk: &mut Desk<'_>| desk.hold(NewHeld { held, told: None, trusted: false });
     bench.store.readings().submit(day(), 1, work).await.unwrap();
 }
@@ -288,6 +295,30 @@ async fn old_weeks_go_whole_and_only_what_rules_have_seen() {
     assert_eq!(recount(&bench).mismatches, []);
     let position = u64::try_from(ids[45].as_i64()).unwrap();
     assert_eq!(bench.store.readings().entries_after(position, 10).unwrap().len(), 0, "readers pass over what is gone");
+}
+
+/// What a stranger sent before its device was let in is held again under a new id, and says when it really came.
+#[tokio::test]
+async fn what_is_held_again_is_neither_kept_too_long_nor_hides_what_came_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 100_000);
+    let readings = bench.store.readings();
+    let at = |n: i64| Timestamp::from_seconds(START + n);
+    let of = |n: i64, word: &str| Held { patient: Some(PatientId::new(11)), received_at: at(n), ..broken(3, word) };
+    hold(&bench, of(0, "new")).await;
+    for n in 0..700 {
+        hold(&bench, of(-900, &format!("of a stranger, held again {n}"))).await;
+    }
+    let since = || readings.held_since_blocking(at(-5), 10).unwrap().len();
+    assert_eq!(since(), 1, "in memory");
+    readings.control(Writer::settle).await.unwrap();
+    assert_eq!(since(), 1);
+    let keep = Keep { held_from: Some(at(-5)), ..Keep::default() };
+    assert_eq!(readings.drop_old(keep, Zone::default()).await.unwrap().held, 700);
+    hold(&bench, of(-900, "one more")).await;
+    assert_eq!(readings.drop_old(keep, Zone::default()).await.unwrap().held, 1, "also where all is in memory");
+    assert_eq!(since(), 1);
+    assert_eq!(recount(&bench).mismatches, []);
 }
 
 /// A week goes in steps between commits: what is measured in it may still come, and a merge may be bringing it.
