@@ -321,6 +321,20 @@ async fn what_is_held_again_is_neither_kept_too_long_nor_hides_what_came_before_
     assert_eq!(recount(&bench).mismatches, []);
 }
 
+/// Two colleagues look at the same list.
+#[tokio::test]
+async fn a_reading_that_became_somebodys_meanwhile_stays_theirs() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 30);
+    let nobodys = Reading { patient: None, ..pressure(1, 11, 0, 120, "") };
+    let id = keep_all(&bench, vec![nobodys]).await[0];
+    let readings = bench.store.readings();
+    readings.assign_if_nobodys(id, PatientId::new(11)).await.unwrap();
+    let late = readings.assign_if_nobodys(id, PatientId::new(12)).await;
+    assert!(matches!(late, Err(StoreError::Conflict(_))), "{late:?}");
+    assert_eq!(readings.by_id(id).await.unwrap().unwrap().patient, Some(PatientId::new(11)));
+}
+
 /// A week goes in steps between commits: what is measured in it may still come, and a merge may be bringing it.
 #[tokio::test]
 async fn a_week_that_is_going_keeps_what_came_meanwhile() {

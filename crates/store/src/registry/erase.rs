@@ -684,6 +684,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nothing_is_given_to_somebody_who_was_erased_in_the_moment_of_asking() {
+        let bench = bench();
+        let patient = bench.enrol(NAME, "d-1", 1, &[Role::Patient]).await;
+        let device = bench.store.directory().device("d-1").unwrap().key;
+        let [binding] = bench.store.directory().bindings(device)[..] else { panic!() };
+        bench.store.update_binding(Binding { to: Some(at(5)), ..binding }).await.unwrap();
+        let id = measured(&bench.store, patient, None, 7).await;
+        bench.store.settle_bindings(device).await.unwrap();
+        bench.store.erase_patient(patient).await.unwrap();
+        let Bench { folder, store, _drain } = bench;
+        let refused = store.readings().assign(id, patient).await;
+        assert!(matches!(refused, Err(StoreError::NotFound("patient"))), "{refused:?}");
+        drop((store, _drain));
+        let (_handle, drain) = Drain::new();
+        let store = Store::open(folder.path(), Clock::manual(at(0)), &drain).unwrap();
+        assert!(store.readings().assign(id, patient).await.is_err(), "after a start too");
+        assert_eq!(store.readings().by_id(id).await.unwrap().unwrap().patient, None);
+    }
+
+    #[tokio::test]
     async fn a_newer_registry_is_refused_and_an_older_one_brought_forward() {
         let Bench { folder, store, _drain } = bench();
         drop(store);

@@ -6,7 +6,7 @@
 use super::{Registry, connect};
 use crate::{Store, StoreError, Worn};
 use rusqlite::{Connection, OptionalExtension, params};
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 use vitals::{PatientId, Timestamp};
 
 pub(super) const SCHEMA: &str = "
@@ -29,6 +29,13 @@ pub struct BackupRecord {
 /// Whether this patient was erased: then nothing of theirs may be written any more.
 pub(super) fn is_erased(c: &Connection, patient: PatientId) -> Result<bool, StoreError> {
     Ok(c.prepare_cached("SELECT 1 FROM erasure WHERE patient = ?1")?.exists([patient.as_i64()])?)
+}
+
+/// Everybody of whom [`is_erased`] is true.
+pub(super) fn erased(c: &Connection) -> Result<HashSet<PatientId>, StoreError> {
+    let mut statement = c.prepare("SELECT patient FROM erasure")?;
+    let rows = statement.query_map([], |r| r.get(0).map(PatientId::from_i64))?;
+    rows.map(|r| Ok(r?)).collect()
 }
 
 /// An erasure that has begun and not ended: when the patient wore which device.
