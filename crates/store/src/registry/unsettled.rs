@@ -142,7 +142,24 @@ mod tests {
         assert!(store.create_binding(binding).await.is_err(), "it overlaps");
         store.settle_bindings(device).await.unwrap();
         assert_eq!(store.unsettled_devices().await.unwrap(), []);
-        store.update_binding(Binding { patient: other, ..binding }).await.unwrap();
+        let until = Some(Timestamp::from_seconds(5));
+        let (changed, ended) = tokio::join!(
+            store.patch_binding(device, binding.id, move |b| {
+                b.patient = other;
+                Ok(())
+            }),
+            store.patch_binding(device, binding.id, move |b| {
+                b.to = until;
+                Ok(())
+            })
+        );
+        changed.unwrap();
+        let both = ended.unwrap();
+        assert_eq!((both.patient, both.to), (other, until), "two change it in the same moment");
+        let nobodys = store.patch_binding(device, BindingId::new(77), |_| Ok(())).await;
+        assert!(matches!(nobodys, Err(StoreError::NotFound("binding"))));
+        let refused = store.patch_binding(device, binding.id, |_| Err(StoreError::Conflict("no".into()))).await;
+        assert!(matches!(refused, Err(StoreError::Conflict(_))));
         drop(store);
         let (store, _end) = open(folder.path());
         assert_eq!(store.unsettled_devices().await.unwrap(), [device], "over a restart");
