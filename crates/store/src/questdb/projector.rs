@@ -9,7 +9,6 @@ use super::{
     position::{Position, Quarantine},
     row::week_of,
 };
-use crate::Moved;
 use runtime::Drain;
 use std::{
     collections::BTreeSet,
@@ -75,19 +74,12 @@ impl Handle {
     /// When it cannot be noted, or the service is ending.
     pub async fn rewrite(&self, from: Timestamp, to: Timestamp) -> Result<(), Fault> {
         let last = Timestamp::from_micros(to.as_micros().saturating_sub(1).max(from.as_micros()));
-        self.note((from, last), 0).await
+        self.rewrite_weeks((week_of(from)..=week_of(last)).collect(), 0).await
     }
 
-    /// The same for a change that the journal tells of; [`ProjectorHealth::followed`] says that it is noted.
-    ///
-    /// # Errors
-    /// As [`Handle::rewrite`].
-    pub async fn rewrite_moved(&self, moved: Moved) -> Result<(), Fault> {
-        self.note(moved.times, moved.number).await
-    }
-
-    async fn note(&self, (first, last): (Timestamp, Timestamp), number: u64) -> Result<(), Fault> {
-        let weeks = (week_of(first)..=week_of(last)).collect();
+    /// The same for changes that the journal tells of, up to the one of this number; [`ProjectorHealth::followed`] says
+    /// that they are noted.
+    pub(super) async fn rewrite_weeks(&self, weeks: BTreeSet<i64>, number: u64) -> Result<(), Fault> {
         self.ask(|answer| Command::Rewrite(weeks, number, answer)).await.map(|_| ())
     }
 
@@ -399,6 +391,7 @@ impl Projector {
 mod tests {
     use super::super::Page;
     use super::*;
+    use crate::Moved;
 
     fn source() -> Source {
         Source {
@@ -432,5 +425,40 @@ mod tests {
         rewrite(&mut projector, 8, 2).unwrap();
         assert_eq!(followed(&projector), 2);
         assert_eq!(Position::load(&place).unwrap().unwrap().rewrite, BTreeSet::from([7, 8]), "with what failed before");
+    }
+
+    /// What the projector was asked, in order, as it hears it after a long piece of work; and the newest change in it.
+    async fn heard(commands: &mut mpsc::Receiver<Command>) -> (&'static str, usize, u64) {
+        match commands.recv().await.unwrap() {
+            Command::Rewrite(weeks, number, answer) => {
+                answer.send(Ok(0)).unwrap();
+                ("weeks", weeks.len(), number)
+            }
+            Command::RewriteAll(answer) => {
+                answer.send(Ok(0)).unwrap();
+                ("all", 0, 0)
+            }
+            Command::Rebuild(_) => panic!(),
+        }
+    }
+
+    #[tokio::test]
+    async fn changes_that_come_while_the_projector_is_busy_are_told_together_and_do_not_cost_the_whole_table() {
+        let (commands, mut asked) = mpsc::channel(COMMANDS);
+        let handle = Handle { commands, health: watch::Sender::new(ProjectorHealth::default()).subscribe() };
+        let (tell, moved) = tokio::sync::broadcast::channel(1024);
+        let follower = tokio::spawn(super::super::follow(moved, handle));
+        for number in 1..=3_000_u64 {
+            let at = Timestamp::from_seconds(i64::try_from(number % 3).unwrap() * 604_800);
+            tell.send(Moved { number, times: (at, at) }).unwrap();
+            if number % 500 == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        assert_eq!(heard(&mut asked).await.0, "weeks");
+        assert_eq!(heard(&mut asked).await, ("weeks", 3, 3_000));
+        drop(tell);
+        follower.await.unwrap();
+        assert!(asked.recv().await.is_none(), "nothing more");
     }
 }
