@@ -321,6 +321,35 @@ async fn what_is_held_again_is_neither_kept_too_long_nor_hides_what_came_before_
     assert_eq!(recount(&bench).mismatches, []);
 }
 
+/// A projection fills one week again: it must not read years for that.
+#[tokio::test]
+async fn a_week_is_read_without_the_others_in_every_state_of_a_merge() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 100_000);
+    let readings = bench.store.readings();
+    let at = |seq: i64| Timestamp::from_seconds(START + seq * 86_400);
+    let measured = |seq: i64| Reading { measured_at: at(seq), ..pressure(1, 11, seq, 120, "") };
+    let mut source = crate::questdb::Source::of(&bench.store);
+    let mut read = || {
+        let mut seqs = Vec::new();
+        let mut visit = |r: &Reading| {
+            seqs.push(r.seq);
+            Ok(())
+        };
+        (source.everything)(Some(&[(at(50), at(57)), (at(80), at(81))]), &mut visit).unwrap();
+        seqs.sort_unstable();
+        seqs
+    };
+    let asked = |seqs: &[i64]| (50..57).chain(80..81).filter(|n| seqs.contains(n)).count();
+    keep_all(&bench, (0..50).chain(51..100).map(measured).collect()).await;
+    let seqs = read();
+    assert!(asked(&seqs) == 7 && seqs.len() < 30, "in memory: {seqs:?}");
+    readings.control(Writer::settle).await.unwrap();
+    keep_all(&bench, vec![measured(50)]).await;
+    let seqs = read();
+    assert!(asked(&seqs) == 8 && seqs.len() < 30, "merged, and one that is not: {seqs:?}");
+}
+
 /// Two colleagues look at the same list.
 #[tokio::test]
 async fn a_reading_that_became_somebodys_meanwhile_stays_theirs() {

@@ -397,7 +397,7 @@ mod tests {
         Source {
             committed: watch::Sender::new(0).subscribe(),
             after: Box::new(|position, _| Ok(Page { rows: Vec::new(), position })),
-            everything: Box::new(|_| Ok(())),
+            everything: Box::new(|_, _| Ok(())),
             name: Box::new(|_| "d".parse().unwrap()),
         }
     }
