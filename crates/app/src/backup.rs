@@ -48,8 +48,7 @@ pub(crate) fn restore(options: &CopyOptions) -> Done {
     // A copy that a newer program made is refused before anything is written.
     drop((Snapshot::open(&options.folder)?, Archive::open(&options.folder)?));
     folder::claim_new(to)?;
-    store::backup::backup_registry(&options.folder, to)?;
-    store::backup::backup_journal(&options.folder, to)?;
+    store::backup::restore_files(&options.folder, to)?;
     copy_small(&options.folder, to)?;
     println!("restored {} from {}", to.display(), options.folder.display());
     Ok(())

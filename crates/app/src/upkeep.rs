@@ -89,8 +89,9 @@ async fn keep_up(
 ) {
     let mut done = None;
     loop {
-        settle_bindings(store).await;
+        // First: what bindings say is about those who are left.
         finish_erasures(store).await;
+        settle_bindings(store).await;
         let now = store.clock().now();
         let today = now.day(store.zone());
         if done != Some(today) {

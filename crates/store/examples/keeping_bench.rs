@@ -73,7 +73,7 @@ async fn main() {
     assert_eq!(report.wrong(), 0, "{:?}", report.mismatches);
     println!("recount: {took:.2?}, {:.0} rows/s, peak memory {} MB", rows as f64 / took.as_secs_f64(), memory_mb());
     let begun = Instant::now();
-    let worn = vec![Worn { device: DeviceKey::new(7), from: i64::MIN, to: None }];
+    let worn = vec![Worn { device: DeviceKey::new(7), from: i64::MIN, to: None, slot: None }];
     let erasing = store.readings().erase(PatientId::new(7), worn, zone.clone());
     let erased = erasing.await.unwrap();
     println!("erase: {} readings, commits held up for {:.2?}", erased.readings_before, begun.elapsed());

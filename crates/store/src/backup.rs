@@ -51,7 +51,16 @@ pub fn restore(backup: &Path, folder: &Path) -> Result<(), StoreError> {
             return Err(fault(&backup.join(file), &std::io::ErrorKind::NotFound.into()));
         }
     }
+    restore_files(backup, folder)
+}
+
+/// Both files of a backup into a folder that has neither.
+///
+/// # Errors
+/// As [`restore`].
+pub fn restore_files(backup: &Path, folder: &Path) -> Result<(), StoreError> {
     backup_registry(backup, folder)?;
+    crate::registry::unsettled::note_all(&folder.join("registry.db"))?;
     backup_journal(backup, folder)
 }
 
@@ -87,4 +96,79 @@ fn fault(path: &Path, e: &std::io::Error) -> StoreError {
 
 fn taken(path: &Path) -> StoreError {
     StoreError::Conflict(format!("{} is there already: choose an empty folder", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{NewHeld, Store};
+    use runtime::{Clock, Drain, DrainHandle};
+    use vitals::{Device, DeviceKey, DeviceKind, Held, ReadingId, Reason, Timestamp, Zone};
+
+    fn open(folder: &Path) -> (Store, DrainHandle) {
+        let (handle, drain) = Drain::new();
+        (Store::open(folder, Clock::manual(Timestamp::from_seconds(9)), &drain).unwrap(), handle)
+    }
+
+    async fn meter(store: &Store, id: &str) -> DeviceKey {
+        let device = Device {
+            key: DeviceKey::new(0),
+            id: id.parse().unwrap(),
+            kind: DeviceKind::Meter,
+            label: None,
+            model: None,
+            organisation: None,
+            secret_hash: None,
+            revoked: false,
+        };
+        store.create_device(device).await.unwrap().key
+    }
+
+    async fn sends(store: &Store, device: DeviceKey) {
+        let held = Held {
+            id: ReadingId::new(0),
+            device,
+            epoch: 0,
+            seq: None,
+            patient: None,
+            measured_at: None,
+            received_at: Timestamp::from_seconds(9),
+            reasons: vec![Reason::BrokenMessage],
+            bytes: b"?".to_vec(),
+            route: "readings".into(),
+        };
+        let work = move |desk: &mut crate::Desk<'_>| desk.hold(NewHeld { held, told: None, trusted: false });
+        store.readings().submit(Timestamp::from_seconds(9).day(&Zone::default()), 1, work).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_meter_that_began_while_the_copy_was_made_gives_its_key_to_no_other_after_a_restore() {
+        let (folder, copy, back) =
+            (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (store, _end) = open(folder.path());
+        meter(&store, "bp-1").await;
+        backup_registry(folder.path(), copy.path()).unwrap();
+        let begun = meter(&store, "bp-2").await;
+        sends(&store, begun).await;
+        backup_journal(folder.path(), copy.path()).unwrap();
+        restore(copy.path(), back.path()).unwrap();
+        for id in ["bp-3", "bp-4"] {
+            let (store, _end) = open(back.path());
+            let next = meter(&store, id).await;
+            assert!(next > begun, "{id}: {next} has what {begun} sent");
+        }
+    }
+
+    #[tokio::test]
+    async fn after_a_restore_the_journal_follows_the_bindings_that_the_older_registry_has() {
+        let (folder, copy, back) =
+            (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (store, _end) = open(folder.path());
+        let device = meter(&store, "bp-1").await;
+        backup(folder.path(), copy.path()).unwrap();
+        assert_eq!(store.unsettled_devices().await.unwrap(), []);
+        restore(copy.path(), back.path()).unwrap();
+        let (store, _end) = open(back.path());
+        assert_eq!(store.unsettled_devices().await.unwrap(), [device]);
+    }
 }

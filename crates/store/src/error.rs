@@ -44,6 +44,8 @@ impl From<rusqlite::Error> for StoreError {
         let extended = e.sqlite_error().map_or(0, |e| e.extended_code);
         match e.sqlite_error_code() {
             Some(DiskFull) => Self::DiskFull("registry.db".into()),
+            // A shared-memory file that cannot grow (SQLITE_IOERR_SHMSIZE) is a full disk too.
+            _ if extended == 4874 => Self::DiskFull("registry.db".into()),
             // SQLITE_IOERR_FSYNC and SQLITE_IOERR_DIR_FSYNC: what is on the disk is unknown from here on.
             _ if matches!(extended, 1034 | 1290) => Self::Fatal(format!("registry.db: fsync failed (code {extended})")),
             Some(ConstraintViolation) => Self::Conflict(e.to_string()),
@@ -57,5 +59,19 @@ impl From<serde_json::Error> for StoreError {
     fn from(e: serde_json::Error) -> Self {
         // The message of a JSON error may quote the text; the position is enough.
         Self::Database { what: "a stored document", reason: format!("not readable at column {}", e.column()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::ffi;
+
+    #[test]
+    fn a_shared_memory_file_that_cannot_grow_is_a_full_disk() {
+        let of = |code| StoreError::from(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+        assert!(matches!(of(ffi::SQLITE_IOERR_SHMSIZE), StoreError::DiskFull(_)));
+        assert!(matches!(of(ffi::SQLITE_IOERR_FSYNC), StoreError::Fatal(_)));
+        assert!(matches!(of(ffi::SQLITE_IOERR_WRITE), StoreError::Database { .. }));
     }
 }

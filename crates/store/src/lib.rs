@@ -73,6 +73,8 @@ pub struct Store {
     projection: Option<Arc<population::Projection>>,
     /// Scans over everybody's readings take turns.
     scans: Arc<tokio::sync::Semaphore>,
+    /// Erasures take turns; who settles bindings waits for one that is under way.
+    erasures: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Store {
@@ -84,6 +86,9 @@ impl Store {
         let registry = Registry::open(&folder.join("registry.db"), drain)?;
         let concluded = registry.read_blocking(registry::findings::position)?;
         let readings = Readings::open(&folder.join("journal.db"), registry.directory().clone(), drain, concluded)?;
+        if let Some(highest) = readings.highest_device_blocking()? {
+            registry.no_key_twice(highest)?;
+        }
         Ok(Self {
             folder: Arc::new(folder.to_owned()),
             registry,
@@ -92,6 +97,7 @@ impl Store {
             zone: vitals::Zone::default(),
             projection: None,
             scans: Arc::new(tokio::sync::Semaphore::new(1)),
+            erasures: Arc::default(),
         })
     }
 

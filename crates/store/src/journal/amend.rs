@@ -165,6 +165,7 @@ impl Writer {
         for (before, after) in &amendments.readings {
             self.rewrite(before, after)?;
         }
+        super::keeping::note_unfollowed(c, amendments.times())?;
         for (id, day, device) in &amendments.released {
             let row = params![id.as_i64(), day, device.as_i64()];
             c.execute("INSERT OR IGNORE INTO released(id, day, device) VALUES(?1, ?2, ?3)", row).map_err(fault)?;

@@ -26,9 +26,17 @@ impl Readings {
     /// Gives one reading to `patient`; later changes of bindings do not take it away.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`]; when the file cannot be written.
+    /// [`StoreError::NotFound`], also where the patient was erased; when the file cannot be written.
     pub async fn assign(&self, id: ReadingId, patient: PatientId) -> Result<(), StoreError> {
-        self.control(move |writer| writer.assign(id, patient)).await
+        self.control(move |writer| writer.assign(id, patient, false)).await
+    }
+
+    /// As [`Readings::assign`], where the reading is nobody's still: whoever asks saw it on a list a moment ago.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] where it is somebody's by now; as [`Readings::assign`].
+    pub async fn assign_if_nobodys(&self, id: ReadingId, patient: PatientId) -> Result<(), StoreError> {
+        self.control(move |writer| writer.assign(id, patient, true)).await
     }
 
     /// Takes something held off the list. Its bytes stay in the file, and it stays known when it is sent again.
@@ -66,13 +74,20 @@ impl Writer {
         Ok(count)
     }
 
-    fn assign(&mut self, id: ReadingId, patient: PatientId) -> Result<(), StoreError> {
+    fn assign(&mut self, id: ReadingId, patient: PatientId, if_nobodys: bool) -> Result<(), StoreError> {
+        // An erasure may have come between the question and this: what is assigned after it would never be found.
+        if self.directory.is_erased(patient) {
+            return Err(StoreError::NotFound("patient"));
+        }
         let in_memory = self.shared.memory.read().row(id).map(|row| row.reading().cloned());
         let found = match in_memory {
             Some(reading) => reading,
             None => merged_reading(&self.connection, id)?,
         };
         let before = found.ok_or(StoreError::NotFound("reading"))?;
+        if if_nobodys && before.patient.is_some() {
+            return Err(StoreError::Conflict("it belongs to somebody already".into()));
+        }
         let after = Reading { patient: Some(patient), ..(*before).clone() };
         self.amend(vec![(before, after)], Some((id, patient)))
     }
@@ -183,6 +198,7 @@ impl Writer {
                 super::desk::store_history(c, after.device, history)?;
             }
         }
+        super::keeping::note_unfollowed(c, moved.iter().map(|(_, after)| after.measured_at))?;
         c.execute_batch("COMMIT").map_err(fault)
     }
 
@@ -200,6 +216,6 @@ impl Writer {
 }
 
 /// Whose a reading is by the bindings of its device, at the moment of measurement.
-fn whose(bindings: &[Binding], r: &Reading) -> Option<PatientId> {
+pub(super) fn whose(bindings: &[Binding], r: &Reading) -> Option<PatientId> {
     bindings.iter().find(|b| b.covers(r.user_slot, r.measured_at)).map(|b| b.patient)
 }

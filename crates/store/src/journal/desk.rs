@@ -315,6 +315,19 @@ pub(super) fn stored_history(c: &Connection, device: DeviceKey) -> Result<Device
     found.map_or_else(|| Ok(DeviceHistory::default()), |bytes| DeviceHistory::from_bytes(&bytes, highest))
 }
 
+impl super::Readings {
+    /// The highest key of a device of which anything was ever stored.
+    pub(crate) fn highest_device_blocking(&self) -> Result<Option<DeviceKey>, StoreError> {
+        // Memory before the table: what leaves memory in between is in the table already.
+        let unmerged = self.shared.memory.read().tables().flat_map(|t| &t.devices).copied().max();
+        let merged: Option<i64> = self
+            .shared
+            .readers
+            .with(|c| c.query_row("SELECT max(device) FROM device", [], |r| r.get(0)).map_err(tables::fault))?;
+        Ok(unmerged.max(merged.map(DeviceKey::from_i64)))
+    }
+}
+
 pub(super) fn store_history(c: &Connection, device: DeviceKey, history: &DeviceHistory) -> Result<(), StoreError> {
     let body = history.to_bytes()?;
     c.prepare_cached("INSERT OR REPLACE INTO device(device, b) VALUES(?1, ?2)")

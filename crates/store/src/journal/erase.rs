@@ -6,6 +6,7 @@
 
 use super::{
     DeviceHistory, Readings,
+    attribution::whose,
     books::{Books, Counts, day_number},
     days,
     desk::store_history,
@@ -29,7 +30,7 @@ const REWRITE_IN_MEMORY: u64 = 64 << 20;
 const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// When a patient wore a device, on whatever slot.
+/// When a patient wore a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Worn {
     /// Which device.
@@ -38,12 +39,19 @@ pub struct Worn {
     pub from: i64,
     /// First moment no longer.
     pub to: Option<i64>,
+    /// Under which button; none: whoever pressed which, or it is not known.
+    #[serde(default)]
+    pub slot: Option<u8>,
 }
 
 impl Worn {
     fn covers(&self, device: DeviceKey, at: Timestamp) -> bool {
         let at = at.as_micros();
         device == self.device && at >= self.from && self.to.is_none_or(|to| at < to)
+    }
+
+    fn gave(&self, r: &Reading) -> bool {
+        self.covers(r.device, r.measured_at) && self.slot.is_none_or(|slot| r.user_slot == Some(slot))
     }
 }
 
@@ -83,7 +91,8 @@ impl Writer {
     fn erase(&mut self, patient: PatientId, worn: &[Worn], zone: &Zone) -> Result<ErasedReadings, StoreError> {
         self.connection.execute_batch("PRAGMA secure_delete=ON").map_err(fault)?;
         self.settle()?;
-        let readings = readings_of(&self.connection, patient)?;
+        let mut readings = readings_of(&self.connection, patient)?;
+        readings.extend(self.nobodys(worn)?);
         let directory = self.directory.clone();
         let whose = Whose::of(patient, worn, &directory);
         let held = held_of(&self.connection, &whose)?;
@@ -112,13 +121,26 @@ impl Writer {
         let log_emptied = self.empty_log()?;
         Ok(ErasedReadings {
             readings_before: readings.len() as u64,
-            readings_after: readings_of(&self.connection, patient)?.len() as u64,
+            readings_after: (readings_of(&self.connection, patient)?.len() + self.nobodys(worn)?.len()) as u64,
             held_before: held.len() as u64,
             held_after: held_of(&self.connection, &whose)?.len() as u64,
             originals_before,
             originals_after: originals_erase::count(&self.connection, &messages)?,
             log_emptied,
         })
+    }
+
+    /// Readings that belong to nobody and were measured while the patient wore the device. The registry forgets bindings
+    /// before the journal forgets readings: what settles bindings in between makes the patient's readings nobody's.
+    fn nobodys(&self, worn: &[Worn]) -> Result<Vec<Reading>, StoreError> {
+        let devices: BTreeSet<DeviceKey> = worn.iter().map(|w| w.device).collect();
+        let mut all = Vec::new();
+        for device in devices {
+            let bindings = self.directory.bindings(device);
+            let found = owned_by(&self.connection, owner(None, device))?;
+            all.extend(found.into_iter().filter(|r| worn.iter().any(|w| w.gave(r)) && whose(&bindings, r).is_none()));
+        }
+        Ok(all)
     }
 
     fn erase_rows(
@@ -187,11 +209,15 @@ impl Writer {
 
 /// Every merged reading of a patient.
 fn readings_of(c: &Connection, patient: PatientId) -> Result<Vec<Reading>, StoreError> {
+    owned_by(c, owner(Some(patient), DeviceKey::new(0)))
+}
+
+fn owned_by(c: &Connection, owner: i64) -> Result<Vec<Reading>, StoreError> {
     let mut all = Vec::new();
     let mut statement =
         c.prepare("SELECT owner, measured, id, b FROM series WHERE wk = ?1 AND owner = ?2").map_err(fault)?;
     for wk in super::writer::weeks(c)? {
-        let mut rows = statement.query(params![wk, owner(Some(patient), DeviceKey::new(0))]).map_err(fault)?;
+        let mut rows = statement.query(params![wk, owner]).map_err(fault)?;
         while let Some(r) = rows.next().map_err(fault)? {
             all.push(packed::reading(r, 0)?);
         }
@@ -314,7 +340,7 @@ mod tests {
     }
 
     fn worn(device: u64, from: i64, to: i64) -> Worn {
-        Worn { device: DeviceKey::new(device), from: at(from).as_micros(), to: Some(at(to).as_micros()) }
+        Worn { device: DeviceKey::new(device), from: at(from).as_micros(), to: Some(at(to).as_micros()), slot: None }
     }
 
     fn held(device: u64, patient: Option<PatientId>, measured: Option<i64>, bytes: &str) -> Held {

@@ -132,20 +132,56 @@ pub(super) fn count_removed(c: &Connection, removed: &Books) -> Result<(), Store
     Ok(())
 }
 
+/// What `meta` calls the first and the last moment of a stretch.
+type Names = [&'static str; 2];
+
+/// To be told to a projection.
+const STALE: Names = ["stale_from", "stale_to"];
+/// Told to a projection that runs, and not known to be durably noted there: the next start tells it.
+const UNFOLLOWED: Names = ["unfollowed_from", "unfollowed_to"];
+
 /// A projection of the series has rows of this stretch that are no longer stored: it must send those weeks anew.
 pub(super) fn note_stale(c: &Connection, stretch: Stretch) -> Result<(), StoreError> {
-    let Some((from, to)) = stretch else { return Ok(()) };
-    let (from, to) = match stale(c)? {
-        Some((known_from, known_to)) => (from.min(known_from), to.max(known_to)),
-        None => (from, to),
-    };
-    tables::set_meta(c, "stale_from", Some(from.as_micros()))?;
-    tables::set_meta(c, "stale_to", Some(to.as_micros()))
+    widen_noted(c, STALE, stretch)
 }
 
-pub(super) fn stale(c: &Connection) -> Result<Stretch, StoreError> {
-    let from = tables::meta(c, "stale_from")?.map(Timestamp::from_micros);
-    Ok(from.zip(tables::meta(c, "stale_to")?.map(Timestamp::from_micros)))
+/// Within the transaction that gives readings of these moments to somebody else, or says more of them.
+pub(super) fn note_unfollowed(c: &Connection, times: impl Iterator<Item = Timestamp>) -> Result<(), StoreError> {
+    let mut stretch: Stretch = None;
+    times.for_each(|at| widen(&mut stretch, at));
+    widen_noted(c, UNFOLLOWED, stretch)
+}
+
+/// Before the commit thread begins: what the former process told a projection may have ended with it.
+pub(super) fn unfollowed_is_stale(c: &Connection) -> Result<(), StoreError> {
+    let stretch = noted(c, UNFOLLOWED)?;
+    if stretch.is_none() {
+        return Ok(());
+    }
+    let view = c.unchecked_transaction().map_err(fault)?;
+    widen_noted(&view, STALE, stretch)?;
+    forget_noted(&view, UNFOLLOWED)?;
+    view.commit().map_err(fault)
+}
+
+fn widen_noted(c: &Connection, names: Names, stretch: Stretch) -> Result<(), StoreError> {
+    let Some((from, to)) = stretch else { return Ok(()) };
+    let known = noted(c, names)?;
+    let mut wider = known;
+    widen(&mut wider, from);
+    widen(&mut wider, to);
+    let Some((from, to)) = wider.filter(|_| wider != known) else { return Ok(()) };
+    tables::set_meta(c, names[0], Some(from.as_micros()))?;
+    tables::set_meta(c, names[1], Some(to.as_micros()))
+}
+
+fn noted(c: &Connection, names: Names) -> Result<Stretch, StoreError> {
+    let from = tables::meta(c, names[0])?.map(Timestamp::from_micros);
+    Ok(from.zip(tables::meta(c, names[1])?.map(Timestamp::from_micros)))
+}
+
+fn forget_noted(c: &Connection, names: Names) -> Result<(), StoreError> {
+    names.into_iter().try_for_each(|name| tables::set_meta(c, name, None))
 }
 
 /// A file of an older program, read before it was brought forward, lacks newer tables.
@@ -155,13 +191,29 @@ pub(super) fn has_table(c: &Connection, name: &str) -> Result<bool, StoreError> 
 }
 
 impl super::Readings {
-    /// The stretch of measurement times in which readings were erased or dropped since a projection was last told so
-    /// with [`super::Readings::projection_mended`]; none where nothing is to be done.
+    /// The stretch of measurement times in which readings were erased or dropped, or changed in a former process that no
+    /// projection is known to have followed, since a projection was last told so with
+    /// [`super::Readings::projection_mended`]; none where nothing is to be done.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub async fn projection_stale(&self) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
-        self.control(|writer| stale(&writer.connection)).await
+        self.control(|writer| noted(&writer.connection, STALE)).await
+    }
+
+    /// A projection has durably noted every change up to the one with this number ([`super::Moved`]).
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn projection_followed(&self, number: u64) -> Result<(), StoreError> {
+        self.control(move |writer| {
+            // Changes are made on this thread: none comes in between.
+            if number < writer.shared.moves.load(Relaxed) || noted(&writer.connection, UNFOLLOWED)?.is_none() {
+                return Ok(());
+            }
+            writer.in_transaction(|w| forget_noted(&w.connection, UNFOLLOWED))
+        })
+        .await
     }
 
     /// A projection has sent this stretch anew, or was filled again from nothing. A stretch that has grown meanwhile
@@ -171,13 +223,10 @@ impl super::Readings {
     /// When the file cannot be written.
     pub async fn projection_mended(&self, stretch: (Timestamp, Timestamp)) -> Result<(), StoreError> {
         self.control(move |writer| {
-            if stale(&writer.connection)?.is_none_or(|(from, to)| from < stretch.0 || to > stretch.1) {
+            if noted(&writer.connection, STALE)?.is_none_or(|(from, to)| from < stretch.0 || to > stretch.1) {
                 return Ok(());
             }
-            writer.in_transaction(|w| {
-                tables::set_meta(&w.connection, "stale_from", None)?;
-                tables::set_meta(&w.connection, "stale_to", None)
-            })
+            writer.in_transaction(|w| forget_noted(&w.connection, STALE))
         })
         .await
     }

@@ -47,8 +47,8 @@ async fn keep_all(bench: &Bench, readings: Vec<Reading>) -> Vec<ReadingId> {
     bench.store.readings().submit(day(), 1, work).await.unwrap()
 }
 
-async fn hold_as(bench: &Bench, device: u64, bytes: String) {
-    let held = Held {
+fn broken(device: u64, bytes: &str) -> Held {
+    Held {
         id: ReadingId::new(0),
         device: DeviceKey::new(device),
         epoch: 0,
@@ -57,9 +57,16 @@ async fn hold_as(bench: &Bench, device: u64, bytes: String) {
         measured_at: None,
         received_at: Timestamp::from_seconds(START),
         reasons: vec![Reason::BrokenMessage],
-        bytes: bytes.into_bytes(),
+        bytes: bytes.into(),
         route: "readings".into(),
-    };
+    }
+}
+
+async fn hold_as(bench: &Bench, device: u64, bytes: String) {
+    hold(bench, broken(device, &bytes)).await;
+}
+
+async fn hold(bench: &Bench, held: Held) {
     let work = move |desk: &mut Desk<'_>| desk.hold(NewHeld { held, told: None, trusted: false });
     bench.store.readings().submit(day(), 1, work).await.unwrap();
 }
@@ -97,7 +104,7 @@ fn some(writer: &mut Writer) -> Result<(), StoreError> {
 }
 
 fn worn() -> Vec<Worn> {
-    vec![Worn { device: DeviceKey::new(1), from: i64::MIN, to: None }]
+    vec![Worn { device: DeviceKey::new(1), from: i64::MIN, to: None, slot: None }]
 }
 
 #[tokio::test]
@@ -238,6 +245,32 @@ async fn an_erasure_that_a_crash_cuts_short_is_whole_or_has_not_happened() {
     assert_eq!((after.all_of(11).await.len(), recount(&after).mismatches), (0, vec![]));
 }
 
+/// A projection that is being filled hears of a change after the fill; the process may end before.
+#[tokio::test]
+async fn a_change_that_no_projection_has_followed_is_told_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 30);
+    let readings = bench.store.readings();
+    let ids = people(&bench).await;
+    let times = |seq: i64| Timestamp::from_seconds(START - 90_000 + seq * 60);
+    let stale = async |folder: &Path| {
+        let copy = crashed(folder);
+        let again = open(copy.path(), 30);
+        again.store.readings().projection_stale().await.unwrap()
+    };
+    assert_eq!(stale(folder.path()).await, None);
+    readings.assign(ids[6], PatientId::new(12)).await.unwrap();
+    assert_eq!(stale(folder.path()).await, Some((times(3), times(3))), "given to somebody else");
+    let fasting = Reading { id: ids[0], ..pressure(1, 11, 0, CANARY, "fasting") };
+    readings.submit(day(), 1, move |desk| desk.amend(&fasting)).await.unwrap();
+    assert_eq!(stale(folder.path()).await, Some((times(0), times(3))), "more is said of it");
+    readings.projection_followed(1).await.unwrap();
+    assert_eq!(stale(folder.path()).await, Some((times(0), times(3))), "of the first change only");
+    readings.projection_followed(readings.moves()).await.unwrap();
+    assert_eq!(stale(folder.path()).await, None);
+    assert_eq!(readings.projection_stale().await.unwrap(), None, "who runs is told by other means");
+}
+
 #[tokio::test]
 async fn old_weeks_go_whole_and_only_what_rules_have_seen() {
     let folder = tempfile::tempdir().unwrap();
@@ -262,6 +295,73 @@ async fn old_weeks_go_whole_and_only_what_rules_have_seen() {
     assert_eq!(recount(&bench).mismatches, []);
     let position = u64::try_from(ids[45].as_i64()).unwrap();
     assert_eq!(bench.store.readings().entries_after(position, 10).unwrap().len(), 0, "readers pass over what is gone");
+}
+
+/// What a stranger sent before its device was let in is held again under a new id, and says when it really came.
+#[tokio::test]
+async fn what_is_held_again_is_neither_kept_too_long_nor_hides_what_came_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 100_000);
+    let readings = bench.store.readings();
+    let at = |n: i64| Timestamp::from_seconds(START + n);
+    let of = |n: i64, word: &str| Held { patient: Some(PatientId::new(11)), received_at: at(n), ..broken(3, word) };
+    hold(&bench, of(0, "new")).await;
+    for n in 0..700 {
+        hold(&bench, of(-900, &format!("of a stranger, held again {n}"))).await;
+    }
+    let since = || readings.held_since_blocking(at(-5), 10).unwrap().len();
+    assert_eq!(since(), 1, "in memory");
+    readings.control(Writer::settle).await.unwrap();
+    assert_eq!(since(), 1);
+    let keep = Keep { held_from: Some(at(-5)), ..Keep::default() };
+    assert_eq!(readings.drop_old(keep, Zone::default()).await.unwrap().held, 700);
+    hold(&bench, of(-900, "one more")).await;
+    assert_eq!(readings.drop_old(keep, Zone::default()).await.unwrap().held, 1, "also where all is in memory");
+    assert_eq!(since(), 1);
+    assert_eq!(recount(&bench).mismatches, []);
+}
+
+/// A projection fills one week again: it must not read years for that.
+#[tokio::test]
+async fn a_week_is_read_without_the_others_in_every_state_of_a_merge() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 100_000);
+    let readings = bench.store.readings();
+    let at = |seq: i64| Timestamp::from_seconds(START + seq * 86_400);
+    let measured = |seq: i64| Reading { measured_at: at(seq), ..pressure(1, 11, seq, 120, "") };
+    let mut source = crate::questdb::Source::of(&bench.store);
+    let mut read = || {
+        let mut seqs = Vec::new();
+        let mut visit = |r: &Reading| {
+            seqs.push(r.seq);
+            Ok(())
+        };
+        (source.everything)(Some(&[(at(50), at(57)), (at(80), at(81))]), &mut visit).unwrap();
+        seqs.sort_unstable();
+        seqs
+    };
+    let asked = |seqs: &[i64]| (50..57).chain(80..81).filter(|n| seqs.contains(n)).count();
+    keep_all(&bench, (0..50).chain(51..100).map(measured).collect()).await;
+    let seqs = read();
+    assert!(asked(&seqs) == 7 && seqs.len() < 30, "in memory: {seqs:?}");
+    readings.control(Writer::settle).await.unwrap();
+    keep_all(&bench, vec![measured(50)]).await;
+    let seqs = read();
+    assert!(asked(&seqs) == 8 && seqs.len() < 30, "merged, and one that is not: {seqs:?}");
+}
+
+/// Two colleagues look at the same list.
+#[tokio::test]
+async fn a_reading_that_became_somebodys_meanwhile_stays_theirs() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 30);
+    let nobodys = Reading { patient: None, ..pressure(1, 11, 0, 120, "") };
+    let id = keep_all(&bench, vec![nobodys]).await[0];
+    let readings = bench.store.readings();
+    readings.assign_if_nobodys(id, PatientId::new(11)).await.unwrap();
+    let late = readings.assign_if_nobodys(id, PatientId::new(12)).await;
+    assert!(matches!(late, Err(StoreError::Conflict(_))), "{late:?}");
+    assert_eq!(readings.by_id(id).await.unwrap().unwrap().patient, Some(PatientId::new(11)));
 }
 
 /// A week goes in steps between commits: what is measured in it may still come, and a merge may be bringing it.

@@ -119,7 +119,7 @@ async fn an_erasure_takes_the_messages_too_packed_or_not_and_leaves_other_device
     let late = send(&bench, 1, 90..91, &[11], &[], &format!("unpacked {CANARY}")).await;
     let theirs = send(&bench, 2, 90..91, &[12], &[], "unpacked of somebody else").await;
     assert!(is_in_a_file(folder.path(), CANARY));
-    let worn = vec![Worn { device: DeviceKey::new(1), from: (START - 86_400) * 1_000_000, to: None }];
+    let worn = vec![Worn { device: DeviceKey::new(1), from: (START - 86_400) * 1_000_000, to: None, slot: None }];
     let done = bench.store.readings().erase(PatientId::new(11), worn, Zone::default()).await.unwrap();
     assert_eq!((done.readings_before, done.readings_after), (91, 0));
     assert_eq!((done.originals_before, done.originals_after), (91, 0));
@@ -190,7 +190,7 @@ async fn what_fills_a_block_in_one_commit_is_packed_at_once_and_only_the_rest_wa
     assert!(forms(&bench).starts_with(&[Form::Quick, Form::Quick, Form::Small]));
     all(&bench).await;
     all(&open(crashed(folder.path()).path(), 1000)).await;
-    let worn = vec![Worn { device: DeviceKey::new(1), from: (START - 86_400) * 1_000_000, to: None }];
+    let worn = vec![Worn { device: DeviceKey::new(1), from: (START - 86_400) * 1_000_000, to: None, slot: None }];
     let done = bench.store.readings().erase(PatientId::new(11), worn, Zone::default()).await.unwrap();
     assert_eq!((done.originals_before, done.originals_after), (156, 0));
     assert!(!is_in_a_file(folder.path(), CANARY));
@@ -250,6 +250,7 @@ async fn an_erasure_leaves_the_messages_of_who_wore_the_meter_later() {
         device: DeviceKey::new(1),
         from: (START - 86_400) * 1_000_000,
         to: Some((START + 86_400) * 1_000_000),
+        slot: None,
     }];
     let done = bench.store.readings().erase(PatientId::new(11), worn, Zone::default()).await.unwrap();
     assert_eq!((done.readings_before, done.originals_before, done.originals_after), (4, 3, 0));

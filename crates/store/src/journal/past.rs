@@ -74,10 +74,8 @@ impl Readings {
                 && let Some(r) = rows.next().map_err(fault)?
             {
                 let held: Held = row::decode(r.get_ref(2).map_err(fault)?.as_blob().unwrap_or_default())?;
-                if held.received_at < from {
-                    break;
-                }
-                if held.patient.is_some() {
+                // What is held again when it is replayed has a new id and its old time: older ids may be of later.
+                if held.patient.is_some() && held.received_at >= from {
                     let (position, message): (i64, i64) = (r.get(0).map_err(fault)?, r.get(1).map_err(fault)?);
                     let entry = Arc::new(Entry::Held(Arc::new(held)));
                     let (position, message) = (position.cast_unsigned(), message.cast_unsigned());

@@ -69,13 +69,12 @@ impl Readings {
             }
         }
         if let Some(from) = keep.held_from {
-            loop {
+            let mut after = Some(i64::MIN);
+            while let Some(last) = after {
                 let zone = zone.clone();
-                let gone = self.control(move |w| w.drop_held(from, &zone)).await?;
+                let (gone, next) = self.control(move |w| w.drop_held(from, last, &zone)).await?;
                 dropped.held += gone as u64;
-                if gone < STEP {
-                    break;
-                }
+                after = next;
             }
         }
         if let Some(from) = keep.originals_from {
@@ -100,11 +99,9 @@ impl Writer {
                 keep.readings_from.is_some_and(|from| t.weeks.first().is_some_and(|first| *first < week(from)))
             };
             let held = |t: &Memtable| {
-                let first = t.rows.iter().find_map(|r| match &*r.entry {
-                    Entry::Held(held) => Some(held.received_at),
-                    Entry::Reading(_) => None,
-                });
-                keep.held_from.is_some_and(|from| first.is_some_and(|at| at < from))
+                keep.held_from.is_some_and(|from| {
+                    t.rows.iter().any(|r| matches!(&*r.entry, Entry::Held(held) if held.received_at < from))
+                })
             };
             memory.tables().any(|t| readings(t) || held(t))
         };
@@ -178,25 +175,15 @@ impl Writer {
         Ok(gone.len())
     }
 
-    /// Some of what is held and was received before `from`. Ids ascend with the time of receipt.
-    fn drop_held(&mut self, from: Timestamp, zone: &Zone) -> Result<usize, StoreError> {
-        let first = i64::try_from(self.shared.memory.read().first_id()).unwrap_or(i64::MAX);
+    /// What is held after id `after` and was received before `from`, of the next entries; and the last that was looked at,
+    /// where more may come. All are looked at: what is held again when it is replayed has a new id and its old time.
+    fn drop_held(&mut self, from: Timestamp, after: i64, zone: &Zone) -> Result<(usize, Option<i64>), StoreError> {
+        let (old, last) = self.old_held(from, after)?;
+        if old.is_empty() {
+            return Ok((0, last));
+        }
         let gone = self.in_transaction(|writer| {
             let c = &writer.connection;
-            let mut old: Vec<Held> = Vec::new();
-            {
-                let mut statement =
-                    c.prepare_cached("SELECT b FROM held WHERE id < ?1 ORDER BY id LIMIT ?2").map_err(fault)?;
-                let mut rows =
-                    statement.query(params![first, i64::try_from(STEP).unwrap_or(i64::MAX)]).map_err(fault)?;
-                while let Some(r) = rows.next().map_err(fault)? {
-                    let held: Held = row::decode(r.get_ref(0).map_err(fault)?.as_blob().unwrap_or_default())?;
-                    if held.received_at >= from {
-                        break;
-                    }
-                    old.push(held);
-                }
-            }
             let mut removed = Books::new();
             for held in &old {
                 drop_held(c, held.id)?;
@@ -211,6 +198,25 @@ impl Writer {
         for held in &gone {
             memory.discarded.remove(&held.id);
         }
-        Ok(gone.len())
+        Ok((gone.len(), last))
+    }
+
+    fn old_held(&self, from: Timestamp, after: i64) -> Result<(Vec<Held>, Option<i64>), StoreError> {
+        let first = i64::try_from(self.shared.memory.read().first_id()).unwrap_or(i64::MAX);
+        let (mut old, mut seen, mut last) = (Vec::new(), 0, after);
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT id, b FROM held WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3")
+            .map_err(fault)?;
+        let bounds = params![after, first, i64::try_from(STEP).unwrap_or(i64::MAX)];
+        let mut rows = statement.query(bounds).map_err(fault)?;
+        while let Some(r) = rows.next().map_err(fault)? {
+            let held: Held = row::decode(r.get_ref(1).map_err(fault)?.as_blob().unwrap_or_default())?;
+            (seen, last) = (seen + 1, r.get(0).map_err(fault)?);
+            if held.received_at < from {
+                old.push(held);
+            }
+        }
+        Ok((old, (seen == STEP).then_some(last)))
     }
 }

@@ -3,13 +3,16 @@
 
 use super::{
     Readings, packed,
-    row::{self, Row},
+    row::{self, Row, week},
     tables::{self, Half, fault},
 };
 use crate::StoreError;
-use rusqlite::Connection;
-use std::{collections::HashSet, path::Path};
-use vitals::{Entry, Held, Reading};
+use rusqlite::{Connection, params};
+use std::{
+    collections::{BTreeSet, HashSet},
+    path::Path,
+};
+use vitals::{Entry, Held, Reading, Timestamp};
 
 /// One consistent view of `journal.db`. While it lives the write-ahead log cannot shrink.
 #[derive(Debug)]
@@ -57,6 +60,30 @@ impl Snapshot {
         self.journal(&mut |row| match &*row.entry {
             Entry::Reading(reading) => f(reading),
             Entry::Held(_) => Ok(()),
+        })
+    }
+
+    /// The same of the weeks in which these stretches, `[from, to)`, lie: at least every reading measured in one of them.
+    ///
+    /// # Errors
+    /// As [`Snapshot::readings`].
+    pub fn readings_around(
+        &self,
+        stretches: &[(Timestamp, Timestamp)],
+        f: &mut dyn FnMut(&Reading) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let weeks: BTreeSet<i32> = stretches.iter().flat_map(|(from, to)| week(*from)..=week(*to)).collect();
+        let sql = "SELECT owner, measured, id, b FROM series WHERE wk = ?1 AND id < ?2";
+        let mut statement = self.connection.prepare(sql).map_err(fault)?;
+        for wk in &weeks {
+            let mut rows = statement.query(params![wk, self.first]).map_err(fault)?;
+            while let Some(r) = rows.next().map_err(fault)? {
+                f(&packed::reading(r, 0)?)?;
+            }
+        }
+        self.journal(&mut |row| match &*row.entry {
+            Entry::Reading(reading) if weeks.contains(&week(reading.measured_at)) => f(reading),
+            _ => Ok(()),
         })
     }
 

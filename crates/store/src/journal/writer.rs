@@ -4,18 +4,22 @@ use super::{
     DeviceHistory, Shared,
     checkpoint::{self, Checkpointer},
     desk::{Changes, Desk, Ground, Histories, note, note_held, stored_history},
+    keeping::{Stretch, widen},
     memory::{Memory, Memtable},
     merge::{Merge, Step, freeze},
     places,
     queue::{self, Job, Message},
-    row::Row,
+    row::{Row, week},
     tables::{self, Half, fault},
 };
 use crate::{Directory, StoreError};
 use runtime::Drain;
 use rusqlite::Connection;
 use std::{
-    collections::hash_map::Entry::{Occupied, Vacant},
+    collections::{
+        BTreeMap,
+        hash_map::Entry::{Occupied, Vacant},
+    },
     ops::RangeInclusive,
     path::Path,
     sync::{
@@ -80,6 +84,7 @@ impl Writer {
         let c = &connection;
         let mut memory = Memory { weeks: weeks(c)?, ..Memory::default() };
         load_marks(c, &mut memory)?;
+        super::keeping::unfollowed_is_stale(c)?;
         shared.folding.load(c)?;
         shared.newest.load(c)?;
         let frozen = tables::meta(c, "frozen")?.map(|n| if n == 1 { Half::One } else { Half::Zero });
@@ -325,8 +330,11 @@ impl Writer {
             memory.take_amendments(&changes.amendments);
             self.shared.log.tell(changes.amendments.readings());
         }
-        for at in changes.amendments.times() {
-            self.shared.tell_moved(at, at);
+        // Once a week: who keeps a copy makes it again by weeks.
+        let mut weeks: BTreeMap<i32, Stretch> = BTreeMap::new();
+        changes.amendments.times().for_each(|at| widen(weeks.entry(week(at)).or_default(), at));
+        for (first, last) in weeks.into_values().flatten() {
+            self.shared.tell_moved(first, last);
         }
         self.histories.extend(changes.histories);
         if let Some(id) = highest {

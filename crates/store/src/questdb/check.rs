@@ -267,7 +267,8 @@ impl Outlet {
         let size = self.config.catch_up_batch;
         let mut batch: Vec<Row> = Vec::with_capacity(size);
         let mut fault = None;
-        let read = (source.everything)(&mut |reading| {
+        let within: Option<Vec<_>> = weeks.map(|weeks| weeks.iter().map(|week| period_of(*week)).collect());
+        let read = (source.everything)(within.as_deref(), &mut |reading| {
             let position = reading.id.as_i64().cast_unsigned();
             if position > head || weeks.is_some_and(|w| !w.contains(&week_of(reading.measured_at))) {
                 return Ok(());
@@ -395,6 +396,10 @@ impl Outlet {
         }
         Ok(wrong)
     }
+}
+
+fn period_of(week: i64) -> (Timestamp, Timestamp) {
+    (Timestamp::from_micros(week_start(week)), Timestamp::from_micros(week_start(week + 1)))
 }
 
 fn closed() -> Fault {

@@ -9,7 +9,6 @@ use super::{
     position::{Position, Quarantine},
     row::week_of,
 };
-use crate::Moved;
 use runtime::Drain;
 use std::{
     collections::BTreeSet,
@@ -75,19 +74,12 @@ impl Handle {
     /// When it cannot be noted, or the service is ending.
     pub async fn rewrite(&self, from: Timestamp, to: Timestamp) -> Result<(), Fault> {
         let last = Timestamp::from_micros(to.as_micros().saturating_sub(1).max(from.as_micros()));
-        self.note((from, last), 0).await
+        self.rewrite_weeks((week_of(from)..=week_of(last)).collect(), 0).await
     }
 
-    /// The same for a change that the journal tells of; [`ProjectorHealth::followed`] says that it is noted.
-    ///
-    /// # Errors
-    /// As [`Handle::rewrite`].
-    pub async fn rewrite_moved(&self, moved: Moved) -> Result<(), Fault> {
-        self.note(moved.times, moved.number).await
-    }
-
-    async fn note(&self, (first, last): (Timestamp, Timestamp), number: u64) -> Result<(), Fault> {
-        let weeks = (week_of(first)..=week_of(last)).collect();
+    /// The same for changes that the journal tells of, up to the one of this number; [`ProjectorHealth::followed`] says
+    /// that they are noted.
+    pub(super) async fn rewrite_weeks(&self, weeks: BTreeSet<i64>, number: u64) -> Result<(), Fault> {
         self.ask(|answer| Command::Rewrite(weeks, number, answer)).await.map(|_| ())
     }
 
@@ -145,6 +137,8 @@ struct Projector {
     outlet: Outlet,
     /// What is on disk; none before the first fill.
     position: Option<Position>,
+    /// Number of the newest change of which `position` knows, whether or not it could be written down.
+    told: u64,
     last_check: Instant,
 }
 
@@ -167,7 +161,7 @@ impl Projector {
         outlet.begin_at(position.as_ref());
         let noted = position.as_ref().map_or(0, |p| p.rewrite.len() as u64);
         outlet.health.send_modify(|h| h.rewriting = noted);
-        Ok(Self { folder: folder.to_owned(), source, commands, outlet, position, last_check: Instant::now() })
+        Ok(Self { folder: folder.to_owned(), source, commands, outlet, position, told: 0, last_check: Instant::now() })
     }
 
     fn run(mut self) {
@@ -267,6 +261,7 @@ impl Projector {
             h.recounting &= !everything;
         });
         self.position = Some(position);
+        self.followed();
         self.outlet.recovered();
         Ok(())
     }
@@ -355,9 +350,8 @@ impl Projector {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Rewrite(weeks, number, answer) => {
-                let noted = self.note(|_| weeks);
-                self.outlet.health.send_modify(|h| h.followed = h.followed.max(number));
-                let _ = answer.send(noted);
+                self.told = self.told.max(number);
+                let _ = answer.send(self.note(|_| weeks));
             }
             Command::RewriteAll(answer) => {
                 let _ = answer.send(self.note(|position| position.weeks.keys().copied().collect()));
@@ -375,11 +369,96 @@ impl Projector {
     /// Writes down which weeks are to be sent again.
     fn note(&mut self, weeks: impl FnOnce(&Position) -> BTreeSet<i64>) -> Result<u64, Fault> {
         // Nothing was ever filled: the first fill will have it.
-        let Some(position) = &mut self.position else { return Ok(0) };
-        let weeks = weeks(position);
-        position.rewrite.extend(weeks);
-        let noted = position.rewrite.len() as u64;
-        self.outlet.health.send_modify(|h| h.rewriting = noted);
-        position.save(&self.folder).map(|()| 0)
+        if let Some(position) = &mut self.position {
+            let weeks = weeks(position);
+            position.rewrite.extend(weeks);
+            let noted = position.rewrite.len() as u64;
+            self.outlet.health.send_modify(|h| h.rewriting = noted);
+            position.save(&self.folder)?;
+        }
+        self.followed();
+        Ok(0)
+    }
+
+    /// The position is written down, and with it every week that was told.
+    fn followed(&self) {
+        let told = self.told;
+        self.outlet.health.send_if_modified(|h| std::mem::replace(&mut h.followed, told) != told);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Page;
+    use super::*;
+    use crate::Moved;
+
+    fn source() -> Source {
+        Source {
+            committed: watch::Sender::new(0).subscribe(),
+            after: Box::new(|position, _| Ok(Page { rows: Vec::new(), position })),
+            everything: Box::new(|_, _| Ok(())),
+            name: Box::new(|_| "d".parse().unwrap()),
+        }
+    }
+
+    fn rewrite(projector: &mut Projector, week: i64, number: u64) -> Result<u64, Fault> {
+        let (answer, mut answered) = oneshot::channel();
+        projector.obey(Command::Rewrite(BTreeSet::from([week]), number, answer));
+        answered.try_recv().unwrap()
+    }
+
+    #[test]
+    fn a_change_that_could_not_be_noted_is_followed_only_when_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("data");
+        std::fs::create_dir(&place).unwrap();
+        Position::default().save(&place).unwrap();
+        let (_handle, drain) = Drain::new();
+        let (_commands, waiting) = mpsc::channel(1);
+        let mut projector = Projector::new(Config::default(), &place, source(), &drain, waiting).unwrap();
+        let followed = |projector: &Projector| projector.outlet.health.borrow().followed;
+        std::fs::rename(&place, folder.path().join("away")).unwrap();
+        assert!(rewrite(&mut projector, 7, 1).is_err());
+        assert_eq!(followed(&projector), 0, "a restart would not know it");
+        std::fs::rename(folder.path().join("away"), &place).unwrap();
+        rewrite(&mut projector, 8, 2).unwrap();
+        assert_eq!(followed(&projector), 2);
+        assert_eq!(Position::load(&place).unwrap().unwrap().rewrite, BTreeSet::from([7, 8]), "with what failed before");
+    }
+
+    /// What the projector was asked, in order, as it hears it after a long piece of work; and the newest change in it.
+    async fn heard(commands: &mut mpsc::Receiver<Command>) -> (&'static str, usize, u64) {
+        match commands.recv().await.unwrap() {
+            Command::Rewrite(weeks, number, answer) => {
+                answer.send(Ok(0)).unwrap();
+                ("weeks", weeks.len(), number)
+            }
+            Command::RewriteAll(answer) => {
+                answer.send(Ok(0)).unwrap();
+                ("all", 0, 0)
+            }
+            Command::Rebuild(_) => panic!(),
+        }
+    }
+
+    #[tokio::test]
+    async fn changes_that_come_while_the_projector_is_busy_are_told_together_and_do_not_cost_the_whole_table() {
+        let (commands, mut asked) = mpsc::channel(COMMANDS);
+        let handle = Handle { commands, health: watch::Sender::new(ProjectorHealth::default()).subscribe() };
+        let (tell, moved) = tokio::sync::broadcast::channel(1024);
+        let follower = tokio::spawn(super::super::follow(moved, handle));
+        for number in 1..=3_000_u64 {
+            let at = Timestamp::from_seconds(i64::try_from(number % 3).unwrap() * 604_800);
+            tell.send(Moved { number, times: (at, at) }).unwrap();
+            if number % 500 == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        assert_eq!(heard(&mut asked).await.0, "weeks");
+        assert_eq!(heard(&mut asked).await, ("weeks", 3, 3_000));
+        drop(tell);
+        follower.await.unwrap();
+        assert!(asked.recv().await.is_none(), "nothing more");
     }
 }

@@ -3,7 +3,7 @@
 use super::Row;
 use crate::{Store, StoreError};
 use tokio::sync::watch;
-use vitals::{DeviceId, DeviceKey, Entry, Reading};
+use vitals::{DeviceId, DeviceKey, Entry, Reading, Timestamp};
 
 /// Readings in journal order.
 #[derive(Debug, Default)]
@@ -31,7 +31,9 @@ impl Page {
 
 type After = dyn FnMut(u64, usize) -> Result<Page, StoreError> + Send;
 type Visit<'a> = dyn FnMut(&Reading) -> Result<(), StoreError> + 'a;
-type Everything = dyn FnMut(&mut Visit<'_>) -> Result<(), StoreError> + Send;
+/// Stretches of moments of measurement, `[from, to)`.
+type Stretches<'a> = Option<&'a [(Timestamp, Timestamp)]>;
+type Everything = dyn FnMut(Stretches<'_>, &mut Visit<'_>) -> Result<(), StoreError> + Send;
 type Name = dyn Fn(DeviceKey) -> DeviceId + Send;
 
 /// What the projector reads. Closures, so that tests and benches project what they like.
@@ -40,7 +42,8 @@ pub struct Source {
     pub committed: watch::Receiver<u64>,
     /// About so many entries after a position.
     pub after: Box<After>,
-    /// Every stored reading, in one consistent snapshot, in no order.
+    /// Every stored reading, in one consistent snapshot, in no order; where stretches are given, at least every reading
+    /// that was measured in one of them.
     pub everything: Box<Everything>,
     /// A device's public name.
     pub name: Box<Name>,
@@ -75,7 +78,10 @@ impl Source {
                 });
                 Ok(Page { rows: rows.collect(), position: last })
             }),
-            everything: Box::new(move |visit| series.export_readings(visit)),
+            everything: Box::new(move |within, visit| match within {
+                Some(stretches) => series.snapshot()?.readings_around(stretches, visit),
+                None => series.export_readings(visit),
+            }),
             name: Box::new(move |key| name(key, &second)),
         }
     }

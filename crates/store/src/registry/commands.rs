@@ -49,14 +49,14 @@ impl CommandBell {
     }
 }
 
-/// Adds a command within a transaction of somebody else; whoever does that rings the bell after the commit.
+/// Adds a command, and takes away those that give way to it, within a transaction of somebody else; whoever does that rings the bell after the commit.
 pub(crate) fn insert_command(c: &Connection, command: &DeviceCommand) -> Result<(), StoreError> {
     let added = c
         .prepare_cached("INSERT OR IGNORE INTO device_command(id, device, body, expires_at) VALUES(?1, ?2, ?3, ?4)")?
         .execute(params![command.id, command.device.as_i64(), command.body, command.expires_at.as_micros()])?;
     if added > 0 {
         c.prepare_cached(
-            "UPDATE device_command SET done = 1 WHERE done = 0 AND device = ?1 AND sequence <= (
+            "DELETE FROM device_command WHERE done = 0 AND device = ?1 AND sequence <= (
                SELECT sequence FROM device_command WHERE done = 0 AND device = ?1 ORDER BY sequence DESC LIMIT 1 OFFSET ?2)",
         )?
         .execute(params![command.device.as_i64(), WAITING_PER_DEVICE])?;
@@ -208,5 +208,8 @@ mod tests {
         let waiting = store.pending_commands(DeviceKey::from_i64(1), Timestamp::from_seconds(100)).await.unwrap();
         assert_eq!(waiting.len(), usize::try_from(WAITING_PER_DEVICE).unwrap());
         assert_eq!(waiting[0].id, "3", "the oldest gave way");
+        let rows = "SELECT count(*) FROM device_command";
+        let rows: i64 = store.registry.read(move |c| Ok(c.query_row(rows, [], |r| r.get(0))?)).await.unwrap();
+        assert_eq!(rows, WAITING_PER_DEVICE, "and is gone");
     }
 }

@@ -74,7 +74,7 @@ impl Store {
     /// [`StoreError::Conflict`] when it overlaps another binding of the device.
     pub async fn create_binding(&self, mut binding: Binding) -> Result<Binding, StoreError> {
         binding.id = BindingId::new(crate::random());
-        self.put_binding(binding, true).await
+        self.bind(binding.device, move |_| Ok(binding)).await
     }
 
     /// Corrects a binding. Does not move stored readings, as [`Store::create_binding`].
@@ -82,43 +82,91 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] when it overlaps another binding of the device, [`StoreError::NotFound`].
     pub async fn update_binding(&self, binding: Binding) -> Result<Binding, StoreError> {
-        self.put_binding(binding, false).await
+        self.patch_binding(binding.device, binding.id, move |before| {
+            *before = binding;
+            Ok(())
+        })
+        .await
     }
 
-    async fn put_binding(&self, binding: Binding, new: bool) -> Result<Binding, StoreError> {
+    /// Corrects a binding, as it is in that moment: what somebody else changed meanwhile stays. Does not move stored
+    /// readings, as [`Store::create_binding`].
+    ///
+    /// # Errors
+    /// What `patch` says; as [`Store::update_binding`].
+    pub async fn patch_binding(
+        &self,
+        device: DeviceKey,
+        id: BindingId,
+        patch: impl FnOnce(&mut Binding) -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<Binding, StoreError> {
+        self.bind(device, move |others| {
+            let at = others.iter().position(|b| b.id == id).ok_or(StoreError::NotFound("binding"))?;
+            let before = others.swap_remove(at);
+            let mut binding = before;
+            patch(&mut binding)?;
+            Ok(Binding { id: before.id, device: before.device, ..binding })
+        })
+        .await
+    }
+
+    /// `change` takes what it replaces out of the device's bindings, and says what comes in its place.
+    async fn bind(
+        &self,
+        device: DeviceKey,
+        change: impl FnOnce(&mut Vec<Binding>) -> Result<Binding, StoreError> + Send + 'static,
+    ) -> Result<Binding, StoreError> {
         let directory = self.registry.directory().clone();
-        self
-            .registry
-            .write_then(move |c| {
-                let mut others = bindings_of(c, binding.device)?;
-                if !new && !others.iter().any(|b| b.id == binding.id) {
-                    return Err(StoreError::NotFound("binding"));
-                }
-                others.retain(|b| b.id != binding.id);
-                if let Some(other) = others.iter().find(|b| b.conflicts(&binding)) {
-                    return Err(StoreError::Conflict(format!("it overlaps binding {}", other.id)));
-                }
-                c.prepare_cached(
-                    "INSERT OR REPLACE INTO binding(id, device, slot, from_at, to_at, patient, recorded_at) VALUES(?1,?2,?3,?4,?5,?6,?7)",
-                )?
-                .execute(params![
-                    binding.id.as_i64(),
-                    binding.device.as_i64(),
-                    match binding.slot {
-                        Slot::Any => None,
-                        Slot::User(n) => Some(n),
-                    },
-                    binding.from.as_micros(),
-                    binding.to.map(Timestamp::as_micros),
-                    binding.patient.as_i64(),
-                    binding.recorded_at.as_micros()
-                ])?;
-                super::unsettled::note(c, binding.device)?;
-                others.push(binding);
-                Ok(others)
-            }, move |all| directory.put_bindings(binding.device, all.clone()))
-            .await?;
-        Ok(binding)
+        let work = move |c: &Connection| {
+            let mut all = bindings_of(c, device)?;
+            let binding = change(&mut all)?;
+            if let Some(other) = all.iter().find(|b| b.conflicts(&binding)) {
+                return Err(StoreError::Conflict(format!("it overlaps binding {}", other.id)));
+            }
+            write_binding(c, &binding)?;
+            super::unsettled::note(c, device)?;
+            all.push(binding);
+            Ok((binding, all))
+        };
+        let done = self.registry.write_then(work, move |(_, all)| directory.put_bindings(device, all.clone())).await?;
+        Ok(done.0)
+    }
+}
+
+fn write_binding(c: &Connection, binding: &Binding) -> Result<(), StoreError> {
+    let sql = "INSERT OR REPLACE INTO binding(id, device, slot, from_at, to_at, patient, recorded_at)
+        VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    c.prepare_cached(sql)?.execute(params![
+        binding.id.as_i64(),
+        binding.device.as_i64(),
+        match binding.slot {
+            Slot::Any => None,
+            Slot::User(n) => Some(n),
+        },
+        binding.from.as_micros(),
+        binding.to.map(Timestamp::as_micros),
+        binding.patient.as_i64(),
+        binding.recorded_at.as_micros()
+    ])?;
+    Ok(())
+}
+
+impl super::Registry {
+    /// The journal of a backup is copied after the registry: it may know devices that were provisioned in between. Their
+    /// keys, under which their readings and numbers lie, are given to nobody else.
+    pub(crate) fn no_key_twice(&self, highest: DeviceKey) -> Result<(), StoreError> {
+        let given = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'device'), 0)";
+        if self.read_blocking(|c| Ok(c.query_row(given, [], |r| r.get::<_, i64>(0))?))? >= highest.as_i64() {
+            return Ok(());
+        }
+        tracing::warn!(%highest, "the journal knows devices that the registry does not, as after a restore");
+        self.write_blocking(move |c| {
+            let sql = "UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'device'";
+            if c.execute(sql, [highest.as_i64()])? == 0 {
+                c.execute("INSERT INTO sqlite_sequence(name, seq) VALUES('device', ?1)", [highest.as_i64()])?;
+            }
+            Ok(())
+        })
     }
 }
 

@@ -8,7 +8,10 @@ use super::people::{self, Organisation, Team, User};
 use crate::StoreError;
 use parking_lot::RwLock;
 use rusqlite::Connection;
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 use tokio::sync::watch;
 use vitals::{Binding, Device, DeviceId, DeviceKey, OrganisationId, Patient, PatientId, TeamId, UserId};
 
@@ -22,6 +25,7 @@ struct Inner {
     device_keys: RwLock<HashMap<DeviceKey, Arc<Device>>>,
     bindings: RwLock<HashMap<DeviceKey, Arc<[Binding]>>>,
     patients: RwLock<HashMap<PatientId, (Arc<Patient>, i64)>>,
+    erased: RwLock<HashSet<PatientId>>,
     order: RwLock<Order>,
     organisations: RwLock<HashMap<OrganisationId, Arc<Organisation>>>,
     teams: RwLock<HashMap<TeamId, Arc<Team>>>,
@@ -39,6 +43,7 @@ impl Directory {
             device_keys: RwLock::default(),
             bindings: RwLock::default(),
             patients: RwLock::default(),
+            erased: RwLock::new(super::keeping::erased(c)?),
             order: RwLock::default(),
             organisations: RwLock::default(),
             teams: RwLock::default(),
@@ -112,6 +117,11 @@ impl Directory {
     /// A patient.
     pub fn patient(&self, id: PatientId) -> Option<Arc<Patient>> {
         self.0.patients.read().get(&id).map(|(p, _)| p.clone())
+    }
+
+    /// Whether this patient was erased, or is being erased: nothing may become theirs any more.
+    pub fn is_erased(&self, id: PatientId) -> bool {
+        self.0.erased.read().contains(&id)
     }
 
     /// A patient with the version that an ETag shows.
@@ -226,7 +236,9 @@ impl Directory {
         self.changed();
     }
 
+    /// One that is erased.
     pub(crate) fn remove_patient(&self, id: PatientId) {
+        self.0.erased.write().insert(id);
         let gone = self.0.patients.write().remove(&id);
         gone.iter().for_each(|(gone, _)| self.0.order.write().remove(gone));
         self.changed();

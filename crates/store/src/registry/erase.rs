@@ -66,6 +66,30 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`]; when a file cannot be written: then it is to be repeated.
     pub async fn erase_patient(&self, patient: PatientId) -> Result<Erasure, StoreError> {
+        let _turn = self.erasures.lock().await;
+        // What a corrected binding gives the patient is under the former wearer until the journal has followed, and once
+        // the binding is gone nothing says whose it was.
+        let devices = self.registry.read(move |c| worn_by(c, patient)).await?.into_iter().map(|w| w.device);
+        let worn: BTreeSet<DeviceKey> = devices.collect();
+        for device in self.unsettled_devices().await?.into_iter().filter(|d| worn.contains(d)) {
+            self.finish_erasures(device).await?;
+            self.follow_bindings(device).await?;
+        }
+        self.erase(patient).await
+    }
+
+    /// Finishes every open erasure of somebody who wore `device`: once their readings are nobody's, or the next wearer's,
+    /// it is hard to tell them. Only for whoever has the turn.
+    pub(super) async fn finish_erasures(&self, device: DeviceKey) -> Result<(), StoreError> {
+        for (patient, worn) in self.registry.read(keeping::open_erasures).await? {
+            if worn.iter().any(|w| w.device == device) {
+                self.erase(patient).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn erase(&self, patient: PatientId) -> Result<Erasure, StoreError> {
         let now = self.clock().now();
         let (directory, edge) = (self.directory().clone(), self.edge().clone());
         let begun = self
@@ -158,11 +182,11 @@ fn begin(c: &Connection, patient: PatientId, now: Timestamp) -> Result<Begun, St
 
 /// By bindings, and at kiosks.
 fn worn_by(c: &Connection, patient: PatientId) -> Result<Vec<Worn>, StoreError> {
-    let sql = "SELECT device, from_at, to_at FROM binding WHERE patient = ?1
-        UNION ALL SELECT kiosk, from_at, to_at FROM kiosk_session WHERE patient = ?1";
+    let sql = "SELECT device, from_at, to_at, slot FROM binding WHERE patient = ?1
+        UNION ALL SELECT kiosk, from_at, to_at, NULL FROM kiosk_session WHERE patient = ?1";
     let mut statement = c.prepare(sql)?;
     let rows = statement.query_map([patient.as_i64()], |r| {
-        Ok(Worn { device: DeviceKey::from_i64(r.get(0)?), from: r.get(1)?, to: r.get(2)? })
+        Ok(Worn { device: DeviceKey::from_i64(r.get(0)?), from: r.get(1)?, to: r.get(2)?, slot: r.get(3)? })
     })?;
     rows.map(|r| Ok(r?)).collect()
 }
@@ -568,6 +592,115 @@ mod tests {
         bench.store.erase_patient(patient).await.unwrap();
         assert_eq!(bench.store.unfinished_erasures().await.unwrap(), []);
         assert_eq!(found(bench.folder.path(), NAME), Vec::<String>::new());
+    }
+
+    /// A reading of the first device, of whom it says, with the canary in its note.
+    async fn measured(store: &Store, patient: PatientId, slot: Option<u8>, seq: i64) -> ReadingId {
+        let context = vitals::Context { note: Some(NAME.into()), ..vitals::Context::default() };
+        let reading = vitals::Reading {
+            id: ReadingId::new(0),
+            device: store.directory().device("d-1").unwrap().key,
+            epoch: 0,
+            seq,
+            user_slot: slot,
+            patient: Some(patient),
+            measured_at: at(seq),
+            received_at: at(seq),
+            device_time: None,
+            time_quality: vitals::TimeQuality::Exact,
+            disposition: vitals::Disposition::Stored,
+            values: vitals::Values::Glucose(vitals::GlucoseValue::Value(vitals::Decimal::new(55, -1))),
+            unit: vitals::Unit::MmolPerL,
+            statuses: vitals::Statuses::default(),
+            flags: vec![],
+            historical: false,
+            context,
+        };
+        let keep = move |desk: &mut crate::Desk<'_>| {
+            desk.keep(crate::NewReading { reading, told: Some(at(seq)), trusted: true })
+        };
+        store.readings().submit(at(0).day(&vitals::Zone::default()), 1, keep).await.unwrap()
+    }
+
+    /// The registry has forgotten the patient, the journal not yet, and the process ended.
+    async fn cut_short(bench: Bench, patient: PatientId) -> Bench {
+        bench.store.registry.write(move |c| begin(c, patient, at(0)).map(drop)).await.unwrap();
+        let Bench { folder, store, _drain } = bench;
+        drop((store, _drain));
+        let (handle, drain) = Drain::new();
+        let store = Store::open(folder.path(), Clock::manual(at(0)), &drain).unwrap();
+        Bench { folder, store, _drain: handle }
+    }
+
+    async fn worn_next(store: &Store, device: DeviceKey) {
+        let patient = store.create_patient(person("Next")).await.unwrap().id;
+        let (id, slot) = (BindingId::new(0), Slot::Any);
+        let next = Binding { id, device, slot, from: at(500), to: None, patient, recorded_at: at(500) };
+        store.create_binding(next).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_next_wearer_of_a_meter_does_not_hide_what_an_erasure_that_was_cut_short_has_left() {
+        let bench = bench();
+        let patient = bench.enrol(NAME, "d-1", 1, &[Role::Patient]).await;
+        let device = bench.store.directory().device("d-1").unwrap().key;
+        bench.store.settle_bindings(device).await.unwrap();
+        let id = measured(&bench.store, patient, None, 7).await;
+        let bench = cut_short(bench, patient).await;
+        worn_next(&bench.store, device).await;
+        bench.store.settle_bindings(device).await.unwrap();
+        assert_eq!(bench.store.unfinished_erasures().await.unwrap(), [], "it is finished first");
+        assert!(bench.store.readings().by_id(id).await.unwrap().is_none());
+        assert_eq!(found(bench.folder.path(), NAME), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn an_erasure_finds_what_was_made_nobodys_since_it_began_and_leaves_the_other_button() {
+        let bench = bench();
+        let patient = bench.enrol(NAME, "d-1", 1, &[Role::Patient]).await;
+        let device = bench.store.directory().device("d-1").unwrap().key;
+        let [binding] = bench.store.directory().bindings(device)[..] else { panic!() };
+        bench.store.update_binding(Binding { slot: Slot::User(1), ..binding }).await.unwrap();
+        let id = measured(&bench.store, patient, Some(1), 7).await;
+        let other = measured(&bench.store, patient, Some(2), 8).await;
+        bench.store.settle_bindings(device).await.unwrap();
+        let bench = cut_short(bench, patient).await;
+        bench.store.readings().reattribute(device).await.unwrap();
+        let done = bench.store.erase_patient(patient).await.unwrap();
+        assert_eq!((done.readings.readings_before, done.readings.readings_after), (1, 0));
+        assert!(bench.store.readings().by_id(id).await.unwrap().is_none());
+        assert_eq!(bench.store.readings().by_id(other).await.unwrap().unwrap().patient, None);
+    }
+
+    #[tokio::test]
+    async fn an_erasure_takes_what_a_corrected_binding_gives_the_patient_but_the_journal_has_not_moved_yet() {
+        let bench = bench();
+        let wrong = bench.store.create_patient(person("Somebody Else")).await.unwrap().id;
+        let patient = bench.enrol(NAME, "d-1", 1, &[Role::Patient]).await;
+        let id = measured(&bench.store, wrong, None, 7).await;
+        let done = bench.store.erase_patient(patient).await.unwrap();
+        assert_eq!(done.readings.readings_before, 1);
+        assert!(bench.store.readings().by_id(id).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_given_to_somebody_who_was_erased_in_the_moment_of_asking() {
+        let bench = bench();
+        let patient = bench.enrol(NAME, "d-1", 1, &[Role::Patient]).await;
+        let device = bench.store.directory().device("d-1").unwrap().key;
+        let [binding] = bench.store.directory().bindings(device)[..] else { panic!() };
+        bench.store.update_binding(Binding { to: Some(at(5)), ..binding }).await.unwrap();
+        let id = measured(&bench.store, patient, None, 7).await;
+        bench.store.settle_bindings(device).await.unwrap();
+        bench.store.erase_patient(patient).await.unwrap();
+        let Bench { folder, store, _drain } = bench;
+        let refused = store.readings().assign(id, patient).await;
+        assert!(matches!(refused, Err(StoreError::NotFound("patient"))), "{refused:?}");
+        drop((store, _drain));
+        let (_handle, drain) = Drain::new();
+        let store = Store::open(folder.path(), Clock::manual(at(0)), &drain).unwrap();
+        assert!(store.readings().assign(id, patient).await.is_err(), "after a start too");
+        assert_eq!(store.readings().by_id(id).await.unwrap().unwrap().patient, None);
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@
 use super::{Registry, connect};
 use crate::{Store, StoreError, Worn};
 use rusqlite::{Connection, OptionalExtension, params};
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 use vitals::{PatientId, Timestamp};
 
 pub(super) const SCHEMA: &str = "
@@ -31,11 +31,25 @@ pub(super) fn is_erased(c: &Connection, patient: PatientId) -> Result<bool, Stor
     Ok(c.prepare_cached("SELECT 1 FROM erasure WHERE patient = ?1")?.exists([patient.as_i64()])?)
 }
 
+/// Everybody of whom [`is_erased`] is true.
+pub(super) fn erased(c: &Connection) -> Result<HashSet<PatientId>, StoreError> {
+    let mut statement = c.prepare("SELECT patient FROM erasure")?;
+    let rows = statement.query_map([], |r| r.get(0).map(PatientId::from_i64))?;
+    rows.map(|r| Ok(r?)).collect()
+}
+
 /// An erasure that has begun and not ended: when the patient wore which device.
 pub(super) fn begun(c: &Connection, patient: PatientId) -> Result<Option<Vec<Worn>>, StoreError> {
     let sql = "SELECT worn FROM erasure WHERE patient = ?1";
     let worn: Option<String> = c.query_row(sql, [patient.as_i64()], |r| r.get(0)).optional()?;
     worn.map(|text| Ok(serde_json::from_str(&text)?)).transpose()
+}
+
+/// Every erasure that has begun and not ended.
+pub(super) fn open_erasures(c: &Connection) -> Result<Vec<(PatientId, Vec<Worn>)>, StoreError> {
+    let mut statement = c.prepare("SELECT patient, worn FROM erasure WHERE ended_at IS NULL")?;
+    let rows = statement.query_map([], |r| Ok((r.get(0).map(PatientId::from_i64)?, r.get::<_, String>(1)?)))?;
+    rows.map(|row| row.map_err(StoreError::from).and_then(|(p, worn)| Ok((p, serde_json::from_str(&worn)?)))).collect()
 }
 
 fn backups(c: &Connection) -> Result<Vec<BackupRecord>, StoreError> {

@@ -27,7 +27,7 @@ pub(crate) mod roster;
 pub(crate) mod rule_edits;
 mod schema;
 pub(crate) mod sessions;
-mod unsettled;
+pub(crate) mod unsettled;
 pub(crate) mod worklist;
 
 use crate::{
@@ -38,6 +38,7 @@ use directory::Directory;
 use runtime::Drain;
 use rusqlite::Connection;
 use std::{
+    collections::VecDeque,
     path::Path,
     sync::{Arc, mpsc},
     thread,
@@ -59,7 +60,8 @@ enum Job {
     Alone(Box<dyn FnOnce(&Connection) + Send>),
 }
 
-type Write = Box<dyn FnOnce(&Connection) -> Finish + Send>;
+/// Its fault beside what finishes it: SQLite may have taken the whole transaction back for it.
+type Write = Box<dyn FnOnce(&Connection) -> (Option<StoreError>, Finish) + Send>;
 /// Told to the waiting caller after the commit, with its outcome.
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
@@ -231,37 +233,42 @@ fn job<T: Send + 'static>(
 ) -> Job {
     Job::Write(Box::new(move |connection| {
         let result = in_savepoint(connection, work);
-        Box::new(move |committed| answer(committed.and(result)))
+        (result.as_ref().err().cloned(), Box::new(move |committed| answer(committed.and(result))))
     }))
 }
 
 fn in_savepoint<T>(c: &Connection, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
     c.execute_batch("SAVEPOINT job")?;
     let result = work(c);
+    if c.is_autocommit() {
+        return result; // a statement found no room, and SQLite has taken the savepoint and all around it back
+    }
     c.execute_batch(if result.is_ok() { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" })?;
     result
 }
 
 /// Ends when every handle is dropped, or at a fault that may not be retried.
 fn write_loop(connection: &Connection, jobs: &mpsc::Receiver<Job>, drain: &Drain) {
-    let mut next = None;
+    let mut waiting: VecDeque<Job> = VecDeque::new();
     let mut dead = false;
-    while let Some(job) = next.take().or_else(|| jobs.recv().ok()) {
+    while let Some(job) = waiting.pop_front().or_else(|| jobs.recv().ok()) {
         if dead {
             continue; // the process is ending: who waits hears `Closed`, and the file is not touched any more
         }
         let mut batch = match job {
-            Job::Write(first) => vec![first],
+            Job::Write(first) => VecDeque::from([first]),
             Job::Alone(work) => {
                 work(connection);
                 continue;
             }
         };
-        while let Some(job) = if batch.len() < GROUP { jobs.try_recv().ok() } else { None } {
+        while batch.len() < GROUP
+            && let Some(job) = waiting.pop_front().or_else(|| jobs.try_recv().ok())
+        {
             match job {
-                Job::Write(write) => batch.push(write),
+                Job::Write(write) => batch.push_back(write),
                 alone @ Job::Alone(_) => {
-                    next = Some(alone);
+                    waiting.push_front(alone);
                     break;
                 }
             }
@@ -274,10 +281,9 @@ fn write_loop(connection: &Connection, jobs: &mpsc::Receiver<Job>, drain: &Drain
             tracing::error!(error = %e, "registry transaction did not begin");
             continue;
         }
-        let finishes: Vec<Finish> = batch.into_iter().map(|job| job(connection)).collect();
-        runtime::crash::point("registry.before_commit");
-        let outcome = connection.execute_batch("COMMIT").map_err(StoreError::from);
-        runtime::crash::point("registry.after_commit");
+        let (finishes, outcome) = transaction(connection, &mut batch);
+        // Those that were not begun come before whoever came later.
+        batch.into_iter().rev().for_each(|write| waiting.push_front(Job::Write(write)));
         if let Err(e) = &outcome {
             tracing::error!(error = %e, "registry commit failed");
             let _ = connection.execute_batch("ROLLBACK");
@@ -294,6 +300,24 @@ fn write_loop(connection: &Connection, jobs: &mpsc::Receiver<Job>, drain: &Drain
             dead = true;
         }
     }
+}
+
+/// Does what is in `batch` in the transaction that is open, and commits it. Where SQLite takes it back by itself, as for a
+/// statement that finds no room, nothing more is done: it would be done outside any transaction, and stay.
+fn transaction(connection: &Connection, batch: &mut VecDeque<Write>) -> (Vec<Finish>, Result<(), StoreError>) {
+    let mut finishes = Vec::with_capacity(batch.len());
+    while let Some(work) = batch.pop_front() {
+        let (fault, finish) = work(connection);
+        finishes.push(finish);
+        if connection.is_autocommit() {
+            // Work that swallowed its fault: nothing but want of room is known to end here.
+            return (finishes, Err(fault.unwrap_or_else(|| StoreError::DiskFull("registry.db".into()))));
+        }
+    }
+    runtime::crash::point("registry.before_commit");
+    let outcome = connection.execute_batch("COMMIT").map_err(StoreError::from);
+    runtime::crash::point("registry.after_commit");
+    (finishes, outcome)
 }
 
 /// Copies the write-ahead log into the file once it is long enough. By hand, because SQLite's own hides a failed fsync.
@@ -318,5 +342,7 @@ fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+#[cfg(test)]
+mod tests;
 #[cfg(test)]
 mod worklist_tests;

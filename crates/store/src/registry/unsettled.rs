@@ -6,6 +6,7 @@
 
 use crate::{Store, StoreError};
 use rusqlite::Connection;
+use std::path::Path;
 use vitals::DeviceKey;
 
 /// A number is never used twice: crossing out what was done must not cross out a change that came meanwhile.
@@ -20,12 +21,29 @@ pub(super) fn note(c: &Connection, device: DeviceKey) -> Result<(), StoreError> 
     Ok(())
 }
 
+/// Every device of a registry that was just restored: its journal is a little newer, and may have followed bindings that
+/// this registry does not know. Nobody else may have the file open.
+pub(crate) fn note_all(path: &Path) -> Result<(), StoreError> {
+    let c = super::connect(path)?;
+    c.execute_batch(SCHEMA)?; // a backup that an older program made may lack it
+    Ok(c.execute_batch("INSERT INTO unsettled(device) SELECT key FROM device")?)
+}
+
 impl Store {
-    /// Gives the stored readings of `device` to whom its present bindings say. Returns how many moved.
+    /// Gives the stored readings of `device` to whom its present bindings say. Returns how many moved. An erasure that
+    /// was cut short and has something to do with the device is finished first.
     ///
     /// # Errors
     /// When a file cannot be written; it stays noted and is done later.
     pub async fn settle_bindings(&self, device: DeviceKey) -> Result<usize, StoreError> {
+        {
+            let _turn = self.erasures.lock().await;
+            self.finish_erasures(device).await?;
+        }
+        self.follow_bindings(device).await
+    }
+
+    pub(super) async fn follow_bindings(&self, device: DeviceKey) -> Result<usize, StoreError> {
         // Asked of the writer: a change that it sees is in the directory too, and by that the journal goes.
         let last = "SELECT max(n) FROM unsettled WHERE device = ?1";
         let seen: Option<i64> =
@@ -71,7 +89,6 @@ impl Store {
 mod tests {
     use super::*;
     use runtime::{Clock, Drain};
-    use std::path::Path;
     use vitals::{Binding, BindingId, Device, DeviceKind, Patient, PatientId, Plan, Slot, Timestamp};
 
     fn open(folder: &Path) -> (Store, runtime::DrainHandle) {
@@ -125,7 +142,24 @@ mod tests {
         assert!(store.create_binding(binding).await.is_err(), "it overlaps");
         store.settle_bindings(device).await.unwrap();
         assert_eq!(store.unsettled_devices().await.unwrap(), []);
-        store.update_binding(Binding { patient: other, ..binding }).await.unwrap();
+        let until = Some(Timestamp::from_seconds(5));
+        let (changed, ended) = tokio::join!(
+            store.patch_binding(device, binding.id, move |b| {
+                b.patient = other;
+                Ok(())
+            }),
+            store.patch_binding(device, binding.id, move |b| {
+                b.to = until;
+                Ok(())
+            })
+        );
+        changed.unwrap();
+        let both = ended.unwrap();
+        assert_eq!((both.patient, both.to), (other, until), "two change it in the same moment");
+        let nobodys = store.patch_binding(device, BindingId::new(77), |_| Ok(())).await;
+        assert!(matches!(nobodys, Err(StoreError::NotFound("binding"))));
+        let refused = store.patch_binding(device, binding.id, |_| Err(StoreError::Conflict("no".into()))).await;
+        assert!(matches!(refused, Err(StoreError::Conflict(_))));
         drop(store);
         let (store, _end) = open(folder.path());
         assert_eq!(store.unsettled_devices().await.unwrap(), [device], "over a restart");

@@ -270,7 +270,7 @@ impl Journal {
                 };
                 Ok(Page { rows: part.iter().map(row).collect(), position: position + part.len() as u64 })
             }),
-            everything: Box::new(move |visit| {
+            everything: Box::new(move |_, visit| {
                 let all = second.readings().clone();
                 all.iter().try_for_each(|r| visit(r))
             }),

@@ -221,7 +221,7 @@ async fn happen(bench: Bench, people: &People, (what, a, b): (u8, u64, i64)) -> 
             readings.drop_old(Keep { readings_from: Some(from), ..Keep::default() }, Zone::default()).await.unwrap();
         }
         15 => {
-            let worn = vec![Worn { device: DeviceKey::new(device), from: i64::MIN, to: None }];
+            let worn = vec![Worn { device: DeviceKey::new(device), from: i64::MIN, to: None, slot: None }];
             readings.erase(PatientId::new(1 + a % PATIENTS), worn, Zone::default()).await.unwrap();
         }
         16 => {
