@@ -17,6 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
+use store::StoreError;
 use utoipa::ToSchema;
 use vitals::{Binding, BindingId, Device, PatientId, Slot};
 
@@ -69,6 +70,9 @@ fn view(api: &Inner, b: &Binding) -> BindingView {
 fn slot(number: Option<u8>) -> Slot {
     number.map_or(Slot::Any, Slot::User)
 }
+
+/// A patch that does not fit what a colleague has written meanwhile.
+const CHANGED: &str = "somebody has changed it in the meantime: read it again";
 
 fn period(binding: &Binding) -> Answer<()> {
     match binding.to {
@@ -132,21 +136,24 @@ pub(super) async fn update(
     let device = caller.scope.device(&id)?;
     let bid: BindingId = bid.parse().map_err(|_| Problem::not_found())?;
     let found = api.directory().bindings(device.key).iter().find(|b| b.id == bid).copied();
-    let mut binding = found.filter(|b| caller.scope.sees_id(b.patient)).ok_or_else(Problem::not_found)?;
-    if let Some(patient) = patch.patient_id {
-        binding.patient = caller.scope.patient(patient)?.0.id;
-    }
-    if let Some(number) = patch.user_slot {
-        binding.slot = slot(number);
-    }
-    if let Some(from) = patch.from {
-        binding.from = from.0;
-    }
-    if let Some(to) = patch.to {
-        binding.to = to.map(|m| m.0);
-    }
-    period(&binding)?;
-    let changed = api.store.update_binding(binding).await?;
+    let found = found.filter(|b| caller.scope.sees_id(b.patient)).ok_or_else(Problem::not_found)?;
+    let patient = patch.patient_id.map(|id| caller.scope.patient(id)).transpose()?.map(|(patient, _)| patient.id);
+    let apply = move |binding: &mut Binding| {
+        binding.patient = patient.unwrap_or(binding.patient);
+        binding.slot = patch.user_slot.map_or(binding.slot, slot);
+        binding.from = patch.from.as_ref().map_or(binding.from, |from| from.0);
+        binding.to = patch.to.as_ref().map_or(binding.to, |to| to.as_ref().map(|to| to.0));
+    };
+    let mut after = found;
+    apply(&mut after);
+    period(&after)?;
+    // Somebody else may change it in the same moment: what is written is the binding as it is then, with this patch.
+    let patched = api.store.patch_binding(device.key, bid, move |binding| {
+        let seen = binding.patient == found.patient;
+        apply(binding);
+        if seen && period(binding).is_ok() { Ok(()) } else { Err(StoreError::Conflict(CHANGED.into())) }
+    });
+    let changed = patched.await?;
     settle(&api, &device).await?;
     Ok(Json(view(&api, &changed)))
 }

@@ -85,10 +85,7 @@ pub(super) async fn assign(
     let reading = api.store.readings().by_id(id).await?.filter(|r| sees(&api, &caller, r.device));
     let reading = reading.ok_or_else(Problem::not_found)?;
     let (patient, _) = caller.scope.patient(to.patient_id)?;
-    if reading.patient.is_some() {
-        return Err(Problem::conflict("it belongs to somebody already"));
-    }
-    api.store.readings().assign(id, patient.id).await?;
+    api.store.readings().assign(reading.id, patient.id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -23,20 +23,19 @@ impl Readings {
         self.control(move |writer| writer.reattribute(device)).await
     }
 
-    /// Gives one reading to `patient`; later changes of bindings do not take it away.
+    /// Gives nobody's reading to `patient`; later changes of bindings do not take it away.
     ///
     /// # Errors
+    /// [`StoreError::Conflict`] where it is somebody's by now: whoever asks saw it on a list a moment ago.
     /// [`StoreError::NotFound`], also where the patient was erased; when the file cannot be written.
     pub async fn assign(&self, id: ReadingId, patient: PatientId) -> Result<(), StoreError> {
-        self.control(move |writer| writer.assign(id, patient, false)).await
+        self.control(move |writer| writer.assign(id, patient, true)).await
     }
 
-    /// As [`Readings::assign`], where the reading is nobody's still: whoever asks saw it on a list a moment ago.
-    ///
-    /// # Errors
-    /// [`StoreError::Conflict`] where it is somebody's by now; as [`Readings::assign`].
-    pub async fn assign_if_nobodys(&self, id: ReadingId, patient: PatientId) -> Result<(), StoreError> {
-        self.control(move |writer| writer.assign(id, patient, true)).await
+    /// The same over somebody's head, as a change of bindings may do it.
+    #[cfg(test)]
+    pub(super) async fn assign_again(&self, id: ReadingId, patient: PatientId) -> Result<(), StoreError> {
+        self.control(move |writer| writer.assign(id, patient, false)).await
     }
 
     /// Takes something held off the list. Its bytes stay in the file, and it stays known when it is sent again.

@@ -259,7 +259,7 @@ async fn a_change_that_no_projection_has_followed_is_told_after_a_restart() {
         again.store.readings().projection_stale().await.unwrap()
     };
     assert_eq!(stale(folder.path()).await, None);
-    readings.assign(ids[6], PatientId::new(12)).await.unwrap();
+    readings.assign_again(ids[6], PatientId::new(12)).await.unwrap();
     assert_eq!(stale(folder.path()).await, Some((times(3), times(3))), "given to somebody else");
     let fasting = Reading { id: ids[0], ..pressure(1, 11, 0, CANARY, "fasting") };
     readings.submit(day(), 1, move |desk| desk.amend(&fasting)).await.unwrap();
@@ -358,8 +358,8 @@ async fn a_reading_that_became_somebodys_meanwhile_stays_theirs() {
     let nobodys = Reading { patient: None, ..pressure(1, 11, 0, 120, "") };
     let id = keep_all(&bench, vec![nobodys]).await[0];
     let readings = bench.store.readings();
-    readings.assign_if_nobodys(id, PatientId::new(11)).await.unwrap();
-    let late = readings.assign_if_nobodys(id, PatientId::new(12)).await;
+    readings.assign(id, PatientId::new(11)).await.unwrap();
+    let late = readings.assign(id, PatientId::new(12)).await;
     assert!(matches!(late, Err(StoreError::Conflict(_))), "{late:?}");
     assert_eq!(readings.by_id(id).await.unwrap().unwrap().patient, Some(PatientId::new(11)));
 }

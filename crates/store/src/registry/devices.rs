@@ -77,23 +77,11 @@ impl Store {
         self.bind(binding.device, move |_| Ok(binding)).await
     }
 
-    /// Corrects a binding. Does not move stored readings, as [`Store::create_binding`].
-    ///
-    /// # Errors
-    /// [`StoreError::Conflict`] when it overlaps another binding of the device, [`StoreError::NotFound`].
-    pub async fn update_binding(&self, binding: Binding) -> Result<Binding, StoreError> {
-        self.patch_binding(binding.device, binding.id, move |before| {
-            *before = binding;
-            Ok(())
-        })
-        .await
-    }
-
     /// Corrects a binding, as it is in that moment: what somebody else changed meanwhile stays. Does not move stored
     /// readings, as [`Store::create_binding`].
     ///
     /// # Errors
-    /// What `patch` says; as [`Store::update_binding`].
+    /// What `patch` says; [`StoreError::Conflict`] when it overlaps another binding of the device, [`StoreError::NotFound`].
     pub async fn patch_binding(
         &self,
         device: DeviceKey,

@@ -632,6 +632,14 @@ mod tests {
         Bench { folder, store, _drain: handle }
     }
 
+    async fn patch(store: &Store, binding: Binding, patch: fn(&mut Binding)) {
+        let work = move |b: &mut Binding| {
+            patch(b);
+            Ok(())
+        };
+        store.patch_binding(binding.device, binding.id, work).await.unwrap();
+    }
+
     async fn worn_next(store: &Store, device: DeviceKey) {
         let patient = store.create_patient(person("Next")).await.unwrap().id;
         let (id, slot) = (BindingId::new(0), Slot::Any);
@@ -660,7 +668,7 @@ mod tests {
         let patient = bench.enrol(NAME, "d-1", 1, &[Role::Patient]).await;
         let device = bench.store.directory().device("d-1").unwrap().key;
         let [binding] = bench.store.directory().bindings(device)[..] else { panic!() };
-        bench.store.update_binding(Binding { slot: Slot::User(1), ..binding }).await.unwrap();
+        patch(&bench.store, binding, |b| b.slot = Slot::User(1)).await;
         let id = measured(&bench.store, patient, Some(1), 7).await;
         let other = measured(&bench.store, patient, Some(2), 8).await;
         bench.store.settle_bindings(device).await.unwrap();
@@ -689,7 +697,7 @@ mod tests {
         let patient = bench.enrol(NAME, "d-1", 1, &[Role::Patient]).await;
         let device = bench.store.directory().device("d-1").unwrap().key;
         let [binding] = bench.store.directory().bindings(device)[..] else { panic!() };
-        bench.store.update_binding(Binding { to: Some(at(5)), ..binding }).await.unwrap();
+        patch(&bench.store, binding, |b| b.to = Some(at(5))).await;
         let id = measured(&bench.store, patient, None, 7).await;
         bench.store.settle_bindings(device).await.unwrap();
         bench.store.erase_patient(patient).await.unwrap();
