@@ -150,7 +150,10 @@ impl<W: World> Engine<W> {
             let Some(person) = people.get_mut(id) else { continue };
             // As long as it was open: what has come since may answer it, and is not judged yet.
             let open = now.min(Timestamp::from_micros(due.as_micros() - 1));
-            person.rearm(&mut Scene { world, cards, seasons, now: open, decided: now, quiet: false, batch }, *due)?;
+            person.rearm(
+                &mut Scene { world, cards, seasons, now: open, decided: now, quiet: false, moved: &[], batch },
+                *due,
+            )?;
             if person.asked_until().is_none() {
                 batch.timers.retain(|(p, _)| p != id);
                 batch.timers.push((*id, None));
@@ -193,12 +196,9 @@ impl<W: World> Engine<W> {
             }
             let Self { world, cards, seasons, people, batch, waiting, .. } = self;
             let Some(person) = people.get_mut(&id) else { continue };
-            let clean = !person.waits();
-            let mut scene = Scene { world, cards, seasons, now, decided: now, quiet: true, batch };
-            person.lose(&mut scene, &lost)?;
-            person.gain(&mut scene, &gained)?;
-            if clean && person.waits() {
-                person.handed = true;
+            let mut scene = Scene { world, cards, seasons, now, decided: now, quiet: true, moved: &[], batch };
+            person.hand_over(&mut scene, &lost, &gained)?;
+            if person.waits() {
                 await_turn(waiting, person, 0);
             }
             self.enqueue(id);
@@ -299,7 +299,8 @@ impl<W: World> Engine<W> {
         }
         let Self { world, cards, seasons, people, batch, waiting, .. } = self;
         if let Some(person) = people.get_mut(&id) {
-            let mut scene = Scene { world, cards, seasons, now, decided: held.received_at, quiet: false, batch };
+            let mut scene =
+                Scene { world, cards, seasons, now, decided: held.received_at, quiet: false, moved: &[], batch };
             person.remember(&scene, conclusion.effective_at)?;
             let at = (conclusion.effective_at, conclusion.effective_at);
             // Each held value is a matter of its own: nothing that stood is undone by it.
@@ -327,7 +328,7 @@ impl<W: World> Engine<W> {
             let Self { world, cards, seasons, people, batch, waiting, .. } = self;
             let Some(person) = people.get_mut(&id) else { continue };
             person.freshen(world, cards, now)?;
-            let mut scene = Scene { world, cards, seasons, now, decided, quiet: false, batch };
+            let mut scene = Scene { world, cards, seasons, now, decided, quiet: false, moved: &[], batch };
             match of_one {
                 [(_, point, _)] => person.judge(&mut scene, std::slice::from_ref(point))?,
                 many => {
@@ -373,16 +374,12 @@ impl<W: World> Engine<W> {
                 continue;
             }
             person.turn = Turn::default();
-            let quiet = std::mem::take(&mut person.handed);
-            let mut scene = Scene { world, cards, seasons, now, decided: now, quiet, batch };
+            let mut scene = Scene { world, cards, seasons, now, decided: now, quiet: false, moved: &[], batch };
             person.judge_late(&mut scene)?;
             // As far as the schedule has come: a morning that is due but not reached yet is the schedule's own.
             let next = slots.iter().find(|(zone, _)| *zone == person.zone).map_or(now, |(_, at)| *at);
             let last = schedule::last_slot(Timestamp::from_micros(next.as_micros() - 1), &person.zone);
-            if let Some(first) = person.dirty.take().filter(|first| *first <= last) {
-                person.judge_weeks(&mut scene, first, last)?;
-                person.judge_days(&mut scene, first, last)?;
-            }
+            person.judge_mornings(&mut scene, last)?;
             let cost = person.take_looked();
             person.turn.cost = u32::try_from(cost).unwrap_or(u32::MAX);
             self.looked += cost;
@@ -422,7 +419,7 @@ impl<W: World> Engine<W> {
         let Some(person) = people.get_mut(&id) else { return Ok(()) };
         person.queued = None;
         if person.due().is_some_and(|due| due <= now) {
-            let mut scene = Scene { world, cards, seasons, now, decided: now, quiet: false, batch };
+            let mut scene = Scene { world, cards, seasons, now, decided: now, quiet: false, moved: &[], batch };
             person.expire(&mut scene)?;
             person.look_at_silence(&mut scene)?;
         }

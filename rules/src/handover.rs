@@ -6,41 +6,48 @@ use crate::{
     Error, Point, Rule,
     conclusion::Concluded,
     person::{Person, Scene, World},
+    schedule,
 };
 use vitals::ReadingId;
 
 impl Person {
-    /// These readings are not this patient's any more.
-    pub(crate) fn lose<W: World>(&mut self, scene: &mut Scene<'_, W>, points: &[Point]) -> Result<(), Error> {
-        let Some(first) = points.iter().map(|p| p.at).min() else { return Ok(()) };
+    /// `lost` are not this patient's any more, `gained` are now.
+    pub(crate) fn hand_over<W: World>(
+        &mut self,
+        scene: &mut Scene<'_, W>,
+        lost: &[Point],
+        gained: &[Point],
+    ) -> Result<(), Error> {
         self.reread(scene.world, scene.cards, scene.now)?;
-        self.remember(scene, first)?;
-        let gone: Vec<ReadingId> = points.iter().map(|p| p.id).collect();
-        self.withdraw(scene, &gone);
-        self.judge_moved(scene, points)
-    }
-
-    /// These readings are this patient's now.
-    pub(crate) fn gain<W: World>(&mut self, scene: &mut Scene<'_, W>, points: &[Point]) -> Result<(), Error> {
-        if points.is_empty() {
-            return Ok(());
+        if let Some(first) = lost.iter().map(|p| p.at).min() {
+            self.remember(scene, first)?;
+            let gone: Vec<ReadingId> = lost.iter().map(|p| p.id).collect();
+            self.withdraw(scene, &gone);
         }
-        self.reread(scene.world, scene.cards, scene.now)?;
-        let late = self.late.get_or_insert_default();
-        for p in points.iter().filter(|p| p.valid) {
-            late.add_valid(p.at, scene.decided);
-        }
-        self.judge_moved(scene, points)
-    }
-
-    fn judge_moved<W: World>(&mut self, scene: &mut Scene<'_, W>, points: &[Point]) -> Result<(), Error> {
-        for p in points {
+        let moved: Vec<ReadingId> = gained.iter().map(|p| p.id).collect();
+        self.judge_what_waits(scene, &moved)?;
+        for p in lost.iter().chain(gained) {
             self.late.get_or_insert_default().add(p.kind(), (p.at, p.at), scene.decided);
             if p.at < self.open_day {
-                self.look_again(p.at);
+                let slot = schedule::slot_of_day(p.at, &self.zone);
+                self.dirty_handed = Some(self.dirty_handed.map_or(slot, |d| d.min(slot)));
             }
         }
+        let late = self.late.get_or_insert_default();
+        for p in gained.iter().filter(|p| p.valid) {
+            late.add_valid(p.at, scene.decided);
+        }
         self.judge_late(scene)
+    }
+
+    /// What came late by itself and waits for its turn is told as ever: a crisis is not to be hushed by what else is moved.
+    fn judge_what_waits<W: World>(&mut self, scene: &mut Scene<'_, W>, moved: &[ReadingId]) -> Result<(), Error> {
+        if self.late.is_none() {
+            return Ok(());
+        }
+        let Scene { world, cards, seasons, now, decided, .. } = *scene;
+        let batch = &mut *scene.batch;
+        self.judge_late(&mut Scene { world, cards, seasons, now, decided, quiet: false, moved, batch })
     }
 
     /// Takes back what stands on readings that are `gone`.

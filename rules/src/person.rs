@@ -104,7 +104,16 @@ pub(crate) struct Scene<'a, W> {
     pub decided: Timestamp,
     /// Only written down: readings found another patient.
     pub quiet: bool,
+    /// What stands on these alone is only written down: they found this patient, while others of theirs came late.
+    pub moved: &'a [ReadingId],
     pub batch: &'a mut FindingBatch,
+}
+
+impl<W> Scene<'_, W> {
+    /// Whether what stands on `readings` is only written down.
+    pub(crate) fn hushes(&self, readings: &[ReadingId]) -> bool {
+        self.quiet || (!readings.is_empty() && readings.iter().all(|r| self.moved.contains(r)))
+    }
 }
 
 /// The state.
@@ -143,8 +152,8 @@ pub(crate) struct Person {
     pub dirty: Option<Timestamp>,
     /// Start of the first day that has not been judged yet.
     pub open_day: Timestamp,
-    /// What waits to be judged again waits because readings found another patient.
-    pub handed: bool,
+    /// As `dirty`, where readings found another patient: nobody is paged for these mornings.
+    pub dirty_handed: Option<Timestamp>,
     /// What was told of readings that came or went was missed.
     pub stale: bool,
     /// The earliest entry of this patient in the engine's queue.
@@ -196,7 +205,7 @@ impl Person {
             terms: Terms::of(cards, &patient),
             dirty: None,
             open_day: Timestamp::MIN,
-            handed: false,
+            dirty_handed: None,
             stale: false,
             queued: None,
             turn: Turn::default(),
@@ -400,13 +409,14 @@ impl Person {
     pub(crate) fn raise<W: World>(&mut self, scene: &mut Scene<'_, W>, conclusion: &Conclusion) -> Option<FindingId> {
         let numbers = scene.cards.numbers(conclusion.rule, &self.patient)?;
         let mut draft = conclusion.draft(self.id(), &numbers, &self.zone, scene.now);
-        if scene.quiet {
+        let quiet = scene.hushes(&conclusion.readings);
+        if quiet {
             draft.verdict = Verdict::Note;
             draft.severity = draft.severity.min(Severity::Routine);
         }
         let id = store::finding_id(&draft);
         let mut concluded = conclusion.concluded(id);
-        concluded.muted |= scene.quiet && scene.now.since(conclusion.effective_at) <= HORIZON;
+        concluded.muted |= quiet && scene.now.since(conclusion.effective_at) <= HORIZON;
         let place = self.concluded.partition_point(|c| c.effective_at <= concluded.effective_at);
         self.concluded.insert(place, concluded);
         let unsaid = scene.batch.retract.len();

@@ -7,6 +7,7 @@ mod care;
 mod catalogue;
 mod flood;
 mod force;
+mod handover;
 mod holds;
 mod order;
 mod rehearsal;

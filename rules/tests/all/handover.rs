@@ -1,0 +1,105 @@
+//! Readings that turn out to be somebody else's, while other things of the same patient wait or go on.
+
+use crate::story::{Story, at, bp, brief, minutes, patient};
+use vitals::{Plan, Reading, Timestamp};
+
+const START: &str = "2026-03-02T08:00:00+08:00";
+
+fn twice_a_day() -> Plan {
+    let mut plan = Plan::default();
+    plan.measuring.blood_pressure_per_week = Some(14.0);
+    plan
+}
+
+fn days(n: u64) -> std::time::Duration {
+    minutes(n * 1440)
+}
+
+/// At 10:20 the meter uploads a crisis of 08:00 and 08:05; a reading of 10:00 is judged already.
+fn late_crisis(now: Timestamp) -> Vec<Reading> {
+    let two_hours_ago = now.minus(minutes(140));
+    vec![bp(50, two_hours_ago, 190, 115), bp(51, two_hours_ago.plus(minutes(5)), 192, 116)]
+}
+
+/// A day later, after a reading of 20 minutes ago.
+fn story() -> Story {
+    let mut story = Story::new(patient(twice_a_day(), at(START)), at(START));
+    story.goto(at(START).plus(days(1)).plus(minutes(120)));
+    story.message(vec![bp(1, story.now, 128, 80)]);
+    story.goto(story.now.plus(minutes(20)));
+    story
+}
+
+fn told(story: &Story, rule: &str) -> Vec<(&'static str, bool)> {
+    story.of(rule).into_iter().map(brief).map(|(_, severity, _, note)| (severity, note)).collect()
+}
+
+#[test]
+fn a_reading_that_is_moved_hushes_no_late_crisis_that_waits() {
+    for gains in [true, false] {
+        let mut story = story();
+        let other = bp(7, story.now.minus(minutes(600)), 131, 82);
+        if !gains {
+            story.message(vec![other.clone()]);
+        }
+        story.arrives(late_crisis(story.now));
+        story.moved(other, gains);
+        story.clean();
+        assert_eq!(told(&story, "BP-C1"), [("critical", false)], "gains: {gains}");
+    }
+}
+
+#[test]
+fn what_a_moved_reading_silenced_hushes_no_late_crisis() {
+    let mut story = story();
+    let wrong = [bp(7, story.now.minus(minutes(150)), 188, 114), bp(8, story.now.minus(minutes(148)), 188, 114)];
+    story.message(wrong.to_vec());
+    assert_eq!(told(&story, "BP-C1"), [("critical", false)]);
+    story.arrives(late_crisis(story.now));
+    let [first, second] = wrong;
+    story.moved_all(vec![(first, false), (second, false)]);
+    story.clean();
+    let found = story.of("BP-C1");
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        found[0].draft.readings,
+        [50, 51].map(vitals::ReadingId::new),
+        "it stands on the patient's own readings"
+    );
+    assert_eq!(told(&story, "BP-C1"), [("critical", false)]);
+}
+
+#[test]
+fn a_crisis_that_comes_while_a_hand_over_waits_for_its_turn_is_told() {
+    let mut story = story();
+    let old = bp(7, story.now.minus(days(3)), 131, 82);
+    story.moved(old, true);
+    story.arrives(late_crisis(story.now));
+    story.clean();
+    assert_eq!(told(&story, "BP-C1"), [("critical", false)]);
+}
+
+#[test]
+fn readings_that_find_a_patient_who_waits_page_nobody_for_the_morning_that_they_change() {
+    let mut story = Story::new(patient(twice_a_day(), at(START)), at(START));
+    // Monday, three hours after the look at two weeks in which nothing came.
+    story.goto(at(START).plus(days(14)).plus(minutes(60)));
+    story.message(vec![bp(100, story.now, 128, 80)]);
+    story.arrives(vec![bp(101, story.now.minus(minutes(30)), 127, 80)]);
+    let found: Vec<_> =
+        (0..28).map(|i| (bp(i + 1, at(START).plus(minutes(720 * i.unsigned_abs())), 152, 80), true)).collect();
+    story.moved_all(found);
+    story.clean();
+    assert_eq!(told(&story, "BP-S1"), [("routine", true)], "a note, as re-attribution is");
+}
+
+#[test]
+fn a_pair_that_finds_a_patient_with_something_late_pages_nobody() {
+    let mut story = story();
+    story.arrives(vec![bp(50, story.now.minus(minutes(140)), 128, 80)]);
+    let pair = [bp(7, story.now.minus(minutes(90)), 188, 114), bp(8, story.now.minus(minutes(88)), 188, 114)];
+    story.moved_all(pair.map(|r| (r, true)).to_vec());
+    story.clean();
+    assert_eq!(told(&story, "BP-C1"), [("routine", true)]);
+    assert!(story.engine.world().commands.is_empty());
+}
