@@ -203,7 +203,11 @@ impl Person {
         }
         self.ended(rule, outcome.expired);
         let asking = if end >= self.newest_of(rule) {
-            if scene.quiet { self.hushed(rule, outcome.asking, &all, window, scene.now) } else { outcome.asking }
+            if scene.quiet {
+                self.hushed(rule, outcome.asking, &all, window, scene.now)
+            } else {
+                self.as_told(rule, outcome.asking)
+            }
         } else {
             self.tracks.iter_mut().find(|t| t.rule == rule).and_then(|t| t.asking.take())
         };
@@ -224,6 +228,18 @@ impl Person {
         let recent = |p: &&Point| p.valid && self.limits.over(rule, p) && p.at.plus(window) > now;
         let mut asking = asking.or_else(|| points.iter().rev().find(recent).map(|p| Asking::quietly(*p, window)));
         asking.iter_mut().for_each(Asking::hush);
+        asking
+    }
+
+    /// What was asked for nobody to hear is asked on so, whoever looks at it next: re-attribution never pages.
+    fn as_told(&self, rule: Rule, mut asking: Option<Asking>) -> Option<Asking> {
+        if let Some(asking) = &mut asking {
+            let muted = |c: &Concluded| c.rule == rule && c.muted && *c.step == *"asked";
+            let first = asking.first.id;
+            if self.concluded.iter().any(|c| muted(c) && c.readings.first() == Some(&first)) {
+                asking.hush();
+            }
+        }
         asking
     }
 

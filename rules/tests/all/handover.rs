@@ -103,3 +103,16 @@ fn a_pair_that_finds_a_patient_with_something_late_pages_nobody() {
     assert_eq!(told(&story, "BP-C1"), [("routine", true)]);
     assert!(story.engine.world().commands.is_empty());
 }
+
+#[test]
+fn a_question_that_found_its_patient_pages_nobody_after_a_restart_either() {
+    let mut story = story();
+    story.moved(bp(7, story.now.minus(minutes(5)), 185, 112), true);
+    story.clean();
+    assert_eq!(told(&story, "BP-C1"), [("info", true)], "asked, for nobody to hear");
+    story.goto(story.now.plus(minutes(10)));
+    let mut story = story.restart();
+    story.goto(story.now.plus(minutes(60)));
+    assert_eq!(told(&story, "BP-C1"), [("info", true)]);
+    assert!(story.engine.world().commands.is_empty());
+}
