@@ -12,17 +12,17 @@ use crate::{
 };
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque},
+    collections::{BTreeSet, BinaryHeap, HashMap, VecDeque},
     sync::Arc,
 };
-use store::{FindingBatch, Handover, Season};
+use store::{FindingBatch, Season};
 use vitals::{Entry, Held, Patient, PatientId, Reading, Timestamp, Zone};
 
 /// Readings and mornings looked at in one fair round; who did not get a turn is first in the next.
 const ROUND: u64 = 50_000;
 
 /// A patient has something to be judged again because of `came` readings more.
-fn await_turn(waiting: &mut VecDeque<PatientId>, person: &mut Person, came: usize) {
+pub(crate) fn await_turn(waiting: &mut VecDeque<PatientId>, person: &mut Person, came: usize) {
     person.turn.came = person.turn.came.saturating_add(u32::try_from(came).unwrap_or(u32::MAX));
     if !std::mem::replace(&mut person.turn.waits, true) {
         waiting.push_back(person.patient.id);
@@ -34,7 +34,7 @@ fn await_turn(waiting: &mut VecDeque<PatientId>, person: &mut Person, came: usiz
 pub struct Engine<W> {
     pub(crate) world: W,
     pub(crate) cards: Cards,
-    site: Zone,
+    pub(crate) site: Zone,
     started: Timestamp,
     pub(crate) people: HashMap<PatientId, Person>,
     queue: BinaryHeap<Reverse<(Timestamp, PatientId)>>,
@@ -42,7 +42,7 @@ pub struct Engine<W> {
     pub(crate) slots: Vec<(Zone, Timestamp)>,
     pub(crate) seasons: Seasons,
     /// Patients who wait for something to be judged again, each once.
-    waiting: VecDeque<PatientId>,
+    pub(crate) waiting: VecDeque<PatientId>,
     /// Patients whose days are not known since the start.
     pub(crate) cold: Vec<PatientId>,
     /// Patients of whose days less is written down than is known.
@@ -172,56 +172,6 @@ impl<W: World> Engine<W> {
         Ok(())
     }
 
-    /// Readings found another patient: withdraws what stood on them and judges both sides again, paging nobody.
-    ///
-    /// # Errors
-    /// When the store cannot answer.
-    pub fn hand_over(&mut self, moved: &[Handover], now: Timestamp) -> Result<(), Error> {
-        let mut sides: BTreeMap<PatientId, [Vec<Point>; 2]> = BTreeMap::new();
-        for one in moved {
-            let point = Point::of(&one.reading, &self.site);
-            if one.before.is_some() && one.before == one.reading.patient {
-                self.amend(&one.reading, point, now)?;
-                continue;
-            }
-            for (side, id) in [one.before, one.reading.patient].into_iter().enumerate() {
-                if let Some(id) = id {
-                    sides.entry(id).or_default()[side].push(point);
-                }
-            }
-        }
-        for (id, [lost, gained]) in sides {
-            if !self.know(id, now)? {
-                continue;
-            }
-            let Self { world, cards, seasons, people, batch, waiting, .. } = self;
-            let Some(person) = people.get_mut(&id) else { continue };
-            let mut scene = Scene { world, cards, seasons, now, decided: now, quiet: true, moved: &[], batch };
-            person.hand_over(&mut scene, &lost, &gained)?;
-            if person.waits() {
-                await_turn(waiting, person, 0);
-            }
-            self.enqueue(id);
-        }
-        Ok(())
-    }
-
-    /// More is said of a reading: it is judged like one that came late.
-    fn amend(&mut self, reading: &Reading, point: Point, now: Timestamp) -> Result<(), Error> {
-        let Some(id) = reading.patient else { return Ok(()) };
-        if !self.know(id, now)? {
-            return Ok(());
-        }
-        let Self { world, people, waiting, .. } = self;
-        if let Some(person) = people.get_mut(&id) {
-            person.learn_days(world)?;
-            person.amend(&point, reading.received_at);
-            await_turn(waiting, person, 1);
-        }
-        self.enqueue(id);
-        Ok(())
-    }
-
     /// Takes over other cards. What was concluded under the old ones stands.
     pub fn replace_cards(&mut self, cards: Cards, now: Timestamp) {
         self.cards = cards;
@@ -266,7 +216,7 @@ impl<W: World> Engine<W> {
         self.close_message(now)
     }
 
-    fn know(&mut self, id: PatientId, now: Timestamp) -> Result<bool, Error> {
+    pub(crate) fn know(&mut self, id: PatientId, now: Timestamp) -> Result<bool, Error> {
         if !self.people.contains_key(&id) {
             match self.world.patient(id) {
                 Some(patient) => self.refresh(patient, now)?,
@@ -428,7 +378,7 @@ impl<W: World> Engine<W> {
     }
 
     /// The queue may hold a patient too early, never too late.
-    fn enqueue(&mut self, id: PatientId) {
+    pub(crate) fn enqueue(&mut self, id: PatientId) {
         let Some(person) = self.people.get_mut(&id) else { return };
         let_go(person, &mut self.batch);
         let Some(due) = person.due() else { return };

@@ -3,12 +3,92 @@
 //! Nobody is paged by it: what is concluded here is written down as a note.
 
 use crate::{
-    Error, Point, Rule,
+    Engine, Error, Point, Rule,
     conclusion::Concluded,
+    engine::await_turn,
     person::{Person, Scene, World},
     schedule,
 };
-use vitals::ReadingId;
+use std::collections::BTreeMap;
+use store::Handover;
+use vitals::{PatientId, Reading, ReadingId, Timestamp};
+
+impl<W: World> Engine<W> {
+    /// Readings found another patient: withdraws what stood on them and judges both sides again, paging nobody.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    pub fn hand_over(&mut self, moved: &[Handover], now: Timestamp) -> Result<(), Error> {
+        let mut sides: BTreeMap<PatientId, [Vec<Point>; 2]> = BTreeMap::new();
+        for one in moved {
+            let point = Point::of(&one.reading, &self.site);
+            if one.before.is_some() && one.before == one.reading.patient {
+                self.amend(&one.reading, point, now)?;
+                continue;
+            }
+            for (side, id) in [one.before, one.reading.patient].into_iter().enumerate() {
+                if let Some(id) = id {
+                    sides.entry(id).or_default()[side].push(point);
+                }
+            }
+        }
+        for (id, [lost, gained]) in sides {
+            if !self.know(id, now)? {
+                continue;
+            }
+            let Self { world, cards, seasons, people, batch, waiting, .. } = self;
+            let Some(person) = people.get_mut(&id) else { continue };
+            let mut scene = Scene { world, cards, seasons, now, decided: now, quiet: true, moved: &[], batch };
+            person.hand_over(&mut scene, &lost, &gained)?;
+            if person.waits() {
+                await_turn(waiting, person, 0);
+            }
+            self.enqueue(id);
+        }
+        Ok(())
+    }
+
+    /// More is said of a reading: it is judged like one that came late.
+    fn amend(&mut self, reading: &Reading, point: Point, now: Timestamp) -> Result<(), Error> {
+        let Some(id) = reading.patient else { return Ok(()) };
+        if !self.know(id, now)? {
+            return Ok(());
+        }
+        let Self { world, people, waiting, .. } = self;
+        if let Some(person) = people.get_mut(&id) {
+            person.learn_days(world)?;
+            person.amend(&point, reading.received_at);
+            await_turn(waiting, person, 1);
+        }
+        self.enqueue(id);
+        Ok(())
+    }
+
+    /// Readings that are to be judged yet changed: what stands on them was concluded before a start, of whose they were then.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    pub fn withdraw(&mut self, moved: &[Handover], now: Timestamp) -> Result<(), Error> {
+        for one in moved {
+            let point = Point::of(&one.reading, &self.site);
+            let Some(id) = one.before else { continue };
+            // Where only more is said of it, what it comes to is the same, most likely, and would be told twice.
+            let counts = one.reading.patient == Some(id) && point.valid;
+            if counts || !self.know(id, now)? {
+                continue;
+            }
+            let Self { world, cards, seasons, people, batch, .. } = self;
+            let Some(person) = people.get_mut(&id) else { continue };
+            let mut scene = Scene { world, cards, seasons, now, decided: now, quiet: true, moved: &[], batch };
+            person.remember(&scene, point.at)?;
+            person.withdraw(&mut scene, &[point.id]);
+            person.learn_days(world)?;
+            person.days.touch(point.at, person.terms.gap, &person.zone);
+            self.enqueue(id);
+        }
+        Ok(())
+    }
+}
 
 impl Person {
     /// `lost` are not this patient's any more, `gained` are now.

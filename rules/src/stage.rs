@@ -3,6 +3,8 @@
 //! A missed wake-up loses nothing: every cycle asks the store. A crash anywhere loses nothing: findings, commands, timers
 //! and position are one transaction, and judging an entry again concludes the same.
 
+mod follow;
+
 use crate::{Cards, Engine, Error, Force, Pace, live::Live};
 use runtime::{BoxFuture, Drain, Paced, crash};
 use serde::{Deserialize, Serialize};
@@ -14,12 +16,9 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use store::{HandedOver, Handover, Moves, Store, StoreError};
+use store::{HandedOver, Store, StoreError};
 use tokio::sync::{
-    broadcast::{
-        self,
-        error::{RecvError, TryRecvError},
-    },
+    broadcast::{self, error::RecvError},
     mpsc, oneshot, watch,
 };
 use vitals::Timestamp;
@@ -391,75 +390,9 @@ impl Worker {
         if again { self.engine.world_mut().learn_outages() } else { Ok(()) }
     }
 
-    fn follow_directory(&mut self) -> Result<(), Error> {
-        if !self.directory.has_changed().unwrap_or(false) {
-            return Ok(());
-        }
-        self.directory.mark_unchanged();
-        let now = self.store.clock().now();
-        self.engine.world_mut().rebind(now);
-        let directory = self.store.directory();
-        self.engine.retain(|id| directory.patient(id).is_some());
-        for patient in directory.patients() {
-            self.engine.refresh(patient, now)?;
-        }
-        Ok(())
-    }
-
-    /// Other cards were installed, or an edit was signed, or its moment has come.
-    fn follow_cards(&mut self) -> Result<bool, Error> {
-        let now = self.store.clock().now();
-        let changed = |changes: Result<bool, _>| changes.unwrap_or(false);
-        let told = changed(self.given.has_changed()) || changed(self.edits.has_changed());
-        if !told && self.next_cards.is_none_or(|at| at > now) {
-            return Ok(false);
-        }
-        self.edits.mark_unchanged();
-        self.force = Force::new(self.given.borrow_and_update().clone(), self.store.rule_edits_blocking()?);
-        self.next_cards = self.force.next_after(now);
-        let cards = self.force.at(now);
-        self.store.put_cards_blocking(cards.records())?;
-        self.engine.replace_cards(cards, now);
-        Ok(true)
-    }
-
     /// The next moment at which there is something to do without being told.
     fn next_due(&self) -> Option<Timestamp> {
         self.engine.next_due().into_iter().chain(self.next_cards).min()
-    }
-
-    /// Readings that found another patient, or of which more is said. Like entries they are judged up to a number that is
-    /// written with what was concluded, so a crash here loses nothing.
-    fn follow_moves(&mut self, now: Timestamp) -> Result<bool, Error> {
-        let mut did = false;
-        loop {
-            if std::mem::take(&mut self.missed_moves) {
-                let Moves { number, readings } = self.store.readings().moves_after_blocking(self.moves)?;
-                did |= number != self.moves;
-                match readings {
-                    Some(readings) => self.hand_over(&readings, now)?,
-                    None => self.engine.distrust(),
-                }
-                self.moves = number;
-            }
-            match self.moved.try_recv() {
-                Ok(told) if told.number <= self.moves => {}
-                Ok(told) => {
-                    self.hand_over(&told.readings, now)?;
-                    self.moves = told.number;
-                    did = true;
-                }
-                Err(TryRecvError::Lagged(_)) => self.missed_moves = true,
-                Err(_) => return Ok(did),
-            }
-        }
-    }
-
-    /// What is not judged yet is judged as whoever's it is when its turn comes.
-    fn hand_over(&mut self, moved: &[Handover], now: Timestamp) -> Result<(), Error> {
-        let judged = |h: &&Handover| h.reading.id.as_i64().cast_unsigned() <= self.position;
-        let moved: Vec<Handover> = moved.iter().filter(judged).cloned().collect();
-        if moved.is_empty() { Ok(()) } else { self.engine.hand_over(&moved, now) }
     }
 
     fn commit(&mut self, force: bool) -> Result<(), Error> {

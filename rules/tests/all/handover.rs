@@ -1,7 +1,9 @@
 //! Readings that turn out to be somebody else's, while other things of the same patient wait or go on.
 
-use crate::story::{Story, at, bp, brief, minutes, patient};
-use vitals::{Plan, Reading, Timestamp};
+use crate::story::{Story, at, bg, bp, brief, minutes, patient, service::Service};
+use std::time::Duration;
+use store::FindingBatch;
+use vitals::{Concept, FindingDraft, PatientId, Plan, Reading, ReadingId, Recipient, Severity, Timestamp, Verdict};
 
 const START: &str = "2026-03-02T08:00:00+08:00";
 
@@ -11,7 +13,7 @@ fn twice_a_day() -> Plan {
     plan
 }
 
-fn days(n: u64) -> std::time::Duration {
+fn days(n: u64) -> Duration {
     minutes(n * 1440)
 }
 
@@ -61,11 +63,7 @@ fn what_a_moved_reading_silenced_hushes_no_late_crisis() {
     story.clean();
     let found = story.of("BP-C1");
     assert_eq!(found.len(), 1);
-    assert_eq!(
-        found[0].draft.readings,
-        [50, 51].map(vitals::ReadingId::new),
-        "it stands on the patient's own readings"
-    );
+    assert_eq!(found[0].draft.readings, [50, 51].map(ReadingId::new), "it stands on the patient's own readings");
     assert_eq!(told(&story, "BP-C1"), [("critical", false)]);
 }
 
@@ -115,4 +113,52 @@ fn a_question_that_found_its_patient_pages_nobody_after_a_restart_either() {
     story.goto(story.now.plus(minutes(60)));
     assert_eq!(told(&story, "BP-C1"), [("info", true)]);
     assert!(story.engine.world().commands.is_empty());
+}
+
+/// As it was written while the position waited for another patient's turn.
+fn severe_low(patient: PatientId, reading: ReadingId) -> FindingDraft {
+    FindingDraft {
+        patient,
+        rule: "GLU-C1".into(),
+        rule_version: 1,
+        concept: Concept::GlucoseLowSevere,
+        severity: Severity::Critical,
+        verdict: Verdict::Page,
+        at: at(START),
+        effective_at: at(START),
+        recipients: vec![Recipient::HealthManager],
+        closes: false,
+        readings: vec![reading],
+        excluded: Vec::new(),
+        evidence: r#"{"step":"alone","severity":"critical","numbers":{}}"#.into(),
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_ahead_of_the_position_goes_with_its_reading_after_a_crash() {
+    for behind in [10, 17_000] {
+        let folder = tempfile::tempdir().unwrap();
+        let service = Service::open(folder.path(), at(START)).await;
+        let (person, other, stranger) = (service.person().await, service.person().await, service.stranger().await);
+        service.close().await;
+        Service::asleep(folder.path(), at(START), async |store| {
+            // Position 0; then the low, on which a finding stands; before it died the reading was given to whose it is.
+            for chunk in (0..behind).collect::<Vec<i64>>().chunks(1000) {
+                let when = |n: i64| at(START).minus(Duration::from_secs(20_000 - n.unsigned_abs()));
+                let many = chunk.iter().map(|n| bp(n + 1, when(*n), 120, 80)).collect();
+                Service::keep(&store, stranger, many).await;
+            }
+            Service::keep(&store, person, vec![bg(1, at(START), 24)]).await;
+            let id = ReadingId::from_i64((*store.readings().committed().borrow()).cast_signed());
+            let new = vec![(severe_low(person.0, id), at(START))];
+            store.commit_findings(FindingBatch { new, ..FindingBatch::default() }).await.unwrap();
+            store.readings().assign(id, other.0).await.unwrap();
+        })
+        .await;
+        let service = Service::open(folder.path(), at(START).plus(minutes(1))).await;
+        service.goto(at(START).plus(minutes(2))).await;
+        assert_eq!(service.severities(person.0).await, [""; 0], "withdrawn, {behind} entries on");
+        assert_eq!(service.severities(other.0).await, ["critical"]);
+        service.close().await;
+    }
 }
