@@ -29,7 +29,9 @@ impl Person {
         let floor = self.floor();
         let since = before.map_or(floor, |(at, _)| at.max(floor));
         let lasted = p.at.since(since) >= self.steps.0[0];
-        if !lasted && !self.stands(Rule::Adh1, since, Timestamp::MAX) {
+        // Something may have been said before silence was counted from a new meter or a later enrolment on.
+        let told_from = before.map_or(Timestamp::MIN, |(at, _)| at).min(since);
+        if !lasted && !self.stands(Rule::Adh1, told_from, Timestamp::MAX) {
             return Ok(());
         }
         if p.at < self.open_day {
@@ -37,7 +39,7 @@ impl Person {
             self.late.get_or_insert_default().add_valid(p.at, scene.decided);
             return Ok(());
         }
-        self.remember(scene, since)?;
+        self.remember(scene, before.map_or(since, |(at, _)| at.min(since)))?;
         self.settle_silences(scene, before, &[(p.at, p.id)], None)
     }
 
@@ -109,7 +111,11 @@ impl Person {
         for mark in valid.iter().chain(&next) {
             let since = before.map_or(floor, |(at, _)| at.max(floor));
             // What the schedule already said of this silence stands, whatever the plan is now.
-            let live = told.iter().any(|(from, at)| *from == since && *at <= mark.0);
+            let goes_on = |from: Timestamp, at: Timestamp| match before {
+                Some((last, _)) => from >= last,
+                None => from == since || !self.ended_within(at, mark.0),
+            };
+            let live = told.iter().any(|(from, at)| *from <= since && *at <= mark.0 && goes_on(*from, *at));
             if live || (since < mark.0 && mark.0.since(since) >= shortest) {
                 let last = before.map(|(_, id)| id);
                 let mut said: Vec<_> = adherence::judge(&steps, since, last, just_before(mark.0)).collect();
@@ -142,6 +148,13 @@ impl Person {
             ended.is_none_or(|(since, _)| within(*since, c.effective_at))
         });
         Ok(())
+    }
+
+    /// Whether a reading between two moments ended a silence of which something was said.
+    fn ended_within(&self, after: Timestamp, before: Timestamp) -> bool {
+        let begin = self.concluded.partition_point(|c| c.effective_at <= after);
+        let mut within = self.concluded[begin..].iter().take_while(|c| c.effective_at < before);
+        within.any(|c| c.rule == Rule::Adh1 && c.is_info())
     }
 
     /// Names the cause of what is newly said of silences.

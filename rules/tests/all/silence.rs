@@ -148,3 +148,45 @@ async fn the_will_of_a_gateway_is_the_cause_until_it_speaks_again() {
     assert_eq!(cause_in_service(&service, person).await, ["gateway", "lapse"]);
     service.close().await;
 }
+
+/// What is said of silences: the step, on which day, on which readings.
+fn said(story: &Story) -> Vec<(String, u64, Vec<i64>)> {
+    let on = |f: &Finding| f.draft.effective_at.since(at(START)).as_secs() / 86_400;
+    let ids = |f: &Finding| f.draft.readings.iter().map(|r| r.as_i64()).collect();
+    let step = |f: &Finding| evidence(f)["step"].as_str().unwrap().to_owned();
+    story.of("ADH-1").into_iter().map(|f| (step(f), on(f), ids(f))).collect()
+}
+
+fn steps(told: &[(&str, u64, i64)]) -> Vec<(String, u64, Vec<i64>)> {
+    told.iter().map(|(step, on, id)| ((*step).to_owned(), *on, vec![*id])).collect()
+}
+
+#[test]
+fn a_silence_ends_with_the_first_reading_of_a_new_meter_or_of_a_later_enrolment() {
+    for (enrolled, delay) in [(false, 0), (true, 0), (false, 30)] {
+        let person = patient(daily(), at(START));
+        let mut story = Story::new(person.clone(), at(START));
+        story.message(vec![bp(1, story.now, 128, 80)]);
+        story.goto(at(START).plus(hours(9 * 24)));
+        let told = [("remind", 3, 1), ("call", 7, 1)];
+        assert_eq!(said(&story), steps(&told));
+        let now = story.now;
+        let person = match enrolled {
+            true => vitals::Patient { enrolled_at: now, ..person },
+            false => person,
+        };
+        story.engine.world_mut().bound = Some(if enrolled { at(START) } else { now });
+        story.engine.world_mut().patient = Some(std::sync::Arc::new(person.clone()));
+        story.engine.refresh(std::sync::Arc::new(person), now).unwrap();
+        let measured = at(START).plus(hours(10 * 24));
+        story.goto(measured.plus(hours(delay)));
+        story.message(vec![bp(2, measured, 128, 80)]);
+        let ended = [told[0], told[1], ("resumed", 10, 2)];
+        assert_eq!(said(&story), steps(&ended), "enrolled: {enrolled}, {delay} hours late");
+        // What follows ends nothing more, in order or not.
+        story.goto(story.now.plus(hours(3)));
+        story.message(vec![bp(3, story.now, 128, 80)]);
+        story.message(vec![bp(4, measured.plus(hours(1)), 128, 80)]);
+        assert_eq!(said(&story), steps(&ended), "enrolled: {enrolled}, {delay} hours late");
+    }
+}
