@@ -3,8 +3,7 @@
 //! Nobody is paged by it: what is concluded here is written down as a note.
 
 use crate::{
-    Engine, Error, Point, Rule,
-    conclusion::Concluded,
+    Engine, Error, Point,
     engine::await_turn,
     person::{Person, Scene, World},
     schedule,
@@ -114,9 +113,10 @@ impl Person {
             }
         }
         let late = self.late.get_or_insert_default();
-        for p in gained.iter().filter(|p| p.valid) {
+        for p in lost.iter().chain(gained.iter().filter(|p| p.valid)) {
             late.add_valid(p.at, scene.decided);
         }
+        late.gone.extend(lost.iter().map(|p| p.id));
         self.judge_late(scene)
     }
 
@@ -132,12 +132,7 @@ impl Person {
 
     /// Takes back what stands on readings that are `gone`.
     fn withdraw<W: World>(&mut self, scene: &mut Scene<'_, W>, gone: &[ReadingId]) {
-        // A silence begins with a reading; it is judged by its own rule.
-        let fell = |c: &Concluded| c.rule != Rule::Adh1 && c.readings.iter().any(|r| gone.contains(r));
-        let withdrawn: Vec<Concluded> = self.concluded.extract_if(.., |c| fell(c)).collect();
-        for old in &withdrawn {
-            self.take_back(scene, old);
-        }
+        self.take_back_where(scene, |c| c.readings.iter().any(|r| gone.contains(r)));
         let asked = self.asked_until();
         for track in &mut self.tracks {
             track.asking.take_if(|a| gone.contains(&a.first.id));

@@ -104,6 +104,9 @@ impl Person {
         let late = self.late.get_or_insert_default();
         late.add(p.kind(), (p.at, p.at), decided);
         late.add_valid(p.at, decided);
+        if !p.valid {
+            late.gone.push(p.id);
+        }
     }
 
     /// Whether something waits to be judged together.

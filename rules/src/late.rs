@@ -12,7 +12,7 @@ use crate::{
     track::held_of,
 };
 use std::time::Duration;
-use vitals::{Kind, Timestamp};
+use vitals::{Kind, ReadingId, Timestamp};
 
 /// From one moment to another, both included.
 pub(crate) type Stretch = (Timestamp, Timestamp);
@@ -27,15 +27,17 @@ const APART: usize = 8;
 pub(crate) struct Late {
     /// Where pressures and glucoses came.
     pub kinds: [Vec<Stretch>; 2],
-    /// Where valid readings came.
+    /// Where valid readings came or went.
     pub valid: Vec<Stretch>,
+    /// Readings that do not count any more: silences are as if they had never come.
+    pub gone: Vec<ReadingId>,
     /// The newest commit time among them.
     pub decided: Timestamp,
 }
 
 impl Default for Late {
     fn default() -> Self {
-        Self { kinds: Default::default(), valid: Vec::new(), decided: Timestamp::MIN }
+        Self { kinds: Default::default(), valid: Vec::new(), gone: Vec::new(), decided: Timestamp::MIN }
     }
 }
 
@@ -66,13 +68,21 @@ impl Person {
     pub(crate) fn judge_late<W: World>(&mut self, scene: &mut Scene<'_, W>) -> Result<(), Error> {
         let Some(late) = self.late.take() else { return Ok(()) };
         let decided = std::mem::replace(&mut scene.decided, late.decided);
+        if !late.gone.is_empty() {
+            // The last valid reading may be one of them.
+            self.reread(scene.world, scene.cards, scene.now)?;
+            if let Some((first, _)) = late.valid.first() {
+                self.remember(scene, *first)?;
+            }
+            self.take_back_where(scene, |c| c.rule == Rule::Adh1 && c.readings.iter().any(|r| late.gone.contains(r)));
+        }
         for kind in KINDS {
             for stretch in late.of_kind(kind) {
                 self.judge_stretch(scene, kind, *stretch)?;
             }
         }
         for stretch in &late.valid {
-            self.judge_silences(scene, *stretch)?;
+            self.judge_silences(scene, *stretch, !late.gone.is_empty())?;
         }
         scene.decided = decided;
         Ok(())

@@ -381,6 +381,14 @@ impl Person {
         same.filter(|c| c.is(conclusion)).map(|c| c.id).next()
     }
 
+    /// Retracts what stands and `fell`.
+    pub(crate) fn take_back_where<W>(&mut self, scene: &mut Scene<'_, W>, fell: impl Fn(&Concluded) -> bool) {
+        let withdrawn: Vec<Concluded> = self.concluded.extract_if(.., |c| fell(c)).collect();
+        for old in &withdrawn {
+            self.take_back(scene, old);
+        }
+    }
+
     /// Retracts a finding; one that is not written yet is not written at all.
     pub(crate) fn take_back<W>(&self, scene: &mut Scene<'_, W>, old: &Concluded) {
         let unwritten = scene.batch.new.len();

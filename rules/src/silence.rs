@@ -40,14 +40,15 @@ impl Person {
             return Ok(());
         }
         self.remember(scene, before.map_or(since, |(at, _)| at.min(since)))?;
-        self.settle_silences(scene, before, &[(p.at, p.id)], None)
+        self.settle_silences(scene, (before, None), &[(p.at, p.id)], false)
     }
 
-    /// The silences around and among valid readings that came late.
+    /// The silences around and among valid readings that came late, or around readings that went.
     pub(crate) fn judge_silences<W: World>(
         &mut self,
         scene: &mut Scene<'_, W>,
         (from, to): Stretch,
+        some_went: bool,
     ) -> Result<(), Error> {
         if self.bound.is_none() {
             return Ok(());
@@ -56,12 +57,15 @@ impl Person {
         let found = self.points(scene.world, from, to)?;
         let valid: Vec<Mark> = found.iter().filter(|p| p.valid).map(mark).collect();
         drop(found);
-        let (Some(first), Some(last)) = (valid.first().copied(), valid.last().copied()) else { return Ok(()) };
-        let previous = self.valid_before(scene.world, first.0)?;
-        let newest = self.last_valid.map_or(last.0, |(at, _)| at);
-        let next = self.valid_after(scene.world, last.0, newest)?;
+        if valid.is_empty() && !some_went {
+            return Ok(());
+        }
+        let (first, last) = (valid.first().map_or(from, |v| v.0), valid.last().map_or(from, |v| v.0));
+        let previous = self.valid_before(scene.world, first)?;
+        let newest = self.last_valid.map_or(last, |(at, _)| at);
+        let next = self.valid_after(scene.world, last, newest)?;
         self.remember(scene, previous.map_or(self.floor(), |(at, _)| at))?;
-        self.settle_silences(scene, previous, &valid, next)
+        self.settle_silences(scene, (previous, next), &valid, some_went)
     }
 
     /// The newest valid reading before `at` that matters: none before silence is counted from.
@@ -93,13 +97,14 @@ impl Person {
         Ok(None)
     }
 
-    /// Compares what holds between `previous` and `next`, with `valid` readings between them, with what stood.
+    /// Compares what holds between `previous` and `next`, with `valid` readings between them, with what stood. Where others
+    /// went the schedule said too little: it took the silence for ended.
     fn settle_silences<W: World>(
         &mut self,
         scene: &mut Scene<'_, W>,
-        previous: Option<Mark>,
+        (previous, next): (Option<Mark>, Option<Mark>),
         valid: &[Mark],
-        next: Option<Mark>,
+        some_went: bool,
     ) -> Result<(), Error> {
         let (floor, steps, shortest) = (self.floor(), self.steps, self.steps.0[0]);
         let range = (previous.map_or(Timestamp::MIN, |(at, _)| just_after(at)), next.map_or(Timestamp::MAX, |n| n.0));
@@ -120,7 +125,9 @@ impl Person {
                 let last = before.map(|(_, id)| id);
                 let mut said: Vec<_> = adherence::judge(&steps, since, last, just_before(mark.0)).collect();
                 if live {
-                    said.retain(|s| self.standing(s).is_some());
+                    let newest = told.iter().filter(|t| t.1 <= mark.0).map(|t| t.1).max();
+                    let missed = |s: &Conclusion| some_went && newest < Some(s.effective_at);
+                    said.retain(|s| self.standing(s).is_some() || missed(s));
                 }
                 if live || !said.is_empty() {
                     expected.extend(said);
@@ -129,10 +136,13 @@ impl Person {
             }
             before = Some(*mark);
         }
-        if let (None, Some((at, id))) = (next, before) {
-            let after = at.max(floor);
+        if next.is_none() {
+            let (after, last) = match before {
+                Some((at, id)) => (at.max(floor), Some(id)),
+                None => self.silent_since(),
+            };
             if after < scene.now {
-                expected.extend(adherence::judge(&steps, after, Some(id), scene.now));
+                expected.extend(adherence::judge(&steps, after, last, scene.now));
             }
         }
         self.explain(scene, &mut expected)?;

@@ -190,3 +190,51 @@ fn a_silence_ends_with_the_first_reading_of_a_new_meter_or_of_a_later_enrolment(
         assert_eq!(said(&story), steps(&ended), "enrolled: {enrolled}, {delay} hours late");
     }
 }
+
+/// Readings on some days; the wrong one goes on the day `goes`, moved or excluded, or it never came. What stands in the end.
+fn without(wrong: u64, goes: u64, after: &[u64], how: Option<bool>, to: u64) -> Vec<(String, u64, Vec<i64>)> {
+    let mut story = Story::new(patient(daily(), at(START)), at(START));
+    let on = |n: u64| at(START).plus(hours(24 * n));
+    let reading = |n: u64| bp(i64::try_from(n).unwrap() + 1, on(n), 128, 80);
+    for day in 0..=to {
+        story.goto(on(day).plus(minutes(1)));
+        if day == 0 || after.contains(&day) || (day == wrong && how.is_some()) {
+            story.message(vec![reading(day)]);
+        }
+        if day == goes {
+            let paged = story.engine.world().told.len();
+            match how {
+                Some(true) => story.moved(reading(wrong), false),
+                Some(false) => story.exclude(reading(wrong)),
+                None => {}
+            }
+            if how == Some(true) {
+                let told = &story.engine.world().told[paged..];
+                assert!(told.iter().all(|f| f.draft.verdict == Verdict::Note), "re-attribution pages nobody");
+            }
+        }
+    }
+    said(&story)
+}
+
+#[test]
+fn a_silence_is_as_if_the_reading_that_went_had_never_come() {
+    // (the wrong reading's day, when it goes, readings after it, until)
+    let cases: [(u64, u64, &[u64], u64); 8] = [
+        (8, 9, &[], 10),          // it ended an open silence
+        (8, 9, &[], 20),          // and the schedule goes on
+        (1, 9, &[], 10),          // what was said stood on it
+        (1, 9, &[12], 20),        // and the next reading ends it
+        (8, 20, &[18], 20),       // a step that never came because of it
+        (2, 9, &[4], 10),         // it hid a silence
+        (2, 9, &[6], 10),         // it was one end of a silence
+        (8, 8, &[9, 10, 11], 12), // and nothing but the first reading ends it
+    ];
+    for (wrong, goes, after, to) in cases {
+        let never = without(wrong, goes, after, None, to);
+        for how in [true, false] {
+            let went = without(wrong, goes, after, Some(how), to);
+            assert_eq!(went, never, "of day {wrong}, gone on day {goes}, {after:?} after it, moved: {how}");
+        }
+    }
+}

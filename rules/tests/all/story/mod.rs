@@ -270,6 +270,17 @@ impl Story {
         self.commit();
     }
 
+    /// A reading turns out not to count.
+    pub(crate) fn exclude(&mut self, reading: Reading) {
+        let before = reading.patient;
+        let reading = Arc::new(Reading { disposition: Disposition::Excluded, ..reading });
+        let all = &mut self.engine.world_mut().readings;
+        all.retain(|r| r.id != reading.id);
+        all.push(reading.clone());
+        self.engine.hand_over(&[Handover { before, reading }], self.now).unwrap();
+        self.clean();
+    }
+
     /// Everything that waits gets its turn.
     pub(crate) fn clean(&mut self) {
         self.engine.clean(self.now, Pace::All).unwrap();
