@@ -51,6 +51,8 @@ pub struct Engine<W> {
     pub(crate) looked: u64,
     /// Readings of the message that is being taken in, each with its commit time.
     touched: Vec<(PatientId, Point, Timestamp)>,
+    /// What was stored before this moment was taken in. Later all of it was.
+    pub(crate) heard: Timestamp,
     pub(crate) batch: FindingBatch,
 }
 
@@ -71,6 +73,7 @@ impl<W: World> Engine<W> {
             unkept: BTreeSet::new(),
             looked: 0,
             touched: Vec::new(),
+            heard: Timestamp::MAX,
             batch: FindingBatch::default(),
         }
     }
@@ -151,7 +154,17 @@ impl<W: World> Engine<W> {
             // As long as it was open: what has come since may answer it, and is not judged yet.
             let open = now.min(Timestamp::from_micros(due.as_micros() - 1));
             person.rearm(
-                &mut Scene { world, cards, seasons, now: open, decided: now, quiet: false, moved: &[], batch },
+                &mut Scene {
+                    world,
+                    cards,
+                    seasons,
+                    now: open,
+                    known: open,
+                    decided: now,
+                    quiet: false,
+                    moved: &[],
+                    batch,
+                },
                 *due,
             )?;
             if person.asked_until().is_none() {
@@ -249,8 +262,17 @@ impl<W: World> Engine<W> {
         }
         let Self { world, cards, seasons, people, batch, waiting, .. } = self;
         if let Some(person) = people.get_mut(&id) {
-            let mut scene =
-                Scene { world, cards, seasons, now, decided: held.received_at, quiet: false, moved: &[], batch };
+            let mut scene = Scene {
+                world,
+                cards,
+                seasons,
+                now,
+                known: now,
+                decided: held.received_at,
+                quiet: false,
+                moved: &[],
+                batch,
+            };
             person.remember(&scene, conclusion.effective_at)?;
             let at = (conclusion.effective_at, conclusion.effective_at);
             // Each held value is a matter of its own: nothing that stood is undone by it.
@@ -278,7 +300,8 @@ impl<W: World> Engine<W> {
             let Self { world, cards, seasons, people, batch, waiting, .. } = self;
             let Some(person) = people.get_mut(&id) else { continue };
             person.freshen(world, cards, now)?;
-            let mut scene = Scene { world, cards, seasons, now, decided, quiet: false, moved: &[], batch };
+            let mut scene =
+                Scene { world, cards, seasons, now, known: decided.min(now), decided, quiet: false, moved: &[], batch };
             match of_one {
                 [(_, point, _)] => person.judge(&mut scene, std::slice::from_ref(point))?,
                 many => {
@@ -297,6 +320,12 @@ impl<W: World> Engine<W> {
         Ok(())
     }
 
+    /// While there is more to be taken in: what was stored before `moment` was. No question and no silence is ended by what
+    /// may be answered already. None: everything was.
+    pub fn hear(&mut self, moment: Option<Timestamp>) {
+        self.heard = moment.unwrap_or(Timestamp::MAX);
+    }
+
     /// Whether anything waits to be judged again.
     pub fn is_dirty(&self) -> bool {
         !self.waiting.is_empty()
@@ -313,6 +342,7 @@ impl<W: World> Engine<W> {
     /// When the store cannot answer.
     pub fn clean(&mut self, now: Timestamp, pace: Pace) -> Result<(), Error> {
         let begun = self.looked;
+        let known = self.heard.min(now);
         for _ in 0..self.waiting.len() {
             let Some(id) = self.waiting.pop_front() else { break };
             let Self { world, cards, seasons, people, batch, slots, .. } = self;
@@ -324,7 +354,7 @@ impl<W: World> Engine<W> {
                 continue;
             }
             person.turn = Turn::default();
-            let mut scene = Scene { world, cards, seasons, now, decided: now, quiet: false, moved: &[], batch };
+            let mut scene = Scene { world, cards, seasons, now, known, decided: now, quiet: false, moved: &[], batch };
             person.judge_late(&mut scene)?;
             // As far as the schedule has come: a morning that is due but not reached yet is the schedule's own.
             let next = slots.iter().find(|(zone, _)| *zone == person.zone).map_or(now, |(_, at)| *at);
@@ -351,7 +381,8 @@ impl<W: World> Engine<W> {
     /// When the store cannot answer.
     pub fn run_due(&mut self, now: Timestamp) -> Result<bool, Error> {
         let mut any = false;
-        while let Some(due) = self.next_due().filter(|due| *due <= now) {
+        let known = self.heard.min(now);
+        while let Some(due) = self.next_due().filter(|due| *due <= known) {
             any = true;
             // Due before this process started: it is said now, for it is now that somebody hears it.
             let at = due.max(self.started).min(now);
@@ -365,11 +396,12 @@ impl<W: World> Engine<W> {
     }
 
     fn wake(&mut self, id: PatientId, now: Timestamp) -> Result<(), Error> {
+        let known = self.heard.min(now);
         let Self { world, cards, seasons, people, batch, .. } = self;
         let Some(person) = people.get_mut(&id) else { return Ok(()) };
         person.queued = None;
-        if person.due().is_some_and(|due| due <= now) {
-            let mut scene = Scene { world, cards, seasons, now, decided: now, quiet: false, moved: &[], batch };
+        if person.due().is_some_and(|due| due <= known) {
+            let mut scene = Scene { world, cards, seasons, now, known, decided: now, quiet: false, moved: &[], batch };
             person.expire(&mut scene)?;
             person.look_at_silence(&mut scene)?;
         }

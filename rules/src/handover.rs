@@ -35,9 +35,10 @@ impl<W: World> Engine<W> {
             if !self.know(id, now)? {
                 continue;
             }
+            let known = self.heard.min(now);
             let Self { world, cards, seasons, people, batch, waiting, .. } = self;
             let Some(person) = people.get_mut(&id) else { continue };
-            let mut scene = Scene { world, cards, seasons, now, decided: now, quiet: true, moved: &[], batch };
+            let mut scene = Scene { world, cards, seasons, now, known, decided: now, quiet: true, moved: &[], batch };
             person.hand_over(&mut scene, &lost, &gained)?;
             if person.waits() {
                 await_turn(waiting, person, 0);
@@ -78,7 +79,8 @@ impl<W: World> Engine<W> {
             }
             let Self { world, cards, seasons, people, batch, .. } = self;
             let Some(person) = people.get_mut(&id) else { continue };
-            let mut scene = Scene { world, cards, seasons, now, decided: now, quiet: true, moved: &[], batch };
+            let mut scene =
+                Scene { world, cards, seasons, now, known: now, decided: now, quiet: true, moved: &[], batch };
             person.remember(&scene, point.at)?;
             person.withdraw(&mut scene, &[point.id]);
             person.learn_days(world)?;
@@ -125,9 +127,9 @@ impl Person {
         if self.late.is_none() {
             return Ok(());
         }
-        let Scene { world, cards, seasons, now, decided, .. } = *scene;
+        let Scene { world, cards, seasons, now, known, decided, .. } = *scene;
         let batch = &mut *scene.batch;
-        self.judge_late(&mut Scene { world, cards, seasons, now, decided, quiet: false, moved, batch })
+        self.judge_late(&mut Scene { world, cards, seasons, now, known, decided, quiet: false, moved, batch })
     }
 
     /// Takes back what stands on readings that are `gone`.

@@ -185,7 +185,7 @@ impl Person {
         let mine = |p: &&Point| p.valid && p.kind() == acute::kind(rule);
         let confirmed = self.confirmed_before(rule, start);
         let before = Prior { held: prior.map(|p| p.1), asking: None, confirmed };
-        let outcome = acute::judge(rule, &limits, &numbers, all.iter().filter(mine), before, (&closed, scene.now));
+        let outcome = acute::judge(rule, &limits, &numbers, all.iter().filter(mine), before, (&closed, scene.known));
         let mut expected: Vec<Conclusion> = Vec::new();
         for step in &outcome.steps {
             expected.push(self.conclude(scene.world, rule, step)?);

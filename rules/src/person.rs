@@ -100,6 +100,8 @@ pub(crate) struct Scene<'a, W> {
     pub seasons: &'a Seasons,
     /// When it is concluded.
     pub now: Timestamp,
+    /// What was stored before this moment is known: nothing later ends a question or makes a silence.
+    pub known: Timestamp,
     /// Commit time of the reading that decides, or the schedule's time.
     pub decided: Timestamp,
     /// Only written down: readings found another patient.

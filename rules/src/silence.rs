@@ -141,8 +141,8 @@ impl Person {
                 Some((at, id)) => (at.max(floor), Some(id)),
                 None => self.silent_since(),
             };
-            if after < scene.now {
-                expected.extend(adherence::judge(&steps, after, last, scene.now));
+            if after < scene.known {
+                expected.extend(adherence::judge(&steps, after, last, scene.known));
             }
         }
         self.explain(scene, &mut expected)?;
@@ -181,15 +181,15 @@ impl Person {
 
     /// What the silence has come to at `now`.
     pub(crate) fn look_at_silence<W: World>(&mut self, scene: &mut Scene<'_, W>) -> Result<(), Error> {
-        self.silence_done = scene.now;
+        self.silence_done = scene.known;
         if self.bound.is_none() {
             return Ok(());
         }
         let (since, last) = self.silent_since();
         let steps = self.steps;
-        let mut expected: Vec<Conclusion> = adherence::judge(&steps, since, last, scene.now).collect();
+        let mut expected: Vec<Conclusion> = adherence::judge(&steps, since, last, scene.known).collect();
         self.explain(scene, &mut expected)?;
-        self.settle(scene, Rule::Adh1, (since, scene.now), &expected, |_| false);
+        self.settle(scene, Rule::Adh1, (since, scene.known), &expected, |_| false);
         Ok(())
     }
 }

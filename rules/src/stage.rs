@@ -21,7 +21,7 @@ use tokio::sync::{
     broadcast::{self, error::RecvError},
     mpsc, oneshot, watch,
 };
-use vitals::Timestamp;
+use vitals::{Entry, Timestamp};
 
 /// Journal entries judged before a commit. More gain nothing: a commit is one fsync, wanted within a second.
 const PULL: usize = 2000;
@@ -218,6 +218,14 @@ async fn run(
     }
 }
 
+/// When ingest took it in.
+fn stored_at(entry: &Entry) -> Timestamp {
+    match entry {
+        Entry::Reading(reading) => reading.received_at,
+        Entry::Held(held) => held.received_at,
+    }
+}
+
 /// What a cycle is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Haste {
@@ -338,12 +346,16 @@ impl Worker {
             let entries = self.store.readings().entries_after(self.position, PULL)?;
             self.follow_directory()?;
             self.more = entries.len() >= PULL;
-            let Some(last) = entries.last() else { break };
+            let Some(last) = entries.last() else {
+                self.engine.hear(None);
+                break;
+            };
             let position = last.position;
             did = true;
             metrics::counter!("hearthbeat_rules_readings_total").increment(entries.len() as u64);
             self.engine.take(entries.iter().map(|e| (e.message, &*e.entry)), self.store.clock().now())?;
             self.position = position;
+            self.engine.hear(self.more.then(|| stored_at(&last.entry)));
             if self.more {
                 self.commit(false)?;
             }

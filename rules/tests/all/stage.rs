@@ -227,3 +227,28 @@ async fn cards_are_loaded_again_while_it_runs_and_a_bad_one_changes_nothing() {
     assert_eq!(service.severities(person.0).await, ["info", "critical"], "the last good set stays");
     service.close().await;
 }
+
+#[tokio::test]
+async fn no_question_ends_while_its_answer_is_stored_and_not_read_yet() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::open(folder.path(), at(START)).await;
+    let (person, stranger) = (service.person().await, service.stranger().await);
+    service.close().await;
+    Service::asleep(folder.path(), at(START), async |store| {
+        Service::keep(&store, person, vec![bp(1, at(START), 185, 112)]).await;
+        for n in 0..17_i64 {
+            let many = (n * 1000..(n + 1) * 1000).map(|i| bp(i + 1, at(START), 120, 80)).collect();
+            Service::keep(&store, stranger, many).await;
+        }
+        store.clock().move_to(at(START).plus(minutes(5))).unwrap();
+        Service::keep(&store, person, vec![bp(2, store.clock().now(), 186, 113)]).await;
+    })
+    .await;
+    let service = Service::open(folder.path(), at(START).plus(minutes(60))).await;
+    service.goto(at(START).plus(minutes(61))).await;
+    assert_eq!(service.severities(person.0).await, ["info", "critical"]);
+    let events = service.store.findings_after(0, 10).await.unwrap();
+    let told: Vec<_> = events.iter().map(|e| (e.kind == FindingChange::Raised, e.finding.draft.severity)).collect();
+    assert_eq!(told, [(true, Severity::Info), (true, Severity::Critical)], "nothing is said and taken back");
+    service.close().await;
+}
