@@ -4,6 +4,8 @@
 //! and position are one transaction, and judging an entry again concludes the same.
 
 mod follow;
+#[cfg(test)]
+mod tests;
 
 use crate::{Cards, Engine, Error, Force, Pace, live::Live};
 use runtime::{BoxFuture, Drain, Paced, crash};
@@ -152,13 +154,12 @@ async fn run(
     let (mut cards, mut cards_live, mut edits) = (worker.given.clone(), true, worker.edits.clone());
     let mut settling: Vec<oneshot::Sender<bool>> = Vec::new();
     loop {
+        while let Ok(answer) = inbox.try_recv() {
+            settling.push(answer);
+        }
         let looked = tokio::time::Instant::now();
         let last = drain.is_stopping();
-        let haste = match (last, settling.is_empty()) {
-            (true, _) => Haste::Stop,
-            (false, false) => Haste::Settle,
-            (false, true) => Haste::Usual,
-        };
+        let haste = Haste::of(last, !settling.is_empty());
         let Ok((returned, outcome)) = tokio::task::spawn_blocking(move || {
             let outcome = worker.cycle(haste);
             (worker, outcome)
@@ -177,11 +178,7 @@ async fn run(
         let did = match outcome {
             Ok(did) => did,
             Err(e) => {
-                tracing::error!(error = %e, "judging stopped; it begins again at its checkpoint");
-                metrics::counter!("hearthbeat_rules_errors_total").increment(1);
-                if let Error::Store(fatal @ StoreError::Fatal(_)) = &e {
-                    drain.fatal("rules", fatal);
-                }
+                stopped(&e, &drain);
                 pause = Some(RETRY);
                 false
             }
@@ -192,6 +189,14 @@ async fn run(
         }
         if last {
             return;
+        }
+        if pause == Some(RETRY) {
+            // Whatever is committed meanwhile: each try reads everybody anew.
+            tokio::select! {
+                () = tokio::time::sleep(RETRY) => {}
+                () = drain.stopping() => {}
+            }
+            continue;
         }
         if worker.more {
             continue;
@@ -207,14 +212,19 @@ async fn run(
             heard = moved.recv() => if heard.is_err_and(|e| e == RecvError::Closed) { moved = store.readings().handed_over() },
             changed = cards.changed(), if cards_live => cards_live = changed.is_ok(),
             _ = edits.changed() => {}
-            () = store.clock().sleep_until_some(worker.next_due()), if pause != Some(RETRY) => {}
+            () = store.clock().sleep_until_some(worker.next_due()) => {}
             Some(answer) = inbox.recv() => settling.push(answer),
             () = tokio::time::sleep(pause.unwrap_or(BEAT_EVERY)) => {}
             () = drain.stopping() => {}
         }
-        while let Ok(answer) = inbox.try_recv() {
-            settling.push(answer);
-        }
+    }
+}
+
+fn stopped(e: &Error, drain: &Drain) {
+    tracing::error!(error = %e, "judging stopped; it begins again at its checkpoint");
+    metrics::counter!("hearthbeat_rules_errors_total").increment(1);
+    if let Error::Store(fatal @ StoreError::Fatal(_)) = e {
+        drain.fatal("rules", fatal);
     }
 }
 
@@ -235,6 +245,16 @@ enum Haste {
     Settle,
     /// The process ends.
     Stop,
+}
+
+impl Haste {
+    const fn of(stops: bool, somebody_waits: bool) -> Self {
+        match (stops, somebody_waits) {
+            (true, _) => Self::Stop,
+            (false, true) => Self::Settle,
+            (false, false) => Self::Usual,
+        }
+    }
 }
 
 /// What runs on a blocking thread, one cycle at a time.
@@ -321,6 +341,7 @@ impl Worker {
 
     /// Takes in what the journal has, does what is due, commits. Returns whether anything was done.
     fn cycle(&mut self, haste: Haste) -> Result<bool, Error> {
+        self.more = false; // until the journal is asked
         if self.broken {
             // What was in memory and not committed is concluded again from the checkpoint.
             *self = Self::load(self.store.clone(), self.given.clone(), self.findings.clone())?;
@@ -328,6 +349,7 @@ impl Worker {
         let begun = Instant::now();
         let outcome = self.pull(haste, begun);
         self.broken = outcome.is_err();
+        self.more &= !self.broken;
         metrics::histogram!("hearthbeat_rules_cycle_seconds").record(begun.elapsed().as_secs_f64());
         outcome
     }
