@@ -50,6 +50,8 @@ const WARM: usize = 5;
 const KEPT: usize = 200;
 /// From one sign of life in the store to the next.
 const BEAT_EVERY: Duration = Duration::from_secs(60);
+/// The clock is put back by less than this all the time.
+const CLOCK_MAY_FALL: Duration = Duration::from_secs(60);
 /// As [`BEAT_EVERY`], on a clock that somebody moves.
 const BEAT_EVERY_MOVED: Duration = Duration::from_secs(3600);
 
@@ -286,6 +288,8 @@ struct Worker {
     /// The journal has more than was pulled.
     more: bool,
     broken: bool,
+    /// When the last cycle was.
+    looked_at: Timestamp,
     /// The last sign of life that was written; none while none could be.
     beaten: Option<Timestamp>,
     /// When days were seen to.
@@ -334,6 +338,7 @@ impl Worker {
             findings,
             more: false,
             broken: false,
+            looked_at: now,
             beaten,
             days_at: Instant::now(),
         })
@@ -342,6 +347,10 @@ impl Worker {
     /// Takes in what the journal has, does what is due, commits. Returns whether anything was done.
     fn cycle(&mut self, haste: Haste) -> Result<bool, Error> {
         self.more = false; // until the journal is asked
+        let now = self.store.clock().now();
+        // Mornings and silences that a clock which was ahead called over are not over when it is put right.
+        self.broken |= now < self.looked_at.minus(CLOCK_MAY_FALL);
+        self.looked_at = now;
         if self.broken {
             // What was in memory and not committed is concluded again from the checkpoint.
             *self = Self::load(self.store.clone(), self.given.clone(), self.findings.clone())?;
@@ -412,7 +421,7 @@ impl Worker {
     /// Says that the service lives, and learns of the stretch in which it did not.
     fn beat(&mut self, now: Timestamp, haste: Haste) -> Result<(), Error> {
         let every = if haste == Haste::Settle { BEAT_EVERY_MOVED } else { BEAT_EVERY };
-        if haste != Haste::Stop && self.beaten.is_some_and(|last| now.since(last) < every) {
+        if haste != Haste::Stop && self.beaten.is_some_and(|last| now >= last && now.since(last) < every) {
             return Ok(());
         }
         let again = self.beaten.is_none();

@@ -3,13 +3,15 @@
 use super::{Haste, Worker};
 use crate::Cards;
 use runtime::{Clock, Drain, DrainHandle};
-use std::{path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 use store::{NewReading, Store};
 use tokio::sync::watch;
 use vitals::{
     Binding, BindingId, Context, Decimal, Device, DeviceKey, DeviceKind, Disposition, Patient, PatientId, Plan,
     Reading, ReadingId, Slot, Statuses, TimeQuality, Timestamp, Unit, Values,
 };
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 fn at(text: &str) -> Timestamp {
     Timestamp::parse_rfc3339(text).unwrap()
@@ -108,6 +110,16 @@ impl Bench {
         .await
         .unwrap()
     }
+
+    /// Days of the findings of ADH-1.
+    async fn silences(&self, start: Timestamp) -> HashMap<u64, usize> {
+        let all = self.store.findings_of(self.person, Some("ADH-1".into()), None, None, None, 100).await.unwrap();
+        let mut days = HashMap::new();
+        for f in all.iter().filter(|f| f.retracted_at.is_none()) {
+            *days.entry(f.draft.effective_at.since(start).as_secs() / DAY.as_secs()).or_default() += 1;
+        }
+        days
+    }
 }
 
 #[tokio::test]
@@ -122,4 +134,29 @@ async fn after_a_fault_amid_a_backlog_the_stage_pauses_before_it_tries_again() {
     let (bench, well) = bench.cycle().await;
     assert!(!well && bench.worker.broken);
     assert!(!bench.worker.more, "whoever has more to read goes on without a pause");
+}
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_and_is_put_right_skips_no_morning_and_no_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = at("2026-03-02T08:00:00+08:00");
+    let bench = Bench::new(folder.path(), start).await;
+    bench.message(128, 1..2).await;
+    let (mut bench, well) = bench.cycle().await;
+    assert!(well);
+    // What a cycle does while the clock shows a day a month later; then it shows the truth again.
+    let ahead = start.plus(DAY * 30);
+    bench.worker.engine.run_due(ahead).unwrap();
+    bench.worker.engine.concluded();
+    (bench.worker.looked_at, bench.worker.beaten) = (ahead, Some(ahead));
+    bench.store.clock().move_to(start.plus(DAY * 8)).unwrap();
+    let (bench, well) = bench.cycle().await;
+    assert!(well);
+    assert_eq!(
+        bench.silences(start).await,
+        HashMap::from([(3, 1), (7, 1)]),
+        "the patient was reminded, then the manager"
+    );
+    assert!(bench.worker.next_due().unwrap() <= start.plus(DAY * 9), "tomorrow has a morning");
+    assert_eq!(bench.worker.beaten, Some(start.plus(DAY * 8)), "and the service is alive");
 }
