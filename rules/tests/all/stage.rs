@@ -252,3 +252,27 @@ async fn no_question_ends_while_its_answer_is_stored_and_not_read_yet() {
     assert_eq!(told, [(true, Severity::Info), (true, Severity::Critical)], "nothing is said and taken back");
     service.close().await;
 }
+
+#[tokio::test]
+async fn nothing_joins_a_finding_that_an_erasure_took() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::open(folder.path(), at(START)).await;
+    let person = service.person().await;
+    for minute in [0, 2] {
+        service.goto(at(START).plus(minutes(minute))).await;
+        service.message(person, vec![bp(1 + minute.cast_signed(), service.clock.now(), 188, 114)]).await;
+    }
+    service.rules.settle().await;
+    let crisis = service.store.findings_after(0, 10).await.unwrap().pop().unwrap().finding;
+    service.store.erase_patient(person.0).await.unwrap();
+    // What was in memory when it happened.
+    let attach = vec![(crisis.id, vec![vitals::ReadingId::new(9)])];
+    service.store.commit_findings(store::FindingBatch { attach, ..Default::default() }).await.unwrap();
+    let registry = rusqlite::Connection::open(folder.path().join("registry.db")).unwrap();
+    let count = |table: &str| -> i64 {
+        let sql = format!("SELECT count(*) FROM {table} WHERE finding = {}", crisis.id.as_i64());
+        registry.query_row(&sql, [], |r| r.get(0)).unwrap()
+    };
+    assert_eq!((count("finding_attached"), count("finding_event")), (0, 0));
+    service.close().await;
+}
