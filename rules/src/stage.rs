@@ -266,6 +266,8 @@ struct Worker {
     force: Force,
     /// The next moment at which other cards are in force.
     next_cards: Option<Timestamp>,
+    /// The next moment at which somebody has no meter any more.
+    next_end: Option<Timestamp>,
     engine: Engine<Live>,
     /// Judged, in memory.
     position: u64,
@@ -313,7 +315,7 @@ impl Worker {
         let cards = force.at(now);
         store.put_cards_blocking(cards.records())?;
         let mut engine = Engine::new(live, cards, store.zone().clone(), now);
-        engine.world_mut().rebind(now);
+        let next_end = engine.world_mut().rebind(now);
         for patient in store.directory().patients() {
             engine.refresh(patient, now)?;
         }
@@ -323,6 +325,7 @@ impl Worker {
         Ok(Self {
             store,
             next_cards: force.next_after(now),
+            next_end,
             force,
             engine,
             position: state.position,
@@ -435,7 +438,7 @@ impl Worker {
 
     /// The next moment at which there is something to do without being told.
     fn next_due(&self) -> Option<Timestamp> {
-        self.engine.next_due().into_iter().chain(self.next_cards).min()
+        self.engine.next_due().into_iter().chain(self.next_cards).chain(self.next_end).min()
     }
 
     fn commit(&mut self, force: bool) -> Result<(), Error> {

@@ -8,12 +8,12 @@ use vitals::Timestamp;
 
 impl Worker {
     pub(super) fn follow_directory(&mut self) -> Result<(), Error> {
-        if !self.directory.has_changed().unwrap_or(false) {
+        let now = self.store.clock().now();
+        if !self.directory.has_changed().unwrap_or(false) && self.next_end.is_none_or(|at| at > now) {
             return Ok(());
         }
         self.directory.mark_unchanged();
-        let now = self.store.clock().now();
-        self.engine.world_mut().rebind(now);
+        self.next_end = self.engine.world_mut().rebind(now);
         let directory = self.store.directory();
         self.engine.retain(|id| directory.patient(id).is_some());
         for patient in directory.patients() {

@@ -238,3 +238,22 @@ fn a_silence_is_as_if_the_reading_that_went_had_never_come() {
         }
     }
 }
+
+#[tokio::test]
+async fn nobody_is_silent_after_the_end_of_a_binding_that_was_written_ahead() {
+    for restarts in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut service = Service::open(folder.path(), day(0)).await;
+        let (person, meter) = service.stranger().await;
+        service.bind_until((person, meter), Some(day(2))).await;
+        service.message((person, meter), vec![bp(1, day(0), 128, 80)]).await;
+        service.goto(day(1)).await;
+        if restarts {
+            service.close().await;
+            service = Service::open(folder.path(), day(1)).await;
+        }
+        service.goto(day(9)).await;
+        assert_eq!(cause_in_service(&service, person).await, [""; 0], "the meter was given back, restarts: {restarts}");
+        service.close().await;
+    }
+}

@@ -41,10 +41,14 @@ impl Service {
         person
     }
 
-    pub(crate) async fn bind(&self, (patient, device): (PatientId, DeviceKey)) {
+    pub(crate) async fn bind(&self, person: (PatientId, DeviceKey)) {
+        self.bind_until(person, None).await;
+    }
+
+    pub(crate) async fn bind_until(&self, (patient, device): (PatientId, DeviceKey), to: Option<Timestamp>) {
         let (from, recorded_at) = (at("2020-01-01T00:00:00+08:00"), self.clock.now());
         let id = BindingId::new(0);
-        let binding = Binding { id, device, slot: Slot::Any, from, to: None, patient, recorded_at };
+        let binding = Binding { id, device, slot: Slot::Any, from, to, patient, recorded_at };
         self.store.create_binding(binding).await.unwrap();
         self.store.readings().reattribute(device).await.unwrap();
     }
