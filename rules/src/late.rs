@@ -146,7 +146,8 @@ impl Person {
         let all = self.points(scene.world, from.minus(window), last)?;
         let expected = pattern::judge(&all, &numbers, from, held, insulin, &self.zone);
         drop(all);
-        self.settle(scene, Rule::GluH1, (from, last), &expected, |_| true);
+        let kept = self.kept(scene.world, &numbers, (Rule::GluH1, from, last))?;
+        self.settle(scene, Rule::GluH1, (from, last), &expected, |c| !kept.iter().any(|k| k.id == c.id));
         Ok(())
     }
 

@@ -425,7 +425,7 @@ impl Person {
             draft.severity = draft.severity.min(Severity::Routine);
         }
         let id = store::finding_id(&draft);
-        let mut concluded = conclusion.concluded(id);
+        let mut concluded = conclusion.concluded(id, numbers.mark());
         concluded.muted |= quiet && scene.now.since(conclusion.effective_at) <= HORIZON;
         let place = self.concluded.partition_point(|c| c.effective_at <= concluded.effective_at);
         self.concluded.insert(place, concluded);

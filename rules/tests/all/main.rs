@@ -9,6 +9,7 @@ mod flood;
 mod force;
 mod handover;
 mod holds;
+mod old_numbers;
 mod order;
 mod rehearsal;
 mod scenarios;
