@@ -162,7 +162,7 @@ impl<W: World> Engine<W> {
                     known: open,
                     decided: now,
                     quiet: false,
-                    moved: &[],
+                    only: None,
                     batch,
                 },
                 *due,
@@ -270,7 +270,7 @@ impl<W: World> Engine<W> {
                 known: now,
                 decided: held.received_at,
                 quiet: false,
-                moved: &[],
+                only: None,
                 batch,
             };
             person.remember(&scene, conclusion.effective_at)?;
@@ -301,7 +301,7 @@ impl<W: World> Engine<W> {
             let Some(person) = people.get_mut(&id) else { continue };
             person.freshen(world, cards, now)?;
             let mut scene =
-                Scene { world, cards, seasons, now, known: decided.min(now), decided, quiet: false, moved: &[], batch };
+                Scene { world, cards, seasons, now, known: decided.min(now), decided, quiet: false, only: None, batch };
             match of_one {
                 [(_, point, _)] => person.judge(&mut scene, std::slice::from_ref(point))?,
                 many => {
@@ -354,7 +354,7 @@ impl<W: World> Engine<W> {
                 continue;
             }
             person.turn = Turn::default();
-            let mut scene = Scene { world, cards, seasons, now, known, decided: now, quiet: false, moved: &[], batch };
+            let mut scene = Scene { world, cards, seasons, now, known, decided: now, quiet: false, only: None, batch };
             person.judge_late(&mut scene)?;
             // As far as the schedule has come: a morning that is due but not reached yet is the schedule's own.
             let next = slots.iter().find(|(zone, _)| *zone == person.zone).map_or(now, |(_, at)| *at);
@@ -401,7 +401,7 @@ impl<W: World> Engine<W> {
         let Some(person) = people.get_mut(&id) else { return Ok(()) };
         person.queued = None;
         if person.due().is_some_and(|due| due <= known) {
-            let mut scene = Scene { world, cards, seasons, now, known, decided: now, quiet: false, moved: &[], batch };
+            let mut scene = Scene { world, cards, seasons, now, known, decided: now, quiet: false, only: None, batch };
             person.expire(&mut scene)?;
             person.look_at_silence(&mut scene)?;
         }

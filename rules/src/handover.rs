@@ -38,7 +38,7 @@ impl<W: World> Engine<W> {
             let known = self.heard.min(now);
             let Self { world, cards, seasons, people, batch, waiting, .. } = self;
             let Some(person) = people.get_mut(&id) else { continue };
-            let mut scene = Scene { world, cards, seasons, now, known, decided: now, quiet: true, moved: &[], batch };
+            let mut scene = Scene { world, cards, seasons, now, known, decided: now, quiet: true, only: None, batch };
             person.hand_over(&mut scene, &lost, &gained)?;
             if person.waits() {
                 await_turn(waiting, person, 0);
@@ -80,7 +80,7 @@ impl<W: World> Engine<W> {
             let Self { world, cards, seasons, people, batch, .. } = self;
             let Some(person) = people.get_mut(&id) else { continue };
             let mut scene =
-                Scene { world, cards, seasons, now, known: now, decided: now, quiet: true, moved: &[], batch };
+                Scene { world, cards, seasons, now, known: now, decided: now, quiet: true, only: None, batch };
             person.remember(&scene, point.at)?;
             person.withdraw(&mut scene, &[point.id]);
             person.learn_days(world)?;
@@ -105,8 +105,7 @@ impl Person {
             let gone: Vec<ReadingId> = lost.iter().map(|p| p.id).collect();
             self.withdraw(scene, &gone);
         }
-        let moved: Vec<ReadingId> = gained.iter().map(|p| p.id).collect();
-        self.judge_what_waits(scene, &moved)?;
+        self.judge_what_waits(scene)?;
         for p in lost.iter().chain(gained) {
             self.late.get_or_insert_default().add(p.kind(), (p.at, p.at), scene.decided);
             if p.at < self.open_day {
@@ -123,13 +122,22 @@ impl Person {
     }
 
     /// What came late by itself and waits for its turn is told as ever: a crisis is not to be hushed by what else is moved.
-    fn judge_what_waits<W: World>(&mut self, scene: &mut Scene<'_, W>, moved: &[ReadingId]) -> Result<(), Error> {
-        if self.late.is_none() {
-            return Ok(());
-        }
+    fn judge_what_waits<W: World>(&mut self, scene: &mut Scene<'_, W>) -> Result<(), Error> {
+        let Some(late) = &mut self.late else { return Ok(()) };
+        let came = std::mem::take(&mut late.came);
         let Scene { world, cards, seasons, now, known, decided, .. } = *scene;
         let batch = &mut *scene.batch;
-        self.judge_late(&mut Scene { world, cards, seasons, now, known, decided, quiet: false, moved, batch })
+        self.judge_late(&mut Scene {
+            world,
+            cards,
+            seasons,
+            now,
+            known,
+            decided,
+            quiet: false,
+            only: Some(&came),
+            batch,
+        })
     }
 
     /// Takes back what stands on readings that are `gone`.

@@ -30,7 +30,9 @@ impl Person {
                 self.judge_live(scene, kind, points, before)?;
             } else {
                 self.recheck[place(kind)] = false;
-                self.late.get_or_insert_default().add(kind, (first.at, last), scene.decided);
+                let late = self.late.get_or_insert_default();
+                late.add(kind, (first.at, last), scene.decided);
+                late.came.extend(points.iter().filter(mine).map(|p| p.id));
             }
         }
         for p in points {
@@ -104,6 +106,7 @@ impl Person {
         let late = self.late.get_or_insert_default();
         late.add(p.kind(), (p.at, p.at), decided);
         late.add_valid(p.at, decided);
+        late.came.push(p.id);
         if !p.valid {
             late.gone.push(p.id);
         }

@@ -29,6 +29,8 @@ pub(crate) struct Late {
     pub kinds: [Vec<Stretch>; 2],
     /// Where valid readings came or went.
     pub valid: Vec<Stretch>,
+    /// What came late.
+    pub came: Vec<ReadingId>,
     /// Readings that do not count any more: silences are as if they had never come.
     pub gone: Vec<ReadingId>,
     /// The newest commit time among them.
@@ -37,7 +39,13 @@ pub(crate) struct Late {
 
 impl Default for Late {
     fn default() -> Self {
-        Self { kinds: Default::default(), valid: Vec::new(), gone: Vec::new(), decided: Timestamp::MIN }
+        Self {
+            kinds: Default::default(),
+            valid: Vec::new(),
+            came: Vec::new(),
+            gone: Vec::new(),
+            decided: Timestamp::MIN,
+        }
     }
 }
 

@@ -47,7 +47,7 @@ impl<W: World> Engine<W> {
         batch.seasons.extend(seasons.publish(today, shifts));
         for person in people.values_mut().filter(|p| p.zone == *zone) {
             person.daily(
-                &mut Scene { world, cards, seasons, now, known: now, decided: now, quiet: false, moved: &[], batch },
+                &mut Scene { world, cards, seasons, now, known: now, decided: now, quiet: false, only: None, batch },
                 due,
             )?;
             self.looked += person.take_looked();

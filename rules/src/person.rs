@@ -106,15 +106,15 @@ pub(crate) struct Scene<'a, W> {
     pub decided: Timestamp,
     /// Only written down: readings found another patient.
     pub quiet: bool,
-    /// What stands on these alone is only written down: they found this patient, while others of theirs came late.
-    pub moved: &'a [ReadingId],
+    /// What stands on none of these is only written down: they came late while readings were moved.
+    pub only: Option<&'a [ReadingId]>,
     pub batch: &'a mut FindingBatch,
 }
 
 impl<W> Scene<'_, W> {
     /// Whether what stands on `readings` is only written down.
     pub(crate) fn hushes(&self, readings: &[ReadingId]) -> bool {
-        self.quiet || (!readings.is_empty() && readings.iter().all(|r| self.moved.contains(r)))
+        self.quiet || self.only.is_some_and(|came| !readings.iter().any(|r| came.contains(r)))
     }
 }
 

@@ -162,3 +162,18 @@ async fn what_was_written_ahead_of_the_position_goes_with_its_reading_after_a_cr
         service.close().await;
     }
 }
+
+#[test]
+fn what_the_loss_of_readings_uncovers_pages_nobody_whatever_else_waits() {
+    let mut story = story();
+    let ago = |n: u64| story.now.minus(minutes(n));
+    let normal = [bp(8, ago(95), 121, 80), bp(9, ago(94), 122, 80)];
+    let over = bp(7, ago(100), 185, 112);
+    let late = bp(50, ago(110), 128, 80);
+    story.message(vec![over, normal[0].clone(), normal[1].clone()]);
+    assert!(story.of("BP-C1").iter().all(|f| f.draft.severity == Severity::Info), "answered");
+    story.arrives(vec![late]);
+    story.moved_all(normal.map(|r| (r, false)).to_vec());
+    story.clean();
+    assert_eq!(told(&story, "BP-C1"), [("routine", true)], "not answered after all, and that is a note");
+}
