@@ -33,7 +33,7 @@ impl Person {
         point: &Point,
         mut repeat: Repeat,
     ) {
-        if scene.quiet || !is_fresh(scene, conclusion) || repeat.until <= scene.now {
+        if scene.hushes(&[point.id]) || !is_fresh(scene, conclusion) || repeat.until <= scene.now {
             return;
         }
         repeat.once_more = repeat.once_more.filter(|at| *at > scene.now);

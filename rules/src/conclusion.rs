@@ -1,6 +1,9 @@
 //! From a step that holds to a finding that can be written: evidence, lateness, identity.
 
-use crate::{Cause, Rule, numbers::Numbers};
+use crate::{
+    Cause, Rule,
+    numbers::{self, Numbers},
+};
 use serde_json::{Value as Json, json};
 use std::time::Duration;
 use vitals::{
@@ -51,6 +54,8 @@ pub(crate) struct Concluded {
     pub since: Timestamp,
     /// Of recent readings that found another patient: nobody was told, so it silences nobody.
     pub muted: bool,
+    /// Of the numbers by which it was judged.
+    pub mark: u64,
 }
 
 impl Concluded {
@@ -72,6 +77,9 @@ impl Concluded {
         let draft = &finding.draft;
         let evidence: Json = serde_json::from_str(&draft.evidence).unwrap_or_default();
         let number = |name: &str| evidence["numbers"][name].as_f64().unwrap_or(f64::MIN);
+        let numbers = evidence["parameters"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let numbers = numbers.iter().map(|p| (p["name"].as_str().unwrap_or_default(), p["value"].as_f64()));
+        let mark = numbers::mark(draft.rule_version, numbers);
         let since = evidence["since"].as_str().and_then(|t| Timestamp::parse_rfc3339(t).ok());
         Some(Self {
             id: finding.id,
@@ -85,6 +93,7 @@ impl Concluded {
             worst: (number("systolic"), number("diastolic")),
             since: since.unwrap_or(draft.effective_at),
             muted: draft.verdict == Verdict::Note && draft.at.since(draft.effective_at) <= HORIZON,
+            mark,
         })
     }
 }
@@ -118,7 +127,7 @@ impl Conclusion {
     }
 
     /// To remember it by.
-    pub(crate) fn concluded(&self, id: FindingId) -> Concluded {
+    pub(crate) fn concluded(&self, id: FindingId, mark: u64) -> Concluded {
         let number = |name: &str| self.numbers.iter().find(|(n, _)| *n == name).map_or(f64::MIN, |(_, v)| *v);
         Concluded {
             id,
@@ -131,6 +140,7 @@ impl Conclusion {
             worst: (number("systolic"), number("diastolic")),
             since: self.since,
             muted: self.note,
+            mark,
         }
     }
 

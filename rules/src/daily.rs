@@ -128,6 +128,17 @@ impl Said {
     }
 }
 
+/// Whether what was said before still speaks for it.
+fn is_silenced(found: &Found, slot: Timestamp, before: &[Before], hold: Duration) -> bool {
+    let visit = Said::of(found.step) == Said::Visit;
+    let silences =
+        |b: &&Before| b.said != Said::Cleared && (b.said == Said::Visit) == visit && b.severity >= found.severity;
+    let newest = before.iter().rev().find(silences);
+    let same = found.rests.zip(before.iter().rev().find(|b| b.step == found.step));
+    let rests = same.is_some_and(|(rests, b)| slot < b.at.plus(days_of(rests)));
+    rests || newest.is_some_and(|b| slot < b.at.plus(hold))
+}
+
 /// What holds of one rule on one morning.
 pub(crate) struct Found {
     pub step: &'static str,
@@ -294,9 +305,17 @@ impl Person {
             let mine = self.concluded.iter().filter(|c| c.rule == rule && c.effective_at < first);
             let mut before: Vec<Before> = mine.map(Before::of).collect();
             let mut expected = Vec::new();
+            let kept = self.kept(scene.world, &numbers, (rule, first, last))?;
+            let rises = |severity| matches!(rule, Rule::BpT1 | Rule::GluT1) && severity > Severity::Info;
             let mut slot = first;
             while slot <= last {
                 self.look(1);
+                if let Some(old) = kept.iter().find(|c| c.effective_at == slot) {
+                    before.push(Before::of(old));
+                    raised.extend(rises(old.severity).then_some(slot));
+                    slot = schedule::following(slot, &zone);
+                    continue;
+                }
                 let date = slot.day(&zone);
                 let look = Look {
                     date,
@@ -320,35 +339,51 @@ impl Person {
                         .filter(|b| b.said == Said::Asked && slot < b.at.plus(hold))
                         .map(|b| b.at.day(&zone)),
                 };
-                if let Some(mut found) = look_at(rule, &look) {
-                    let visit = Said::of(found.step) == Said::Visit;
-                    let silences = |b: &&Before| {
-                        b.said != Said::Cleared && (b.said == Said::Visit) == visit && b.severity >= found.severity
-                    };
-                    let newest = before.iter().rev().find(silences);
-                    let same = found.rests.zip(before.iter().rev().find(|b| b.step == found.step));
-                    let rests = same.is_some_and(|(rests, b)| slot < b.at.plus(days_of(rests)));
-                    if found.closes || (!rests && newest.is_none_or(|b| slot >= b.at.plus(hold))) {
-                        let (severity, said, step) = (found.severity, Said::of(found.step), Cow::Borrowed(found.step));
-                        before.push(Before { at: slot, severity, said, step });
-                        if matches!(rule, Rule::BpT1 | Rule::GluT1) && found.severity > Severity::Info {
-                            raised.push(slot);
-                        }
-                        let readings = found.readings.take();
-                        let mut told = self.told(scene.world, rule, slot, found)?;
-                        told.readings = readings.unwrap_or(told.readings);
-                        expected.push(told);
-                    }
+                let speaks = |f: &Found| f.closes || !is_silenced(f, slot, &before, hold);
+                if let Some(mut found) = look_at(rule, &look).filter(speaks) {
+                    let (severity, said, step) = (found.severity, Said::of(found.step), Cow::Borrowed(found.step));
+                    before.push(Before { at: slot, severity, said, step });
+                    raised.extend(rises(found.severity).then_some(slot));
+                    let readings = found.readings.take();
+                    let mut told = self.told(scene.world, rule, slot, found)?;
+                    told.readings = readings.unwrap_or(told.readings);
+                    expected.push(told);
                 }
                 slot = schedule::following(slot, &zone);
             }
             // A week of measuring that was asked for was asked for.
-            self.settle(scene, rule, (first, last), &expected, |c| &*c.step != "asked");
+            let stays = |c: &Concluded| &*c.step == "asked" || kept.iter().any(|k| k.id == c.id);
+            self.settle(scene, rule, (first, last), &expected, |c| !stays(c));
             if let Some(asks) = expected.last().filter(|c| c.step == "asked") {
                 self.ask_for_a_week(scene, asks);
             }
         }
         Ok(())
+    }
+
+    /// What was concluded by other numbers than today's in `first..=last`: it stands, unless one of its readings does not
+    /// count any more. A plan or a card that changes speaks of what comes.
+    pub(crate) fn kept<W: World>(
+        &self,
+        world: &W,
+        numbers: &Numbers<'_>,
+        (rule, first, last): (Rule, Timestamp, Timestamp),
+    ) -> Result<Vec<Concluded>, Error> {
+        let begin = self.concluded.partition_point(|c| c.effective_at < first);
+        let within = self.concluded[begin..].iter().take_while(|c| c.effective_at <= last).filter(|c| c.rule == rule);
+        let mut kept = Vec::new();
+        let mut mark = None;
+        for c in within {
+            if c.mark == *mark.get_or_insert_with(|| numbers.mark()) {
+                continue;
+            }
+            let from = self.zone.start_of(schedule::days_after(c.effective_at.day(&self.zone), -days::REACH));
+            let points = self.points(world, from, c.effective_at)?;
+            if c.readings.iter().all(|id| points.iter().any(|p| p.id == *id && p.valid)) {
+                kept.push(c.clone());
+            }
+        }
+        Ok(kept)
     }
 
     /// The newest of `rule` before or at `slot` is not cleared; one that nothing repeats is forgotten with the longest hold.

@@ -12,17 +12,17 @@ use crate::{
 };
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque},
+    collections::{BTreeSet, BinaryHeap, HashMap, VecDeque},
     sync::Arc,
 };
-use store::{FindingBatch, Handover, Season};
+use store::{FindingBatch, Season};
 use vitals::{Entry, Held, Patient, PatientId, Reading, Timestamp, Zone};
 
 /// Readings and mornings looked at in one fair round; who did not get a turn is first in the next.
 const ROUND: u64 = 50_000;
 
 /// A patient has something to be judged again because of `came` readings more.
-fn await_turn(waiting: &mut VecDeque<PatientId>, person: &mut Person, came: usize) {
+pub(crate) fn await_turn(waiting: &mut VecDeque<PatientId>, person: &mut Person, came: usize) {
     person.turn.came = person.turn.came.saturating_add(u32::try_from(came).unwrap_or(u32::MAX));
     if !std::mem::replace(&mut person.turn.waits, true) {
         waiting.push_back(person.patient.id);
@@ -34,7 +34,7 @@ fn await_turn(waiting: &mut VecDeque<PatientId>, person: &mut Person, came: usiz
 pub struct Engine<W> {
     pub(crate) world: W,
     pub(crate) cards: Cards,
-    site: Zone,
+    pub(crate) site: Zone,
     started: Timestamp,
     pub(crate) people: HashMap<PatientId, Person>,
     queue: BinaryHeap<Reverse<(Timestamp, PatientId)>>,
@@ -42,7 +42,7 @@ pub struct Engine<W> {
     pub(crate) slots: Vec<(Zone, Timestamp)>,
     pub(crate) seasons: Seasons,
     /// Patients who wait for something to be judged again, each once.
-    waiting: VecDeque<PatientId>,
+    pub(crate) waiting: VecDeque<PatientId>,
     /// Patients whose days are not known since the start.
     pub(crate) cold: Vec<PatientId>,
     /// Patients of whose days less is written down than is known.
@@ -51,6 +51,8 @@ pub struct Engine<W> {
     pub(crate) looked: u64,
     /// Readings of the message that is being taken in, each with its commit time.
     touched: Vec<(PatientId, Point, Timestamp)>,
+    /// What was stored before this moment was taken in. Later all of it was.
+    pub(crate) heard: Timestamp,
     pub(crate) batch: FindingBatch,
 }
 
@@ -71,6 +73,7 @@ impl<W: World> Engine<W> {
             unkept: BTreeSet::new(),
             looked: 0,
             touched: Vec::new(),
+            heard: Timestamp::MAX,
             batch: FindingBatch::default(),
         }
     }
@@ -150,7 +153,20 @@ impl<W: World> Engine<W> {
             let Some(person) = people.get_mut(id) else { continue };
             // As long as it was open: what has come since may answer it, and is not judged yet.
             let open = now.min(Timestamp::from_micros(due.as_micros() - 1));
-            person.rearm(&mut Scene { world, cards, seasons, now: open, decided: now, quiet: false, batch }, *due)?;
+            person.rearm(
+                &mut Scene {
+                    world,
+                    cards,
+                    seasons,
+                    now: open,
+                    known: open,
+                    decided: now,
+                    quiet: false,
+                    only: None,
+                    batch,
+                },
+                *due,
+            )?;
             if person.asked_until().is_none() {
                 batch.timers.retain(|(p, _)| p != id);
                 batch.timers.push((*id, None));
@@ -166,59 +182,6 @@ impl<W: World> Engine<W> {
         for (zone, slot) in &mut self.slots {
             *slot = (*slot).min(schedule::next_slot(since, zone));
         }
-        Ok(())
-    }
-
-    /// Readings found another patient: withdraws what stood on them and judges both sides again, paging nobody.
-    ///
-    /// # Errors
-    /// When the store cannot answer.
-    pub fn hand_over(&mut self, moved: &[Handover], now: Timestamp) -> Result<(), Error> {
-        let mut sides: BTreeMap<PatientId, [Vec<Point>; 2]> = BTreeMap::new();
-        for one in moved {
-            let point = Point::of(&one.reading, &self.site);
-            if one.before.is_some() && one.before == one.reading.patient {
-                self.amend(&one.reading, point, now)?;
-                continue;
-            }
-            for (side, id) in [one.before, one.reading.patient].into_iter().enumerate() {
-                if let Some(id) = id {
-                    sides.entry(id).or_default()[side].push(point);
-                }
-            }
-        }
-        for (id, [lost, gained]) in sides {
-            if !self.know(id, now)? {
-                continue;
-            }
-            let Self { world, cards, seasons, people, batch, waiting, .. } = self;
-            let Some(person) = people.get_mut(&id) else { continue };
-            let clean = !person.waits();
-            let mut scene = Scene { world, cards, seasons, now, decided: now, quiet: true, batch };
-            person.lose(&mut scene, &lost)?;
-            person.gain(&mut scene, &gained)?;
-            if clean && person.waits() {
-                person.handed = true;
-                await_turn(waiting, person, 0);
-            }
-            self.enqueue(id);
-        }
-        Ok(())
-    }
-
-    /// More is said of a reading: it is judged like one that came late.
-    fn amend(&mut self, reading: &Reading, point: Point, now: Timestamp) -> Result<(), Error> {
-        let Some(id) = reading.patient else { return Ok(()) };
-        if !self.know(id, now)? {
-            return Ok(());
-        }
-        let Self { world, people, waiting, .. } = self;
-        if let Some(person) = people.get_mut(&id) {
-            person.learn_days(world)?;
-            person.amend(&point, reading.received_at);
-            await_turn(waiting, person, 1);
-        }
-        self.enqueue(id);
         Ok(())
     }
 
@@ -266,7 +229,7 @@ impl<W: World> Engine<W> {
         self.close_message(now)
     }
 
-    fn know(&mut self, id: PatientId, now: Timestamp) -> Result<bool, Error> {
+    pub(crate) fn know(&mut self, id: PatientId, now: Timestamp) -> Result<bool, Error> {
         if !self.people.contains_key(&id) {
             match self.world.patient(id) {
                 Some(patient) => self.refresh(patient, now)?,
@@ -299,7 +262,17 @@ impl<W: World> Engine<W> {
         }
         let Self { world, cards, seasons, people, batch, waiting, .. } = self;
         if let Some(person) = people.get_mut(&id) {
-            let mut scene = Scene { world, cards, seasons, now, decided: held.received_at, quiet: false, batch };
+            let mut scene = Scene {
+                world,
+                cards,
+                seasons,
+                now,
+                known: now,
+                decided: held.received_at,
+                quiet: false,
+                only: None,
+                batch,
+            };
             person.remember(&scene, conclusion.effective_at)?;
             let at = (conclusion.effective_at, conclusion.effective_at);
             // Each held value is a matter of its own: nothing that stood is undone by it.
@@ -327,7 +300,8 @@ impl<W: World> Engine<W> {
             let Self { world, cards, seasons, people, batch, waiting, .. } = self;
             let Some(person) = people.get_mut(&id) else { continue };
             person.freshen(world, cards, now)?;
-            let mut scene = Scene { world, cards, seasons, now, decided, quiet: false, batch };
+            let mut scene =
+                Scene { world, cards, seasons, now, known: decided.min(now), decided, quiet: false, only: None, batch };
             match of_one {
                 [(_, point, _)] => person.judge(&mut scene, std::slice::from_ref(point))?,
                 many => {
@@ -346,6 +320,12 @@ impl<W: World> Engine<W> {
         Ok(())
     }
 
+    /// While there is more to be taken in: what was stored before `moment` was. No question and no silence is ended by what
+    /// may be answered already. None: everything was.
+    pub fn hear(&mut self, moment: Option<Timestamp>) {
+        self.heard = moment.unwrap_or(Timestamp::MAX);
+    }
+
     /// Whether anything waits to be judged again.
     pub fn is_dirty(&self) -> bool {
         !self.waiting.is_empty()
@@ -362,6 +342,7 @@ impl<W: World> Engine<W> {
     /// When the store cannot answer.
     pub fn clean(&mut self, now: Timestamp, pace: Pace) -> Result<(), Error> {
         let begun = self.looked;
+        let known = self.heard.min(now);
         for _ in 0..self.waiting.len() {
             let Some(id) = self.waiting.pop_front() else { break };
             let Self { world, cards, seasons, people, batch, slots, .. } = self;
@@ -373,16 +354,12 @@ impl<W: World> Engine<W> {
                 continue;
             }
             person.turn = Turn::default();
-            let quiet = std::mem::take(&mut person.handed);
-            let mut scene = Scene { world, cards, seasons, now, decided: now, quiet, batch };
+            let mut scene = Scene { world, cards, seasons, now, known, decided: now, quiet: false, only: None, batch };
             person.judge_late(&mut scene)?;
             // As far as the schedule has come: a morning that is due but not reached yet is the schedule's own.
             let next = slots.iter().find(|(zone, _)| *zone == person.zone).map_or(now, |(_, at)| *at);
             let last = schedule::last_slot(Timestamp::from_micros(next.as_micros() - 1), &person.zone);
-            if let Some(first) = person.dirty.take().filter(|first| *first <= last) {
-                person.judge_weeks(&mut scene, first, last)?;
-                person.judge_days(&mut scene, first, last)?;
-            }
+            person.judge_mornings(&mut scene, last)?;
             let cost = person.take_looked();
             person.turn.cost = u32::try_from(cost).unwrap_or(u32::MAX);
             self.looked += cost;
@@ -404,7 +381,8 @@ impl<W: World> Engine<W> {
     /// When the store cannot answer.
     pub fn run_due(&mut self, now: Timestamp) -> Result<bool, Error> {
         let mut any = false;
-        while let Some(due) = self.next_due().filter(|due| *due <= now) {
+        let known = self.heard.min(now);
+        while let Some(due) = self.next_due().filter(|due| *due <= known) {
             any = true;
             // Due before this process started: it is said now, for it is now that somebody hears it.
             let at = due.max(self.started).min(now);
@@ -418,11 +396,12 @@ impl<W: World> Engine<W> {
     }
 
     fn wake(&mut self, id: PatientId, now: Timestamp) -> Result<(), Error> {
+        let known = self.heard.min(now);
         let Self { world, cards, seasons, people, batch, .. } = self;
         let Some(person) = people.get_mut(&id) else { return Ok(()) };
         person.queued = None;
-        if person.due().is_some_and(|due| due <= now) {
-            let mut scene = Scene { world, cards, seasons, now, decided: now, quiet: false, batch };
+        if person.due().is_some_and(|due| due <= known) {
+            let mut scene = Scene { world, cards, seasons, now, known, decided: now, quiet: false, only: None, batch };
             person.expire(&mut scene)?;
             person.look_at_silence(&mut scene)?;
         }
@@ -431,7 +410,7 @@ impl<W: World> Engine<W> {
     }
 
     /// The queue may hold a patient too early, never too late.
-    fn enqueue(&mut self, id: PatientId) {
+    pub(crate) fn enqueue(&mut self, id: PatientId) {
         let Some(person) = self.people.get_mut(&id) else { return };
         let_go(person, &mut self.batch);
         let Some(due) = person.due() else { return };

@@ -30,7 +30,9 @@ impl Person {
                 self.judge_live(scene, kind, points, before)?;
             } else {
                 self.recheck[place(kind)] = false;
-                self.late.get_or_insert_default().add(kind, (first.at, last), scene.decided);
+                let late = self.late.get_or_insert_default();
+                late.add(kind, (first.at, last), scene.decided);
+                late.came.extend(points.iter().filter(mine).map(|p| p.id));
             }
         }
         for p in points {
@@ -78,6 +80,22 @@ impl Person {
         self.dirty = Some(self.dirty.map_or(slot, |d| d.min(slot)));
     }
 
+    /// Judges again the mornings that something changed, up to `last`. One that both late and moved readings change is
+    /// quiet: re-attribution never pages, and no morning tells of a crisis.
+    pub(crate) fn judge_mornings<W: World>(&mut self, scene: &mut Scene<'_, W>, last: Timestamp) -> Result<(), Error> {
+        let handed = self.dirty_handed.take();
+        let before = handed.map_or(Timestamp::MAX, |first| Timestamp::from_micros(first.as_micros() - 1));
+        let quiet = std::mem::replace(&mut scene.quiet, false);
+        for (first, last, hushed) in [(self.dirty.take(), last.min(before), false), (handed, last, true)] {
+            let Some(first) = first.filter(|first| *first <= last) else { continue };
+            scene.quiet = hushed;
+            self.judge_weeks(scene, first, last)?;
+            self.judge_days(scene, first, last)?;
+        }
+        scene.quiet = quiet;
+        Ok(())
+    }
+
     /// More is said of a reading that was judged.
     pub(crate) fn amend(&mut self, p: &Point, decided: Timestamp) {
         self.window.replace(*p);
@@ -88,11 +106,15 @@ impl Person {
         let late = self.late.get_or_insert_default();
         late.add(p.kind(), (p.at, p.at), decided);
         late.add_valid(p.at, decided);
+        late.came.push(p.id);
+        if !p.valid {
+            late.gone.push(p.id);
+        }
     }
 
     /// Whether something waits to be judged together.
     pub(crate) const fn waits(&self) -> bool {
-        self.dirty.is_some() || self.late.is_some()
+        self.dirty.is_some() || self.dirty_handed.is_some() || self.late.is_some()
     }
 }
 

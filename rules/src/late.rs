@@ -12,7 +12,7 @@ use crate::{
     track::held_of,
 };
 use std::time::Duration;
-use vitals::{Kind, Timestamp};
+use vitals::{Kind, ReadingId, Timestamp};
 
 /// From one moment to another, both included.
 pub(crate) type Stretch = (Timestamp, Timestamp);
@@ -27,15 +27,25 @@ const APART: usize = 8;
 pub(crate) struct Late {
     /// Where pressures and glucoses came.
     pub kinds: [Vec<Stretch>; 2],
-    /// Where valid readings came.
+    /// Where valid readings came or went.
     pub valid: Vec<Stretch>,
+    /// What came late.
+    pub came: Vec<ReadingId>,
+    /// Readings that do not count any more: silences are as if they had never come.
+    pub gone: Vec<ReadingId>,
     /// The newest commit time among them.
     pub decided: Timestamp,
 }
 
 impl Default for Late {
     fn default() -> Self {
-        Self { kinds: Default::default(), valid: Vec::new(), decided: Timestamp::MIN }
+        Self {
+            kinds: Default::default(),
+            valid: Vec::new(),
+            came: Vec::new(),
+            gone: Vec::new(),
+            decided: Timestamp::MIN,
+        }
     }
 }
 
@@ -66,13 +76,21 @@ impl Person {
     pub(crate) fn judge_late<W: World>(&mut self, scene: &mut Scene<'_, W>) -> Result<(), Error> {
         let Some(late) = self.late.take() else { return Ok(()) };
         let decided = std::mem::replace(&mut scene.decided, late.decided);
+        if !late.gone.is_empty() {
+            // The last valid reading may be one of them.
+            self.reread(scene.world, scene.cards, scene.now)?;
+            if let Some((first, _)) = late.valid.first() {
+                self.remember(scene, *first)?;
+            }
+            self.take_back_where(scene, |c| c.rule == Rule::Adh1 && c.readings.iter().any(|r| late.gone.contains(r)));
+        }
         for kind in KINDS {
             for stretch in late.of_kind(kind) {
                 self.judge_stretch(scene, kind, *stretch)?;
             }
         }
         for stretch in &late.valid {
-            self.judge_silences(scene, *stretch)?;
+            self.judge_silences(scene, *stretch, !late.gone.is_empty())?;
         }
         scene.decided = decided;
         Ok(())
@@ -136,7 +154,8 @@ impl Person {
         let all = self.points(scene.world, from.minus(window), last)?;
         let expected = pattern::judge(&all, &numbers, from, held, insulin, &self.zone);
         drop(all);
-        self.settle(scene, Rule::GluH1, (from, last), &expected, |_| true);
+        let kept = self.kept(scene.world, &numbers, (Rule::GluH1, from, last))?;
+        self.settle(scene, Rule::GluH1, (from, last), &expected, |c| !kept.iter().any(|k| k.id == c.id));
         Ok(())
     }
 
@@ -175,7 +194,7 @@ impl Person {
         let mine = |p: &&Point| p.valid && p.kind() == acute::kind(rule);
         let confirmed = self.confirmed_before(rule, start);
         let before = Prior { held: prior.map(|p| p.1), asking: None, confirmed };
-        let outcome = acute::judge(rule, &limits, &numbers, all.iter().filter(mine), before, (&closed, scene.now));
+        let outcome = acute::judge(rule, &limits, &numbers, all.iter().filter(mine), before, (&closed, scene.known));
         let mut expected: Vec<Conclusion> = Vec::new();
         for step in &outcome.steps {
             expected.push(self.conclude(scene.world, rule, step)?);
@@ -203,7 +222,11 @@ impl Person {
         }
         self.ended(rule, outcome.expired);
         let asking = if end >= self.newest_of(rule) {
-            if scene.quiet { self.hushed(rule, outcome.asking, &all, window, scene.now) } else { outcome.asking }
+            if scene.quiet {
+                self.hushed(rule, outcome.asking, &all, window, scene.now)
+            } else {
+                self.as_told(rule, outcome.asking)
+            }
         } else {
             self.tracks.iter_mut().find(|t| t.rule == rule).and_then(|t| t.asking.take())
         };
@@ -224,6 +247,18 @@ impl Person {
         let recent = |p: &&Point| p.valid && self.limits.over(rule, p) && p.at.plus(window) > now;
         let mut asking = asking.or_else(|| points.iter().rev().find(recent).map(|p| Asking::quietly(*p, window)));
         asking.iter_mut().for_each(Asking::hush);
+        asking
+    }
+
+    /// What was asked for nobody to hear is asked on so, whoever looks at it next: re-attribution never pages.
+    fn as_told(&self, rule: Rule, mut asking: Option<Asking>) -> Option<Asking> {
+        if let Some(asking) = &mut asking {
+            let muted = |c: &Concluded| c.rule == rule && c.muted && *c.step == *"asked";
+            let first = asking.first.id;
+            if self.concluded.iter().any(|c| muted(c) && c.readings.first() == Some(&first)) {
+                asking.hush();
+            }
+        }
         asking
     }
 

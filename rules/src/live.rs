@@ -33,15 +33,19 @@ impl Live {
         Ok(())
     }
 
-    pub(crate) fn rebind(&mut self, now: Timestamp) {
+    /// Who has a meter at `now`. Returns when the next binding ends whose end is written down already.
+    pub(crate) fn rebind(&mut self, now: Timestamp) -> Option<Timestamp> {
         let directory = self.store.directory();
         self.bound.clear();
+        let mut ends: Option<Timestamp> = None;
         for device in directory.devices() {
             for binding in directory.bindings(device.key).iter().filter(|b| b.to.is_none_or(|to| now < to)) {
                 let newest = self.bound.entry(binding.patient).or_insert((binding.recorded_at, device.key));
                 *newest = (binding.recorded_at, device.key).max(*newest);
+                ends = ends.into_iter().chain(binding.to).min();
             }
         }
+        ends
     }
 }
 

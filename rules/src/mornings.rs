@@ -46,7 +46,10 @@ impl<W: World> Engine<W> {
         }
         batch.seasons.extend(seasons.publish(today, shifts));
         for person in people.values_mut().filter(|p| p.zone == *zone) {
-            person.daily(&mut Scene { world, cards, seasons, now, decided: now, quiet: false, batch }, due)?;
+            person.daily(
+                &mut Scene { world, cards, seasons, now, known: now, decided: now, quiet: false, only: None, batch },
+                due,
+            )?;
             self.looked += person.take_looked();
             let_go(person, batch);
             if person.days.is_ahead_of_row() {

@@ -7,7 +7,10 @@ use crate::{
     Card,
     card::{Owner, fill},
 };
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 use store::RuleScope;
 use vitals::{OrganisationId, Patient, Targets};
 
@@ -74,6 +77,18 @@ pub(crate) const TARGETS: [Target; 4] = [
     ("postMealHigh", |t| t.post_meal_high),
 ];
 
+/// Of a rule's version and numbers; they may have been written down and read.
+pub(crate) fn mark<'n>(version: u32, numbers: impl Iterator<Item = (&'n str, Option<f64>)>) -> u64 {
+    let mut hash = DefaultHasher::new();
+    version.hash(&mut hash);
+    for (name, value) in numbers {
+        // As text: what is written and read may differ in the last digit.
+        let value = value.filter(|v| v.is_finite()).map(|v| format!("{v:.6}"));
+        (name, value).hash(&mut hash);
+    }
+    hash.finish()
+}
+
 /// A card's numbers as they hold for one patient.
 #[derive(Clone, Copy, Debug)]
 pub struct Numbers<'a> {
@@ -130,6 +145,11 @@ impl Numbers<'_> {
     /// The number alone.
     pub fn value(&self, name: &str) -> f64 {
         self.get(name).0
+    }
+
+    /// What tells them from any others.
+    pub(crate) fn mark(&self) -> u64 {
+        mark(self.version(), self.card.parameters.iter().map(|p| (p.name.as_str(), Some(self.value(&p.name)))))
     }
 
     /// The card's text with this patient's numbers.

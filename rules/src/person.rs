@@ -100,11 +100,22 @@ pub(crate) struct Scene<'a, W> {
     pub seasons: &'a Seasons,
     /// When it is concluded.
     pub now: Timestamp,
+    /// What was stored before this moment is known: nothing later ends a question or makes a silence.
+    pub known: Timestamp,
     /// Commit time of the reading that decides, or the schedule's time.
     pub decided: Timestamp,
     /// Only written down: readings found another patient.
     pub quiet: bool,
+    /// What stands on none of these is only written down: they came late while readings were moved.
+    pub only: Option<&'a [ReadingId]>,
     pub batch: &'a mut FindingBatch,
+}
+
+impl<W> Scene<'_, W> {
+    /// Whether what stands on `readings` is only written down.
+    pub(crate) fn hushes(&self, readings: &[ReadingId]) -> bool {
+        self.quiet || self.only.is_some_and(|came| !readings.iter().any(|r| came.contains(r)))
+    }
 }
 
 /// The state.
@@ -143,8 +154,8 @@ pub(crate) struct Person {
     pub dirty: Option<Timestamp>,
     /// Start of the first day that has not been judged yet.
     pub open_day: Timestamp,
-    /// What waits to be judged again waits because readings found another patient.
-    pub handed: bool,
+    /// As `dirty`, where readings found another patient: nobody is paged for these mornings.
+    pub dirty_handed: Option<Timestamp>,
     /// What was told of readings that came or went was missed.
     pub stale: bool,
     /// The earliest entry of this patient in the engine's queue.
@@ -196,7 +207,7 @@ impl Person {
             terms: Terms::of(cards, &patient),
             dirty: None,
             open_day: Timestamp::MIN,
-            handed: false,
+            dirty_handed: None,
             stale: false,
             queued: None,
             turn: Turn::default(),
@@ -372,6 +383,14 @@ impl Person {
         same.filter(|c| c.is(conclusion)).map(|c| c.id).next()
     }
 
+    /// Retracts what stands and `fell`.
+    pub(crate) fn take_back_where<W>(&mut self, scene: &mut Scene<'_, W>, fell: impl Fn(&Concluded) -> bool) {
+        let withdrawn: Vec<Concluded> = self.concluded.extract_if(.., |c| fell(c)).collect();
+        for old in &withdrawn {
+            self.take_back(scene, old);
+        }
+    }
+
     /// Retracts a finding; one that is not written yet is not written at all.
     pub(crate) fn take_back<W>(&self, scene: &mut Scene<'_, W>, old: &Concluded) {
         let unwritten = scene.batch.new.len();
@@ -400,13 +419,14 @@ impl Person {
     pub(crate) fn raise<W: World>(&mut self, scene: &mut Scene<'_, W>, conclusion: &Conclusion) -> Option<FindingId> {
         let numbers = scene.cards.numbers(conclusion.rule, &self.patient)?;
         let mut draft = conclusion.draft(self.id(), &numbers, &self.zone, scene.now);
-        if scene.quiet {
+        let quiet = scene.hushes(&conclusion.readings);
+        if quiet {
             draft.verdict = Verdict::Note;
             draft.severity = draft.severity.min(Severity::Routine);
         }
         let id = store::finding_id(&draft);
-        let mut concluded = conclusion.concluded(id);
-        concluded.muted |= scene.quiet && scene.now.since(conclusion.effective_at) <= HORIZON;
+        let mut concluded = conclusion.concluded(id, numbers.mark());
+        concluded.muted |= quiet && scene.now.since(conclusion.effective_at) <= HORIZON;
         let place = self.concluded.partition_point(|c| c.effective_at <= concluded.effective_at);
         self.concluded.insert(place, concluded);
         let unsaid = scene.batch.retract.len();

@@ -138,9 +138,9 @@ impl Asking {
         remind_at(self.first.at, self.deadline)
     }
 
-    /// Nobody is told of it unless it is confirmed.
+    /// Nobody is told of it unless it is confirmed, and nobody is asked once more who was not asked.
     pub(crate) fn hush(&mut self) {
-        self.quiet = true;
+        (self.quiet, self.reminded) = (true, true);
     }
 
     /// When there is something to do about it.

@@ -29,7 +29,9 @@ impl Person {
         let floor = self.floor();
         let since = before.map_or(floor, |(at, _)| at.max(floor));
         let lasted = p.at.since(since) >= self.steps.0[0];
-        if !lasted && !self.stands(Rule::Adh1, since, Timestamp::MAX) {
+        // Something may have been said before silence was counted from a new meter or a later enrolment on.
+        let told_from = before.map_or(Timestamp::MIN, |(at, _)| at).min(since);
+        if !lasted && !self.stands(Rule::Adh1, told_from, Timestamp::MAX) {
             return Ok(());
         }
         if p.at < self.open_day {
@@ -37,15 +39,16 @@ impl Person {
             self.late.get_or_insert_default().add_valid(p.at, scene.decided);
             return Ok(());
         }
-        self.remember(scene, since)?;
-        self.settle_silences(scene, before, &[(p.at, p.id)], None)
+        self.remember(scene, before.map_or(since, |(at, _)| at.min(since)))?;
+        self.settle_silences(scene, (before, None), &[(p.at, p.id)], false)
     }
 
-    /// The silences around and among valid readings that came late.
+    /// The silences around and among valid readings that came late, or around readings that went.
     pub(crate) fn judge_silences<W: World>(
         &mut self,
         scene: &mut Scene<'_, W>,
         (from, to): Stretch,
+        some_went: bool,
     ) -> Result<(), Error> {
         if self.bound.is_none() {
             return Ok(());
@@ -54,12 +57,15 @@ impl Person {
         let found = self.points(scene.world, from, to)?;
         let valid: Vec<Mark> = found.iter().filter(|p| p.valid).map(mark).collect();
         drop(found);
-        let (Some(first), Some(last)) = (valid.first().copied(), valid.last().copied()) else { return Ok(()) };
-        let previous = self.valid_before(scene.world, first.0)?;
-        let newest = self.last_valid.map_or(last.0, |(at, _)| at);
-        let next = self.valid_after(scene.world, last.0, newest)?;
+        if valid.is_empty() && !some_went {
+            return Ok(());
+        }
+        let (first, last) = (valid.first().map_or(from, |v| v.0), valid.last().map_or(from, |v| v.0));
+        let previous = self.valid_before(scene.world, first)?;
+        let newest = self.last_valid.map_or(last, |(at, _)| at);
+        let next = self.valid_after(scene.world, last, newest)?;
         self.remember(scene, previous.map_or(self.floor(), |(at, _)| at))?;
-        self.settle_silences(scene, previous, &valid, next)
+        self.settle_silences(scene, (previous, next), &valid, some_went)
     }
 
     /// The newest valid reading before `at` that matters: none before silence is counted from.
@@ -91,13 +97,14 @@ impl Person {
         Ok(None)
     }
 
-    /// Compares what holds between `previous` and `next`, with `valid` readings between them, with what stood.
+    /// Compares what holds between `previous` and `next`, with `valid` readings between them, with what stood. Where others
+    /// went the schedule said too little: it took the silence for ended.
     fn settle_silences<W: World>(
         &mut self,
         scene: &mut Scene<'_, W>,
-        previous: Option<Mark>,
+        (previous, next): (Option<Mark>, Option<Mark>),
         valid: &[Mark],
-        next: Option<Mark>,
+        some_went: bool,
     ) -> Result<(), Error> {
         let (floor, steps, shortest) = (self.floor(), self.steps, self.steps.0[0]);
         let range = (previous.map_or(Timestamp::MIN, |(at, _)| just_after(at)), next.map_or(Timestamp::MAX, |n| n.0));
@@ -109,12 +116,18 @@ impl Person {
         for mark in valid.iter().chain(&next) {
             let since = before.map_or(floor, |(at, _)| at.max(floor));
             // What the schedule already said of this silence stands, whatever the plan is now.
-            let live = told.iter().any(|(from, at)| *from == since && *at <= mark.0);
+            let goes_on = |from: Timestamp, at: Timestamp| match before {
+                Some((last, _)) => from >= last,
+                None => from == since || !self.ended_within(at, mark.0),
+            };
+            let live = told.iter().any(|(from, at)| *from <= since && *at <= mark.0 && goes_on(*from, *at));
             if live || (since < mark.0 && mark.0.since(since) >= shortest) {
                 let last = before.map(|(_, id)| id);
                 let mut said: Vec<_> = adherence::judge(&steps, since, last, just_before(mark.0)).collect();
                 if live {
-                    said.retain(|s| self.standing(s).is_some());
+                    let newest = told.iter().filter(|t| t.1 <= mark.0).map(|t| t.1).max();
+                    let missed = |s: &Conclusion| some_went && newest < Some(s.effective_at);
+                    said.retain(|s| self.standing(s).is_some() || missed(s));
                 }
                 if live || !said.is_empty() {
                     expected.extend(said);
@@ -123,10 +136,13 @@ impl Person {
             }
             before = Some(*mark);
         }
-        if let (None, Some((at, id))) = (next, before) {
-            let after = at.max(floor);
-            if after < scene.now {
-                expected.extend(adherence::judge(&steps, after, Some(id), scene.now));
+        if next.is_none() {
+            let (after, last) = match before {
+                Some((at, id)) => (at.max(floor), Some(id)),
+                None => self.silent_since(),
+            };
+            if after < scene.known {
+                expected.extend(adherence::judge(&steps, after, last, scene.known));
             }
         }
         self.explain(scene, &mut expected)?;
@@ -144,6 +160,13 @@ impl Person {
         Ok(())
     }
 
+    /// Whether a reading between two moments ended a silence of which something was said.
+    fn ended_within(&self, after: Timestamp, before: Timestamp) -> bool {
+        let begin = self.concluded.partition_point(|c| c.effective_at <= after);
+        let mut within = self.concluded[begin..].iter().take_while(|c| c.effective_at < before);
+        within.any(|c| c.rule == Rule::Adh1 && c.is_info())
+    }
+
     /// Names the cause of what is newly said of silences.
     fn explain<W: World>(&self, scene: &Scene<'_, W>, said: &mut [Conclusion]) -> Result<(), Error> {
         let Some(numbers) = scene.cards.numbers(Rule::Adh1, &self.patient) else { return Ok(()) };
@@ -158,15 +181,15 @@ impl Person {
 
     /// What the silence has come to at `now`.
     pub(crate) fn look_at_silence<W: World>(&mut self, scene: &mut Scene<'_, W>) -> Result<(), Error> {
-        self.silence_done = scene.now;
+        self.silence_done = scene.known;
         if self.bound.is_none() {
             return Ok(());
         }
         let (since, last) = self.silent_since();
         let steps = self.steps;
-        let mut expected: Vec<Conclusion> = adherence::judge(&steps, since, last, scene.now).collect();
+        let mut expected: Vec<Conclusion> = adherence::judge(&steps, since, last, scene.known).collect();
         self.explain(scene, &mut expected)?;
-        self.settle(scene, Rule::Adh1, (since, scene.now), &expected, |_| false);
+        self.settle(scene, Rule::Adh1, (since, scene.known), &expected, |_| false);
         Ok(())
     }
 }

@@ -3,6 +3,10 @@
 //! A missed wake-up loses nothing: every cycle asks the store. A crash anywhere loses nothing: findings, commands, timers
 //! and position are one transaction, and judging an entry again concludes the same.
 
+mod follow;
+#[cfg(test)]
+mod tests;
+
 use crate::{Cards, Engine, Error, Force, Pace, live::Live};
 use runtime::{BoxFuture, Drain, Paced, crash};
 use serde::{Deserialize, Serialize};
@@ -14,15 +18,12 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use store::{HandedOver, Handover, Moves, Store, StoreError};
+use store::{HandedOver, Store, StoreError};
 use tokio::sync::{
-    broadcast::{
-        self,
-        error::{RecvError, TryRecvError},
-    },
+    broadcast::{self, error::RecvError},
     mpsc, oneshot, watch,
 };
-use vitals::Timestamp;
+use vitals::{Entry, Timestamp};
 
 /// Journal entries judged before a commit. More gain nothing: a commit is one fsync, wanted within a second.
 const PULL: usize = 2000;
@@ -49,6 +50,8 @@ const WARM: usize = 5;
 const KEPT: usize = 200;
 /// From one sign of life in the store to the next.
 const BEAT_EVERY: Duration = Duration::from_secs(60);
+/// The clock is put back by less than this all the time.
+const CLOCK_MAY_FALL: Duration = Duration::from_secs(60);
 /// As [`BEAT_EVERY`], on a clock that somebody moves.
 const BEAT_EVERY_MOVED: Duration = Duration::from_secs(3600);
 
@@ -153,13 +156,12 @@ async fn run(
     let (mut cards, mut cards_live, mut edits) = (worker.given.clone(), true, worker.edits.clone());
     let mut settling: Vec<oneshot::Sender<bool>> = Vec::new();
     loop {
+        while let Ok(answer) = inbox.try_recv() {
+            settling.push(answer);
+        }
         let looked = tokio::time::Instant::now();
         let last = drain.is_stopping();
-        let haste = match (last, settling.is_empty()) {
-            (true, _) => Haste::Stop,
-            (false, false) => Haste::Settle,
-            (false, true) => Haste::Usual,
-        };
+        let haste = Haste::of(last, !settling.is_empty());
         let Ok((returned, outcome)) = tokio::task::spawn_blocking(move || {
             let outcome = worker.cycle(haste);
             (worker, outcome)
@@ -178,11 +180,7 @@ async fn run(
         let did = match outcome {
             Ok(did) => did,
             Err(e) => {
-                tracing::error!(error = %e, "judging stopped; it begins again at its checkpoint");
-                metrics::counter!("hearthbeat_rules_errors_total").increment(1);
-                if let Error::Store(fatal @ StoreError::Fatal(_)) = &e {
-                    drain.fatal("rules", fatal);
-                }
+                stopped(&e, &drain);
                 pause = Some(RETRY);
                 false
             }
@@ -193,6 +191,14 @@ async fn run(
         }
         if last {
             return;
+        }
+        if pause == Some(RETRY) {
+            // Whatever is committed meanwhile: each try reads everybody anew.
+            tokio::select! {
+                () = tokio::time::sleep(RETRY) => {}
+                () = drain.stopping() => {}
+            }
+            continue;
         }
         if worker.more {
             continue;
@@ -208,14 +214,27 @@ async fn run(
             heard = moved.recv() => if heard.is_err_and(|e| e == RecvError::Closed) { moved = store.readings().handed_over() },
             changed = cards.changed(), if cards_live => cards_live = changed.is_ok(),
             _ = edits.changed() => {}
-            () = store.clock().sleep_until_some(worker.next_due()), if pause != Some(RETRY) => {}
+            () = store.clock().sleep_until_some(worker.next_due()) => {}
             Some(answer) = inbox.recv() => settling.push(answer),
             () = tokio::time::sleep(pause.unwrap_or(BEAT_EVERY)) => {}
             () = drain.stopping() => {}
         }
-        while let Ok(answer) = inbox.try_recv() {
-            settling.push(answer);
-        }
+    }
+}
+
+fn stopped(e: &Error, drain: &Drain) {
+    tracing::error!(error = %e, "judging stopped; it begins again at its checkpoint");
+    metrics::counter!("hearthbeat_rules_errors_total").increment(1);
+    if let Error::Store(fatal @ StoreError::Fatal(_)) = e {
+        drain.fatal("rules", fatal);
+    }
+}
+
+/// When ingest took it in.
+fn stored_at(entry: &Entry) -> Timestamp {
+    match entry {
+        Entry::Reading(reading) => reading.received_at,
+        Entry::Held(held) => held.received_at,
     }
 }
 
@@ -230,6 +249,16 @@ enum Haste {
     Stop,
 }
 
+impl Haste {
+    const fn of(stops: bool, somebody_waits: bool) -> Self {
+        match (stops, somebody_waits) {
+            (true, _) => Self::Stop,
+            (false, true) => Self::Settle,
+            (false, false) => Self::Usual,
+        }
+    }
+}
+
 /// What runs on a blocking thread, one cycle at a time.
 struct Worker {
     store: Store,
@@ -237,6 +266,8 @@ struct Worker {
     force: Force,
     /// The next moment at which other cards are in force.
     next_cards: Option<Timestamp>,
+    /// The next moment at which somebody has no meter any more.
+    next_end: Option<Timestamp>,
     engine: Engine<Live>,
     /// Judged, in memory.
     position: u64,
@@ -259,6 +290,8 @@ struct Worker {
     /// The journal has more than was pulled.
     more: bool,
     broken: bool,
+    /// When the last cycle was.
+    looked_at: Timestamp,
     /// The last sign of life that was written; none while none could be.
     beaten: Option<Timestamp>,
     /// When days were seen to.
@@ -282,7 +315,7 @@ impl Worker {
         let cards = force.at(now);
         store.put_cards_blocking(cards.records())?;
         let mut engine = Engine::new(live, cards, store.zone().clone(), now);
-        engine.world_mut().rebind(now);
+        let next_end = engine.world_mut().rebind(now);
         for patient in store.directory().patients() {
             engine.refresh(patient, now)?;
         }
@@ -292,6 +325,7 @@ impl Worker {
         Ok(Self {
             store,
             next_cards: force.next_after(now),
+            next_end,
             force,
             engine,
             position: state.position,
@@ -307,6 +341,7 @@ impl Worker {
             findings,
             more: false,
             broken: false,
+            looked_at: now,
             beaten,
             days_at: Instant::now(),
         })
@@ -314,6 +349,11 @@ impl Worker {
 
     /// Takes in what the journal has, does what is due, commits. Returns whether anything was done.
     fn cycle(&mut self, haste: Haste) -> Result<bool, Error> {
+        self.more = false; // until the journal is asked
+        let now = self.store.clock().now();
+        // Mornings and silences that a clock which was ahead called over are not over when it is put right.
+        self.broken |= now < self.looked_at.minus(CLOCK_MAY_FALL);
+        self.looked_at = now;
         if self.broken {
             // What was in memory and not committed is concluded again from the checkpoint.
             *self = Self::load(self.store.clone(), self.given.clone(), self.findings.clone())?;
@@ -321,6 +361,7 @@ impl Worker {
         let begun = Instant::now();
         let outcome = self.pull(haste, begun);
         self.broken = outcome.is_err();
+        self.more &= !self.broken;
         metrics::histogram!("hearthbeat_rules_cycle_seconds").record(begun.elapsed().as_secs_f64());
         outcome
     }
@@ -339,12 +380,16 @@ impl Worker {
             let entries = self.store.readings().entries_after(self.position, PULL)?;
             self.follow_directory()?;
             self.more = entries.len() >= PULL;
-            let Some(last) = entries.last() else { break };
+            let Some(last) = entries.last() else {
+                self.engine.hear(None);
+                break;
+            };
             let position = last.position;
             did = true;
             metrics::counter!("hearthbeat_rules_readings_total").increment(entries.len() as u64);
             self.engine.take(entries.iter().map(|e| (e.message, &*e.entry)), self.store.clock().now())?;
             self.position = position;
+            self.engine.hear(self.more.then(|| stored_at(&last.entry)));
             if self.more {
                 self.commit(false)?;
             }
@@ -379,7 +424,7 @@ impl Worker {
     /// Says that the service lives, and learns of the stretch in which it did not.
     fn beat(&mut self, now: Timestamp, haste: Haste) -> Result<(), Error> {
         let every = if haste == Haste::Settle { BEAT_EVERY_MOVED } else { BEAT_EVERY };
-        if haste != Haste::Stop && self.beaten.is_some_and(|last| now.since(last) < every) {
+        if haste != Haste::Stop && self.beaten.is_some_and(|last| now >= last && now.since(last) < every) {
             return Ok(());
         }
         let again = self.beaten.is_none();
@@ -391,75 +436,9 @@ impl Worker {
         if again { self.engine.world_mut().learn_outages() } else { Ok(()) }
     }
 
-    fn follow_directory(&mut self) -> Result<(), Error> {
-        if !self.directory.has_changed().unwrap_or(false) {
-            return Ok(());
-        }
-        self.directory.mark_unchanged();
-        let now = self.store.clock().now();
-        self.engine.world_mut().rebind(now);
-        let directory = self.store.directory();
-        self.engine.retain(|id| directory.patient(id).is_some());
-        for patient in directory.patients() {
-            self.engine.refresh(patient, now)?;
-        }
-        Ok(())
-    }
-
-    /// Other cards were installed, or an edit was signed, or its moment has come.
-    fn follow_cards(&mut self) -> Result<bool, Error> {
-        let now = self.store.clock().now();
-        let changed = |changes: Result<bool, _>| changes.unwrap_or(false);
-        let told = changed(self.given.has_changed()) || changed(self.edits.has_changed());
-        if !told && self.next_cards.is_none_or(|at| at > now) {
-            return Ok(false);
-        }
-        self.edits.mark_unchanged();
-        self.force = Force::new(self.given.borrow_and_update().clone(), self.store.rule_edits_blocking()?);
-        self.next_cards = self.force.next_after(now);
-        let cards = self.force.at(now);
-        self.store.put_cards_blocking(cards.records())?;
-        self.engine.replace_cards(cards, now);
-        Ok(true)
-    }
-
     /// The next moment at which there is something to do without being told.
     fn next_due(&self) -> Option<Timestamp> {
-        self.engine.next_due().into_iter().chain(self.next_cards).min()
-    }
-
-    /// Readings that found another patient, or of which more is said. Like entries they are judged up to a number that is
-    /// written with what was concluded, so a crash here loses nothing.
-    fn follow_moves(&mut self, now: Timestamp) -> Result<bool, Error> {
-        let mut did = false;
-        loop {
-            if std::mem::take(&mut self.missed_moves) {
-                let Moves { number, readings } = self.store.readings().moves_after_blocking(self.moves)?;
-                did |= number != self.moves;
-                match readings {
-                    Some(readings) => self.hand_over(&readings, now)?,
-                    None => self.engine.distrust(),
-                }
-                self.moves = number;
-            }
-            match self.moved.try_recv() {
-                Ok(told) if told.number <= self.moves => {}
-                Ok(told) => {
-                    self.hand_over(&told.readings, now)?;
-                    self.moves = told.number;
-                    did = true;
-                }
-                Err(TryRecvError::Lagged(_)) => self.missed_moves = true,
-                Err(_) => return Ok(did),
-            }
-        }
-    }
-
-    /// What is not judged yet is judged as whoever's it is when its turn comes.
-    fn hand_over(&mut self, moved: &[Handover], now: Timestamp) -> Result<(), Error> {
-        let judged = |h: &&Handover| h.reading.id.as_i64().cast_unsigned() <= self.position;
-        let moved: Vec<Handover> = moved.iter().filter(judged).cloned().collect();
-        if moved.is_empty() { Ok(()) } else { self.engine.hand_over(&moved, now) }
+        self.engine.next_due().into_iter().chain(self.next_cards).chain(self.next_end).min()
     }
 
     fn commit(&mut self, force: bool) -> Result<(), Error> {

@@ -170,8 +170,14 @@ impl Person {
         let is_pressure: fn(&Point) -> bool = |p| p.pressure().is_some();
         let mut expected = Vec::new();
         let mut slot = first;
+        let kept = self.kept(scene.world, &numbers, (Rule::BpS1, first, last))?;
         while slot <= last {
             self.look(1);
+            if let Some(old) = kept.iter().find(|c| c.effective_at == slot) {
+                before.push((slot, old.severity, old.is_info()));
+                slot = schedule::week_after(slot, &zone);
+                continue;
+            }
             let end = slot.day(&zone);
             let ago = |weeks: i64| schedule::days_after(end, -7 * weeks);
             let week = |from, to| Week::of(self.days.pressures(ago(from), ago(to)));
@@ -188,7 +194,7 @@ impl Person {
             }
             slot = schedule::week_after(slot, &zone);
         }
-        self.settle(scene, Rule::BpS1, (first, last), &expected, |_| true);
+        self.settle(scene, Rule::BpS1, (first, last), &expected, |c| !kept.iter().any(|k| k.id == c.id));
         Ok(())
     }
 }

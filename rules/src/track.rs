@@ -85,7 +85,7 @@ impl Person {
         let held = track.held.map(|(_, held)| held);
         let prior = Prior { held, asking, confirmed: self.confirmed_before(rule, first) };
         let mine = points.iter().filter(|p| counts(p));
-        let outcome = acute::judge(rule, &limits, &numbers, mine, prior, (&closed, scene.now));
+        let outcome = acute::judge(rule, &limits, &numbers, mine, prior, (&closed, scene.known));
         if let Some((id, _)) = track.held {
             self.attach(scene, id, &outcome.joined_prior);
         }
@@ -206,7 +206,7 @@ impl Person {
         let mut tracks = std::mem::take(&mut self.tracks);
         for track in &mut tracks {
             let Some(asking) = track.asking.as_mut() else { continue };
-            if asking.take_reminder(scene.now) {
+            if asking.take_reminder(scene.known) {
                 let (times, _) = repeat_of(track.rule);
                 let repeat = Repeat { times, after_seconds: AT_ONCE, until: asking.deadline, once_more: None };
                 self.ask_once_more(scene, track.rule, &asking.first, repeat);
@@ -220,7 +220,7 @@ impl Person {
         self.judge_late(scene)?;
         self.remind(scene);
         for rule in acute::RULES {
-            let over = |t: &Track| t.rule == rule && t.asking.as_ref().is_some_and(|a| a.deadline <= scene.now);
+            let over = |t: &Track| t.rule == rule && t.asking.as_ref().is_some_and(|a| a.deadline <= scene.known);
             if self.tracks.iter().any(over) {
                 self.advance(scene, rule, &[])?;
             }

@@ -148,3 +148,112 @@ async fn the_will_of_a_gateway_is_the_cause_until_it_speaks_again() {
     assert_eq!(cause_in_service(&service, person).await, ["gateway", "lapse"]);
     service.close().await;
 }
+
+/// What is said of silences: the step, on which day, on which readings.
+fn said(story: &Story) -> Vec<(String, u64, Vec<i64>)> {
+    let on = |f: &Finding| f.draft.effective_at.since(at(START)).as_secs() / 86_400;
+    let ids = |f: &Finding| f.draft.readings.iter().map(|r| r.as_i64()).collect();
+    let step = |f: &Finding| evidence(f)["step"].as_str().unwrap().to_owned();
+    story.of("ADH-1").into_iter().map(|f| (step(f), on(f), ids(f))).collect()
+}
+
+fn steps(told: &[(&str, u64, i64)]) -> Vec<(String, u64, Vec<i64>)> {
+    told.iter().map(|(step, on, id)| ((*step).to_owned(), *on, vec![*id])).collect()
+}
+
+#[test]
+fn a_silence_ends_with_the_first_reading_of_a_new_meter_or_of_a_later_enrolment() {
+    for (enrolled, delay) in [(false, 0), (true, 0), (false, 30)] {
+        let person = patient(daily(), at(START));
+        let mut story = Story::new(person.clone(), at(START));
+        story.message(vec![bp(1, story.now, 128, 80)]);
+        story.goto(at(START).plus(hours(9 * 24)));
+        let told = [("remind", 3, 1), ("call", 7, 1)];
+        assert_eq!(said(&story), steps(&told));
+        let now = story.now;
+        let person = match enrolled {
+            true => vitals::Patient { enrolled_at: now, ..person },
+            false => person,
+        };
+        story.engine.world_mut().bound = Some(if enrolled { at(START) } else { now });
+        story.engine.world_mut().patient = Some(std::sync::Arc::new(person.clone()));
+        story.engine.refresh(std::sync::Arc::new(person), now).unwrap();
+        let measured = at(START).plus(hours(10 * 24));
+        story.goto(measured.plus(hours(delay)));
+        story.message(vec![bp(2, measured, 128, 80)]);
+        let ended = [told[0], told[1], ("resumed", 10, 2)];
+        assert_eq!(said(&story), steps(&ended), "enrolled: {enrolled}, {delay} hours late");
+        // What follows ends nothing more, in order or not.
+        story.goto(story.now.plus(hours(3)));
+        story.message(vec![bp(3, story.now, 128, 80)]);
+        story.message(vec![bp(4, measured.plus(hours(1)), 128, 80)]);
+        assert_eq!(said(&story), steps(&ended), "enrolled: {enrolled}, {delay} hours late");
+    }
+}
+
+/// Readings on some days; the wrong one goes on the day `goes`, moved or excluded, or it never came. What stands in the end.
+fn without(wrong: u64, goes: u64, after: &[u64], how: Option<bool>, to: u64) -> Vec<(String, u64, Vec<i64>)> {
+    let mut story = Story::new(patient(daily(), at(START)), at(START));
+    let on = |n: u64| at(START).plus(hours(24 * n));
+    let reading = |n: u64| bp(i64::try_from(n).unwrap() + 1, on(n), 128, 80);
+    for day in 0..=to {
+        story.goto(on(day).plus(minutes(1)));
+        if day == 0 || after.contains(&day) || (day == wrong && how.is_some()) {
+            story.message(vec![reading(day)]);
+        }
+        if day == goes {
+            let paged = story.engine.world().told.len();
+            match how {
+                Some(true) => story.moved(reading(wrong), false),
+                Some(false) => story.exclude(reading(wrong)),
+                None => {}
+            }
+            if how == Some(true) {
+                let told = &story.engine.world().told[paged..];
+                assert!(told.iter().all(|f| f.draft.verdict == Verdict::Note), "re-attribution pages nobody");
+            }
+        }
+    }
+    said(&story)
+}
+
+#[test]
+fn a_silence_is_as_if_the_reading_that_went_had_never_come() {
+    // (the wrong reading's day, when it goes, readings after it, until)
+    let cases: [(u64, u64, &[u64], u64); 8] = [
+        (8, 9, &[], 10),          // it ended an open silence
+        (8, 9, &[], 20),          // and the schedule goes on
+        (1, 9, &[], 10),          // what was said stood on it
+        (1, 9, &[12], 20),        // and the next reading ends it
+        (8, 20, &[18], 20),       // a step that never came because of it
+        (2, 9, &[4], 10),         // it hid a silence
+        (2, 9, &[6], 10),         // it was one end of a silence
+        (8, 8, &[9, 10, 11], 12), // and nothing but the first reading ends it
+    ];
+    for (wrong, goes, after, to) in cases {
+        let never = without(wrong, goes, after, None, to);
+        for how in [true, false] {
+            let went = without(wrong, goes, after, Some(how), to);
+            assert_eq!(went, never, "of day {wrong}, gone on day {goes}, {after:?} after it, moved: {how}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_silent_after_the_end_of_a_binding_that_was_written_ahead() {
+    for restarts in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut service = Service::open(folder.path(), day(0)).await;
+        let (person, meter) = service.stranger().await;
+        service.bind_until((person, meter), Some(day(2))).await;
+        service.message((person, meter), vec![bp(1, day(0), 128, 80)]).await;
+        service.goto(day(1)).await;
+        if restarts {
+            service.close().await;
+            service = Service::open(folder.path(), day(1)).await;
+        }
+        service.goto(day(9)).await;
+        assert_eq!(cause_in_service(&service, person).await, [""; 0], "the meter was given back, restarts: {restarts}");
+        service.close().await;
+    }
+}

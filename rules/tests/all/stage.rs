@@ -227,3 +227,52 @@ async fn cards_are_loaded_again_while_it_runs_and_a_bad_one_changes_nothing() {
     assert_eq!(service.severities(person.0).await, ["info", "critical"], "the last good set stays");
     service.close().await;
 }
+
+#[tokio::test]
+async fn no_question_ends_while_its_answer_is_stored_and_not_read_yet() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::open(folder.path(), at(START)).await;
+    let (person, stranger) = (service.person().await, service.stranger().await);
+    service.close().await;
+    Service::asleep(folder.path(), at(START), async |store| {
+        Service::keep(&store, person, vec![bp(1, at(START), 185, 112)]).await;
+        for n in 0..17_i64 {
+            let many = (n * 1000..(n + 1) * 1000).map(|i| bp(i + 1, at(START), 120, 80)).collect();
+            Service::keep(&store, stranger, many).await;
+        }
+        store.clock().move_to(at(START).plus(minutes(5))).unwrap();
+        Service::keep(&store, person, vec![bp(2, store.clock().now(), 186, 113)]).await;
+    })
+    .await;
+    let service = Service::open(folder.path(), at(START).plus(minutes(60))).await;
+    service.goto(at(START).plus(minutes(61))).await;
+    assert_eq!(service.severities(person.0).await, ["info", "critical"]);
+    let events = service.store.findings_after(0, 10).await.unwrap();
+    let told: Vec<_> = events.iter().map(|e| (e.kind == FindingChange::Raised, e.finding.draft.severity)).collect();
+    assert_eq!(told, [(true, Severity::Info), (true, Severity::Critical)], "nothing is said and taken back");
+    service.close().await;
+}
+
+#[tokio::test]
+async fn nothing_joins_a_finding_that_an_erasure_took() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::open(folder.path(), at(START)).await;
+    let person = service.person().await;
+    for minute in [0, 2] {
+        service.goto(at(START).plus(minutes(minute))).await;
+        service.message(person, vec![bp(1 + minute.cast_signed(), service.clock.now(), 188, 114)]).await;
+    }
+    service.rules.settle().await;
+    let crisis = service.store.findings_after(0, 10).await.unwrap().pop().unwrap().finding;
+    service.store.erase_patient(person.0).await.unwrap();
+    // What was in memory when it happened.
+    let attach = vec![(crisis.id, vec![vitals::ReadingId::new(9)])];
+    service.store.commit_findings(store::FindingBatch { attach, ..Default::default() }).await.unwrap();
+    let registry = rusqlite::Connection::open(folder.path().join("registry.db")).unwrap();
+    let count = |table: &str| -> i64 {
+        let sql = format!("SELECT count(*) FROM {table} WHERE finding = {}", crisis.id.as_i64());
+        registry.query_row(&sql, [], |r| r.get(0)).unwrap()
+    };
+    assert_eq!((count("finding_attached"), count("finding_event")), (0, 0));
+    service.close().await;
+}

@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use store::DeviceCommand;
+use store::{DeviceCommand, Handover};
 use vitals::{
     Context, Decimal, DeviceKey, Disposition, Entry, Finding, FindingId, GlucoseValue, Held, Patient, PatientId, Plan,
     Reading, ReadingId, Reason, Statuses, TimeQuality, Timestamp, Unit, Values, Verdict, Zone,
@@ -232,6 +232,59 @@ impl Story {
             fresh.push(entry);
         }
         self.judge(&fresh);
+    }
+
+    /// One message arrives, and what of it came late waits for its turn.
+    pub(crate) fn arrives(&mut self, readings: Vec<Reading>) {
+        self.message += 1;
+        let mut entries = Vec::new();
+        for mut reading in readings {
+            reading.received_at = self.now;
+            let reading = Arc::new(reading);
+            self.engine.world_mut().readings.push(reading.clone());
+            entries.push((self.message, Entry::Reading(reading)));
+        }
+        self.engine.take(entries.iter().map(|(n, e)| (*n, e)), self.now).unwrap();
+        self.commit();
+    }
+
+    /// A reading turns out to be this patient's, or somebody else's.
+    pub(crate) fn moved(&mut self, reading: Reading, gains: bool) {
+        self.moved_all(vec![(reading, gains)]);
+    }
+
+    pub(crate) fn moved_all(&mut self, moved: Vec<(Reading, bool)>) {
+        let mut told = Vec::new();
+        for (mut reading, gains) in moved {
+            let mine = reading.patient;
+            if !gains {
+                reading.patient = Some(PatientId::new(1000));
+            }
+            let reading = Arc::new(reading);
+            let all = &mut self.engine.world_mut().readings;
+            all.retain(|r| r.id != reading.id);
+            all.push(reading.clone());
+            told.push(Handover { before: mine.filter(|_| !gains), reading });
+        }
+        self.engine.hand_over(&told, self.now).unwrap();
+        self.commit();
+    }
+
+    /// A reading turns out not to count.
+    pub(crate) fn exclude(&mut self, reading: Reading) {
+        let before = reading.patient;
+        let reading = Arc::new(Reading { disposition: Disposition::Excluded, ..reading });
+        let all = &mut self.engine.world_mut().readings;
+        all.retain(|r| r.id != reading.id);
+        all.push(reading.clone());
+        self.engine.hand_over(&[Handover { before, reading }], self.now).unwrap();
+        self.clean();
+    }
+
+    /// Everything that waits gets its turn.
+    pub(crate) fn clean(&mut self) {
+        self.engine.clean(self.now, Pace::All).unwrap();
+        self.commit();
     }
 
     fn judge(&mut self, entries: &[Entry]) {

@@ -16,6 +16,16 @@ pub(crate) struct Service {
 }
 
 impl Service {
+    /// The same folder while nobody judges.
+    pub(crate) async fn asleep<F: Future<Output = ()>>(folder: &Path, now: Timestamp, work: impl FnOnce(Store) -> F) {
+        let (drain, root) = Drain::new();
+        let store = Store::open(folder, Clock::manual(now), &root).unwrap();
+        work(store).await;
+        drop(root);
+        drain.stop();
+        assert_eq!(drain.drained(Duration::from_secs(10)).await, Vec::<&str>::new());
+    }
+
     pub(crate) async fn open(folder: &Path, now: Timestamp) -> Self {
         let clock = Clock::manual(now);
         let (drain, root) = Drain::new();
@@ -31,10 +41,14 @@ impl Service {
         person
     }
 
-    pub(crate) async fn bind(&self, (patient, device): (PatientId, DeviceKey)) {
+    pub(crate) async fn bind(&self, person: (PatientId, DeviceKey)) {
+        self.bind_until(person, None).await;
+    }
+
+    pub(crate) async fn bind_until(&self, (patient, device): (PatientId, DeviceKey), to: Option<Timestamp>) {
         let (from, recorded_at) = (at("2020-01-01T00:00:00+08:00"), self.clock.now());
         let id = BindingId::new(0);
-        let binding = Binding { id, device, slot: Slot::Any, from, to: None, patient, recorded_at };
+        let binding = Binding { id, device, slot: Slot::Any, from, to, patient, recorded_at };
         self.store.create_binding(binding).await.unwrap();
         self.store.readings().reattribute(device).await.unwrap();
     }
@@ -60,9 +74,14 @@ impl Service {
     }
 
     /// One message, as ingest would store it.
-    pub(crate) async fn message(&self, (patient, device): (PatientId, DeviceKey), readings: Vec<Reading>) {
-        let day = self.clock.now().day(self.store.zone());
-        let now = self.clock.now();
+    pub(crate) async fn message(&self, person: (PatientId, DeviceKey), readings: Vec<Reading>) {
+        Self::keep(&self.store, person, readings).await;
+    }
+
+    /// The same, whoever judges or does not.
+    pub(crate) async fn keep(store: &Store, (patient, device): (PatientId, DeviceKey), readings: Vec<Reading>) {
+        let now = store.clock().now();
+        let day = now.day(store.zone());
         let work = move |desk: &mut store::Desk<'_>| {
             for mut reading in readings {
                 let bound = !desk.bindings(device).is_empty();
@@ -74,7 +93,7 @@ impl Service {
             }
             Ok(())
         };
-        self.store.readings().submit(day, 1, work).await.unwrap();
+        store.readings().submit(day, 1, work).await.unwrap();
     }
 
     pub(crate) async fn goto(&self, to: Timestamp) {
