@@ -152,7 +152,7 @@ async fn what_was_written_ahead_of_the_position_goes_with_its_reading_after_a_cr
             let id = ReadingId::from_i64((*store.readings().committed().borrow()).cast_signed());
             let new = vec![(severe_low(person.0, id), at(START))];
             store.commit_findings(FindingBatch { new, ..FindingBatch::default() }).await.unwrap();
-            store.readings().assign(id, other.0).await.unwrap();
+            store.readings().reassign(id, other.0).await.unwrap();
         })
         .await;
         let service = Service::open(folder.path(), at(START).plus(minutes(1))).await;

@@ -146,7 +146,7 @@ async fn a_reading_that_was_somebody_elses_is_withdrawn_there_and_noted_here_and
     for id in 1..=2 {
         let all = service.store.readings().unassigned(None, 1).await.unwrap();
         assert!(all.is_empty());
-        service.store.readings().assign(vitals::ReadingId::new(id), other).await.unwrap();
+        service.store.readings().reassign(vitals::ReadingId::new(id), other).await.unwrap();
     }
     service.goto(at(START).plus(minutes(31 * 60))).await;
     assert_eq!(service.severities(person.0).await, [""; 0], "withdrawn");
@@ -187,7 +187,7 @@ async fn days_are_written_after_their_morning_and_go_with_what_changes_them() {
     service.goto(at(START).plus(minutes(48 * 60))).await;
     written(&service, person.0, true).await;
 
-    service.store.readings().assign(vitals::ReadingId::new(1), other.0).await.unwrap();
+    service.store.readings().reassign(vitals::ReadingId::new(1), other.0).await.unwrap();
     service.rules.settle().await;
     service.goto(at(START).plus(minutes(49 * 60))).await;
     let moves = service.store.readings().moves_after_blocking(0).unwrap();

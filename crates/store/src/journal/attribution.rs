@@ -32,9 +32,11 @@ impl Readings {
         self.control(move |writer| writer.assign(id, patient, true)).await
     }
 
-    /// The same over somebody's head, as a change of bindings may do it.
-    #[cfg(test)]
-    pub(super) async fn assign_again(&self, id: ReadingId, patient: PatientId) -> Result<(), StoreError> {
+    /// The same whoever has it, as a change of bindings does it with many.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], also where the patient was erased; when the file cannot be written.
+    pub async fn reassign(&self, id: ReadingId, patient: PatientId) -> Result<(), StoreError> {
         self.control(move |writer| writer.assign(id, patient, false)).await
     }
 

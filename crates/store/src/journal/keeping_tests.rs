@@ -259,7 +259,7 @@ async fn a_change_that_no_projection_has_followed_is_told_after_a_restart() {
         again.store.readings().projection_stale().await.unwrap()
     };
     assert_eq!(stale(folder.path()).await, None);
-    readings.assign_again(ids[6], PatientId::new(12)).await.unwrap();
+    readings.reassign(ids[6], PatientId::new(12)).await.unwrap();
     assert_eq!(stale(folder.path()).await, Some((times(3), times(3))), "given to somebody else");
     let fasting = Reading { id: ids[0], ..pressure(1, 11, 0, CANARY, "fasting") };
     readings.submit(day(), 1, move |desk| desk.amend(&fasting)).await.unwrap();

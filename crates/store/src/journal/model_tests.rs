@@ -138,7 +138,7 @@ impl Life {
 
     async fn assign(&mut self, id: ReadingId, patient: u64) {
         let patient = PatientId::new(patient);
-        let done = self.bench.store.readings().assign_again(id, patient).await;
+        let done = self.bench.store.readings().reassign(id, patient).await;
         if !self.is_refused(&done) {
             self.model.assign(id, patient);
         }

@@ -206,7 +206,7 @@ async fn happen(bench: Bench, people: &People, (what, a, b): (u8, u64, i64)) -> 
         }
         11 => {
             if let Some(id) = some_id(&bench, a).await {
-                readings.assign_again(id, PatientId::new(1 + b.cast_unsigned() % PATIENTS)).await.unwrap();
+                readings.reassign(id, PatientId::new(1 + b.cast_unsigned() % PATIENTS)).await.unwrap();
             }
         }
         12 => {
