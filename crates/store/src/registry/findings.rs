@@ -352,10 +352,8 @@ fn write_batch(c: &Connection, batch: &FindingBatch) -> Result<i64, StoreError> 
     }
     for (id, readings) in &batch.attach {
         // An erasure may have taken the finding since this was concluded.
-        let mut insert = c.prepare_cached(
-            "INSERT OR IGNORE INTO finding_attached(finding, reading)
-             SELECT ?1, ?2 WHERE EXISTS(SELECT 1 FROM finding WHERE id = ?1)",
-        )?;
+        let sql = "INSERT OR IGNORE INTO finding_attached(finding, reading) SELECT id, ?2 FROM finding WHERE id = ?1";
+        let mut insert = c.prepare_cached(sql)?;
         let mut fresh = Vec::new();
         for reading in readings {
             if insert.execute(params![id.as_i64(), reading.as_i64()])? == 1 {
