@@ -18,7 +18,8 @@ pub(super) const GROUP: usize = 2000;
 /// Messages in a commit from which on the next one waits for more: what a commit costs whatever is in it is then needed to
 /// read sockets, and who waits for a processor waits longer than for a full commit.
 const MANY: usize = 16;
-/// From the beginning of a commit of many messages to the next one, at least; unless nothing comes any more.
+/// From the beginning of a commit of many messages to the next one, at least; unless as many are there again, or nothing
+/// comes any more: who sends the next message after the answer to the last one waits for nobody else.
 const APART: Duration = Duration::from_micros(2500);
 /// How often it is looked whether something comes.
 const LOOK: Duration = Duration::from_micros(500);
@@ -46,18 +47,26 @@ pub(super) struct Batch {
     pub(super) control: Option<Control>,
 }
 
+/// The last commit, where it was of so many messages that the next one waits for more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Busy {
+    since: Instant,
+    messages: usize,
+}
+
 impl Batch {
-    /// So many messages come that the next commit waits for more.
-    pub(super) const fn is_of_many(&self) -> bool {
-        self.messages.len() >= MANY
+    /// As it begins to be committed.
+    pub(super) fn busy(&self) -> Option<Busy> {
+        let messages = self.messages.len();
+        (messages >= MANY).then(|| Busy { since: Instant::now(), messages })
     }
 }
 
 /// A message's day, its judgement, and what it holds of the queue's room.
 pub(super) type Message = (Date, Work, Option<OwnedSemaphorePermit>);
 
-/// What is queued, up to what is to happen between commits. `busy_since`: when the last commit began, if it was of many.
-pub(super) fn gather(jobs: &Receiver<Job>, first: Job, group: usize, busy_since: Option<Instant>) -> Batch {
+/// What is queued, up to `group` readings or what is to happen between commits.
+pub(super) fn gather(jobs: &Receiver<Job>, first: Job, group: usize, busy: Option<Busy>) -> Batch {
     let mut batch = Batch::default();
     let mut next = Some(first);
     loop {
@@ -76,7 +85,8 @@ pub(super) fn gather(jobs: &Receiver<Job>, first: Job, group: usize, busy_since:
             next = if batch.size < group { jobs.try_recv().ok() } else { return batch };
         }
         let more_comes = batch.messages.len() > before;
-        let left = busy_since.map_or(Duration::ZERO, |begun| APART.saturating_sub(begun.elapsed()));
+        let waits = busy.filter(|last| batch.messages.len() < last.messages);
+        let left = waits.map_or(Duration::ZERO, |last| APART.saturating_sub(last.since.elapsed()));
         if left.is_zero() || !more_comes {
             return batch;
         }
@@ -104,12 +114,12 @@ mod tests {
         send(&jobs, &[3, 4, 5, 6]);
         jobs.send(Job::Control(Box::new(|_| {}))).unwrap();
         send(&jobs, &[7]);
-        let taken = |group, busy_since| {
-            let batch = gather(&queue, queue.recv().unwrap(), group, busy_since);
+        let taken = |group, busy| {
+            let batch = gather(&queue, queue.recv().unwrap(), group, busy);
             (batch.messages.len(), batch.size, batch.control.is_some())
         };
         assert_eq!(taken(7, None), (2, 7, false));
-        let now = Some(Instant::now());
+        let now = Some(Busy { since: Instant::now(), messages: 1000 });
         assert_eq!(taken(1000, now), (2, 11, true), "however many come, what must happen in between does not wait");
         assert_eq!(taken(1000, now), (1, 7, false), "when nothing comes, nothing is waited for");
     }
@@ -119,11 +129,12 @@ mod tests {
         let (jobs, queue) = channel();
         send(&jobs, &[1]);
         let first = queue.recv().unwrap();
-        let busy = Instant::now() + Duration::from_secs(3600); // as long as something comes
+        // As long as something comes.
+        let busy = Busy { since: Instant::now() + Duration::from_secs(3600), messages: 1000 };
         let sender = std::thread::spawn(move || send(&jobs, &[1; 1000]));
         let batch = gather(&queue, first, 50, Some(busy));
         sender.join().unwrap();
-        assert!(batch.messages.len() <= 50 && !Batch::default().is_of_many());
+        assert!(batch.messages.len() <= 50 && Batch::default().busy().is_none());
         let left = queue.try_iter().count();
         assert_eq!(batch.messages.len() + left, 1001, "none is left out");
     }

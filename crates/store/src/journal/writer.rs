@@ -133,7 +133,7 @@ impl Writer {
 
     /// Ends when every handle is dropped.
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
-        let mut busy_since = None;
+        let mut busy = None;
         loop {
             let first = match jobs.recv_timeout(self.patience()) {
                 Ok(job) => job,
@@ -143,8 +143,8 @@ impl Writer {
                     continue;
                 }
             };
-            let batch = queue::gather(jobs, first, self.shared.group.load(Relaxed), busy_since);
-            busy_since = batch.is_of_many().then(Instant::now);
+            let batch = queue::gather(jobs, first, self.shared.group.load(Relaxed), busy);
+            busy = batch.busy();
             if !batch.messages.is_empty() {
                 self.commit(batch.messages, batch.size);
             }
