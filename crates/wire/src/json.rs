@@ -8,6 +8,8 @@ use std::{borrow::Cow, fmt};
 use vitals::{Decimal, Reason};
 
 pub(crate) type Members<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
+/// Members, and the elements of the one that was asked for as a list.
+pub(crate) type Found<'a> = (Members<'a>, Option<Vec<&'a RawValue>>);
 
 /// The members of a JSON object, values unread.
 ///
@@ -34,11 +36,9 @@ pub(crate) fn open_members_and_list<'a>(
     text: &'a str,
     known: &[&str],
     list: &str,
-) -> Result<(Members<'a>, Option<Vec<&'a RawValue>>), serde_json::Error> {
+) -> Result<Found<'a>, serde_json::Error> {
     read(text, Object { known: Some(known), list: Some(list) })
 }
-
-type Found<'a> = (Members<'a>, Option<Vec<&'a RawValue>>);
 
 fn read<'a>(text: &'a str, object: Object<'_>) -> Result<Found<'a>, serde_json::Error> {
     let mut json = serde_json::Deserializer::from_str(text);

@@ -49,7 +49,8 @@ impl CommandBell {
     }
 }
 
-/// Adds a command, and takes away those that give way to it, within a transaction of somebody else; whoever does that rings the bell after the commit.
+/// Adds a command, and takes away those that give way to it, within a transaction of somebody else; whoever does that rings
+/// the bell after the commit.
 pub(crate) fn insert_command(c: &Connection, command: &DeviceCommand) -> Result<(), StoreError> {
     let added = c
         .prepare_cached("INSERT OR IGNORE INTO device_command(id, device, body, expires_at) VALUES(?1, ?2, ?3, ?4)")?
