@@ -5,6 +5,7 @@
 //! Must never: keep a device busy. A gap is asked for at growing distances, and not for ever.
 
 use parking_lot::Mutex;
+use smallvec::{SmallVec, smallvec};
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
@@ -40,11 +41,11 @@ pub(crate) struct Owed {
 }
 
 /// What is missing of each device of which the present message spoke; `sender` is who is to be asked for it.
-pub(crate) fn owed(sender: &Device, desk: &mut Desk<'_>) -> Result<Vec<Owed>, StoreError> {
+pub(crate) fn owed(sender: &Device, desk: &mut Desk<'_>) -> Result<SmallVec<[Owed; 1]>, StoreError> {
     if sender.kind != DeviceKind::Gateway {
-        return Ok(vec![Owed { device: sender.key, named: None, gaps: gaps(desk.history(sender.key)?) }]);
+        return Ok(smallvec![Owed { device: sender.key, named: None, gaps: gaps(desk.history(sender.key)?) }]);
     }
-    let mut all = Vec::new();
+    let mut all = SmallVec::new();
     for device in desk.spoken_of().into_iter().filter(|device| *device != sender.key) {
         let named = desk.directory().device_by_key(device).map(|d| d.id.clone());
         all.push(Owed { device, named, gaps: gaps(desk.history(device)?) });
@@ -130,7 +131,7 @@ impl Asks {
     }
 
     /// Asks `sender` for what never came, if it is time to.
-    pub(crate) async fn resend(&self, store: &Store, sender: DeviceKey, owed: Vec<Owed>, zone: &Zone) {
+    pub(crate) async fn resend(&self, store: &Store, sender: DeviceKey, owed: SmallVec<[Owed; 1]>, zone: &Zone) {
         let now = store.clock().now();
         let expires_at = now.plus(RESEND_EXPIRES);
         let mut commands = Vec::new();

@@ -43,10 +43,10 @@ pub(crate) struct Arrival {
 impl Arrival {
     /// A device's own message.
     pub(crate) fn take(&self, message: &Message, desk: &mut Desk<'_>) -> Result<Answer, StoreError> {
-        let speakers = vec![Some(self.device.clone()); message.items.len()];
-        let envelopes = self.envelopes(message, &speakers);
+        let together = Together::of(&message.items, &self.site.zone);
         let mut outcomes = Vec::with_capacity(message.items.len());
-        for (item, envelope) in message.items.iter().zip(envelopes) {
+        for (i, item) in message.items.iter().enumerate() {
+            let envelope = envelope(message, i, self.device.key, together, i);
             outcomes.push(self.take_item(&self.device, item, envelope, desk)?);
         }
         Ok((outcomes, stored_through(&self.device, desk)?))
@@ -56,9 +56,17 @@ impl Arrival {
     /// held under the gateway: the name is only a claim.
     pub(crate) fn take_for_others(&self, message: &Message, desk: &mut Desk<'_>) -> Result<Answer, StoreError> {
         let speakers: Vec<_> = message.items.iter().map(|item| self.speaker(item, desk)).collect();
-        let envelopes = self.envelopes(message, &speakers);
+        // A clock and a counter are one device's, so the items of each are looked at alone.
+        let mut groups: HashMap<Option<DeviceKey>, (Together, usize)> = HashMap::new();
         let mut outcomes = Vec::with_capacity(message.items.len());
-        for ((item, speaker), envelope) in message.items.iter().zip(&speakers).zip(envelopes) {
+        for (i, (item, speaker)) in message.items.iter().zip(&speakers).enumerate() {
+            let key = speaker.as_ref().map(|device| device.key);
+            let same = || message.items.iter().zip(&speakers).filter(|(_, s)| s.as_ref().map(|d| d.key) == key);
+            let (together, place) = groups
+                .entry(key)
+                .or_insert_with(|| (Together::of(same().map(|(item, _)| item), &self.site.zone), 0));
+            let envelope = envelope(message, i, key.unwrap_or(self.device.key), *together, *place);
+            *place += 1;
             let outcome = match speaker {
                 Some(device) => self.take_item(device, item, envelope, desk)?,
                 None => self.hold_claim(item, envelope, desk)?,
@@ -79,43 +87,6 @@ impl Arrival {
     pub(crate) fn speaker(&self, item: &Item, desk: &Desk<'_>) -> Option<Arc<Device>> {
         let named = desk.directory().device(item.device.as_ref()?.as_str())?;
         desk.directory().edge().allowed(self.device.key).contains(&named.key).then_some(named)
-    }
-
-    /// What the message says of each of its readings. A clock and a counter are one device's, so each is looked at alone.
-    fn envelopes(&self, message: &Message, speakers: &[Option<Arc<Device>>]) -> Vec<Envelope> {
-        let of = |key: Option<DeviceKey>| {
-            let same = |i: &usize| speakers[*i].as_ref().map(|d| d.key) == key;
-            (0..message.items.len()).filter(same).collect::<Vec<usize>>()
-        };
-        let mut envelopes: Vec<Envelope> = speakers
-            .iter()
-            .enumerate()
-            .map(|(i, speaker)| Envelope {
-                device: speaker.as_ref().unwrap_or(&self.device).key,
-                pair: None,
-                historical: message.historical,
-                number: message.id.as_deref().and_then(|id| number_in(id, i, &message.items[i])),
-                newest: false,
-            })
-            .collect();
-        let mut seen: Vec<Option<DeviceKey>> = Vec::new();
-        for speaker in speakers {
-            let key = speaker.as_ref().map(|d| d.key);
-            if seen.contains(&key) {
-                continue;
-            }
-            seen.push(key);
-            let places = of(key);
-            let items = || places.iter().map(|i| &message.items[*i]);
-            let pair_from = first_after_last_step(items(), &self.site.zone);
-            let highest = items().filter_map(|i| i.seq).max();
-            for (n, i) in places.iter().enumerate() {
-                let item = &message.items[*i];
-                envelopes[*i].pair = message.clock.filter(|_| n >= pair_from);
-                envelopes[*i].newest = if item.seq.is_some() { item.seq == highest } else { n + 1 == places.len() };
-            }
-        }
-        envelopes
     }
 
     pub(crate) fn sense(&self, device: &Device) -> TimeSense<'_> {
@@ -270,6 +241,37 @@ impl Arrival {
         // Its number belongs to another counter than the gateway's.
         let (verdict, reasons) = self.hold(self.device.key, &item.raw, None, &hold, unclocked, desk)?;
         Ok(Outcome { seq: item.seq, device: None, verdict, id: None, reasons })
+    }
+}
+
+/// What the items of one device in a message say together.
+#[derive(Clone, Copy)]
+struct Together {
+    count: usize,
+    highest: Option<i64>,
+    /// From this one on the clock was not set back any more.
+    pair_from: usize,
+}
+
+impl Together {
+    fn of<'m>(items: impl IntoIterator<Item = &'m Item> + Clone, zone: &Zone) -> Self {
+        Self {
+            count: items.clone().into_iter().count(),
+            highest: items.clone().into_iter().filter_map(|item| item.seq).max(),
+            pair_from: first_after_last_step(items, zone),
+        }
+    }
+}
+
+/// What the message says of its `i`-th item, which is the `place`-th of its device in it.
+fn envelope(message: &Message, i: usize, device: DeviceKey, together: Together, place: usize) -> Envelope {
+    let item = &message.items[i];
+    Envelope {
+        device,
+        pair: message.clock.filter(|_| place >= together.pair_from),
+        historical: message.historical,
+        number: message.id.as_deref().and_then(|id| number_in(id, i, item)),
+        newest: if item.seq.is_some() { item.seq == together.highest } else { place + 1 == together.count },
     }
 }
 

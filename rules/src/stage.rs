@@ -387,7 +387,7 @@ impl Worker {
             let position = last.position;
             did = true;
             metrics::counter!("hearthbeat_rules_readings_total").increment(entries.len() as u64);
-            self.engine.take(entries.iter().map(|e| (e.message, &*e.entry)), self.store.clock().now())?;
+            self.engine.take(entries.iter().map(|e| (e.message, &e.entry)), self.store.clock().now())?;
             self.position = position;
             self.engine.hear(self.more.then(|| stored_at(&last.entry)));
             if self.more {

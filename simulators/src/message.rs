@@ -71,11 +71,10 @@ struct Digits(Decimal);
 
 impl Serialize for Digits {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let text = self.0.to_string();
         // A whole number is the same in JSON; as raw text it would be parsed once more.
-        match text.parse() {
-            Ok(whole) => s.serialize_i64(whole),
-            Err(_) => RawValue::from_string(text).map_err(serde::ser::Error::custom)?.serialize(s),
+        match self.0.as_integer() {
+            Some(whole) => s.serialize_i64(whole),
+            None => RawValue::from_string(self.0.to_string()).map_err(serde::ser::Error::custom)?.serialize(s),
         }
     }
 }

@@ -209,7 +209,11 @@ def judge_files(recording, moment, data):
         if found != [("ok",)]:
             faults.append(f"{name}: {found[:2]}")
         if name == "journal.db":
-            highest = max(c.execute(f"SELECT coalesce(max(id), 0) FROM {t}").fetchone()[0] for t in ("j0", "j1", "held"))
+            highest = c.execute("SELECT coalesce(max(id), 0) FROM held").fetchone()[0]
+            for half in ("j0", "j1"):
+                # A row has many lines, and says in bytes 1 to 4 how many; their ids go up by one.
+                for first, lines in c.execute(f"SELECT id, b FROM {half} ORDER BY id DESC LIMIT 1"):
+                    highest = max(highest, first + int.from_bytes(lines[1:5], "little") - 1)
             # A row of `place` has up to 64 ids, 19 bytes each, of which the first is the id's place in the row.
             for block, places in c.execute("SELECT block, b FROM place ORDER BY block DESC LIMIT 1"):
                 highest = max(highest, block * 64 + places[-19])

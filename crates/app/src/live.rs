@@ -90,7 +90,7 @@ fn alert(zone: &Zone, organisation: OrganisationId, episode: &Episode) -> Value 
 }
 
 fn publish(store: &Store, edge: &broker::Handle, zone: &Zone, entry: &JournalEntry) {
-    let Entry::Reading(reading) = &*entry.entry else { return };
+    let Entry::Reading(reading) = &entry.entry else { return };
     if let Some(organisation) = owner(store, reading)
         && let Some(body) = body(store, zone, reading)
     {

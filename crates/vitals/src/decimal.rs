@@ -37,6 +37,11 @@ impl Decimal {
         format!("{}e{}", self.mantissa, self.exponent).parse().unwrap_or(f64::NAN)
     }
 
+    /// The integer, where it is written as one: `138`, but neither `138.0` nor `1.38e2`.
+    pub const fn as_integer(self) -> Option<i64> {
+        if self.exponent == 0 { Some(self.mantissa) } else { None }
+    }
+
     /// The same digits with the point moved: `54` scaled by -1 is `5.4`.
     pub const fn scaled(self, power: i16) -> Self {
         Self { mantissa: self.mantissa, exponent: self.exponent.saturating_add(power) }

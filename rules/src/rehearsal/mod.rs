@@ -109,7 +109,7 @@ impl Shared {
         }
         let mut held: HashMap<PatientId, Vec<JournalEntry>> = HashMap::new();
         for entry in store.readings().held_since_blocking(asked.from, HELD)? {
-            if let Entry::Held(h) = &*entry.entry
+            if let Entry::Held(h) = &entry.entry
                 && let Some(patient) = h.patient
             {
                 held.entry(patient).or_default().push(entry);

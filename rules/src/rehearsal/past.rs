@@ -101,7 +101,7 @@ impl Past {
         let mut moments: BTreeMap<Timestamp, Moment> = BTreeMap::new();
         let mut known: Vec<Arc<Reading>> = Vec::new();
         for entry in entries {
-            let at = match &*entry.entry {
+            let at = match &entry.entry {
                 Entry::Held(held) => held.received_at,
                 Entry::Reading(reading) => {
                     let covers =
@@ -204,7 +204,7 @@ fn live(engine: &mut Engine<Past>, moment: Moment, at: Timestamp, patient: &Arc<
     if moment.bound {
         engine.refresh(patient.clone(), at)?;
     }
-    let read = moment.came.iter().filter_map(|e| match &*e.entry {
+    let read = moment.came.iter().filter_map(|e| match &e.entry {
         Entry::Reading(reading) => Some(reading),
         Entry::Held(_) => None,
     });
@@ -215,7 +215,7 @@ fn live(engine: &mut Engine<Past>, moment: Moment, at: Timestamp, patient: &Arc<
     if !moved.is_empty() {
         engine.hand_over(&moved, at)?;
     }
-    engine.take(moment.came.iter().map(|e| (e.message, &*e.entry)), at)?;
+    engine.take(moment.came.iter().map(|e| (e.message, &e.entry)), at)?;
     engine.clean(at, Pace::All)?;
     settle(engine);
     Ok(())

@@ -111,7 +111,7 @@ impl Desk<'_> {
         });
         let Changes { rows, amendments, .. } = &mut self.changes;
         if let Some(row) = rows.iter_mut().find(|r| r.reading().is_some_and(|r| r.id == after.id)) {
-            row.say(Arc::new(Entry::Reading(after)));
+            row.say(Entry::Reading(after));
         } else if let Some(known) = amendments.readings.iter_mut().find(|(b, _)| b.id == after.id) {
             known.1 = after;
         } else {

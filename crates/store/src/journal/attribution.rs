@@ -3,10 +3,10 @@
 //! On the commit thread, so that no reading slips between the old bindings and the new.
 
 use super::{
-    Readings, packed,
+    Readings, lines, packed,
     query::merged_reading,
     row::{Row, owner, series_key},
-    tables::{self, fault},
+    tables::fault,
     writer::Writer,
 };
 use crate::StoreError;
@@ -94,7 +94,7 @@ impl Writer {
     }
 
     fn discard(&mut self, id: ReadingId) -> Result<(), StoreError> {
-        let in_memory = self.shared.memory.read().row(id).map(|row| matches!(&*row.entry, Entry::Held(_)));
+        let in_memory = self.shared.memory.read().row(id).map(|row| matches!(&row.entry, Entry::Held(_)));
         let is_held = match in_memory {
             Some(held) => held,
             None => self
@@ -211,8 +211,8 @@ impl Writer {
             return Ok(());
         };
         let mut row = row.clone();
-        row.say(Arc::new(Entry::Reading(after.clone())));
-        tables::update_row(&self.connection, half, &row)
+        row.say(Entry::Reading(after.clone()));
+        lines::replace(&self.connection, half, &row)
     }
 }
 

@@ -195,7 +195,7 @@ impl<'a> Desk<'a> {
     /// # Errors
     /// When the file cannot be read.
     pub fn held(&self, id: ReadingId) -> Result<Option<Arc<Held>>, StoreError> {
-        let held = |row: &Row| match &*row.entry {
+        let held = |row: &Row| match &row.entry {
             Entry::Held(held) => Some(held.clone()),
             Entry::Reading(_) => None,
         };
@@ -227,7 +227,7 @@ impl<'a> Desk<'a> {
         let history = self.history_mut(reading.device)?;
         note(history, &reading, told.filter(|_| trusted));
         let reading = Arc::new(reading);
-        let entry = Arc::new(Entry::Reading(reading.clone()));
+        let entry = Entry::Reading(reading.clone());
         let row = Row::new((id, message), self.day, (told, trusted), entry)?;
         self.changes.identity.entry((reading.device, reading.seq)).or_default().extend(row.known());
         self.changes.rows.push(row);
@@ -246,7 +246,7 @@ impl<'a> Desk<'a> {
         note_held(self.history_mut(held.device)?, &held, told.filter(|_| trusted));
         let held = Arc::new(held);
         self.changes.held.insert((held.device, digest(&held.route, &held.bytes)), held.id);
-        let entry = Arc::new(Entry::Held(held.clone()));
+        let entry = Entry::Held(held.clone());
         self.changes.rows.push(Row::new((id, message), self.day, (told, trusted), entry)?);
         Ok(held.id)
     }

@@ -32,7 +32,7 @@ impl Snapshot {
         let (first, last) = (week(from), week(to));
         let mut fresh: BTreeMap<i32, Vec<Arc<Reading>>> = BTreeMap::new();
         self.journal(&mut |row| {
-            if let Entry::Reading(r) = &*row.entry
+            if let Entry::Reading(r) = &row.entry
                 && (first..=last).contains(&week(r.measured_at))
             {
                 fresh.entry(week(r.measured_at)).or_default().push(r.clone());

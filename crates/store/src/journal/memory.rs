@@ -43,7 +43,7 @@ impl Memtable {
         let device = row.device();
         self.devices.insert(device);
         let counts = self.books.entry((row.day, device)).or_default();
-        match &*row.entry {
+        match &row.entry {
             Entry::Reading(r) => {
                 counts.stored += 1;
                 let (block, device, seq, epoch) = identity_key(device, r.seq, r.epoch);
@@ -86,7 +86,7 @@ impl Memtable {
             self.series.remove((wk.into(), owner), (measured, id));
         }
         self.place(reading, i);
-        self.rows[i].say(Arc::new(Entry::Reading(reading.clone())));
+        self.rows[i].say(Entry::Reading(reading.clone()));
         self.amended.push(i);
     }
 

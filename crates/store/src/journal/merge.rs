@@ -111,7 +111,7 @@ impl Merge {
         let rows = &frozen.rows[self.rows..(self.rows + budget).min(frozen.rows.len())];
         let mut readings = Vec::with_capacity(rows.len());
         for row in rows {
-            match &*row.entry {
+            match &row.entry {
                 Entry::Reading(reading) => readings.push((row.message, &**reading)),
                 Entry::Held(held) => tables::insert_held(c, row, held, digest(&held.route, &held.bytes))?,
             }

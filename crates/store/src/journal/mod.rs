@@ -18,6 +18,7 @@ mod fill;
 mod glance;
 mod history;
 mod keeping;
+mod lines;
 mod measured;
 mod memory;
 mod merge;
@@ -58,7 +59,7 @@ use crate::{Directory, StoreError};
 use jiff::civil::Date;
 use memory::Memory;
 use parking_lot::RwLock;
-use queue::{Finish, Job};
+use queue::{Job, Judgement};
 use runtime::Drain;
 use std::{
     future::Future,
@@ -173,7 +174,7 @@ pub struct JournalEntry {
     /// The same for all readings that came in one message.
     pub message: u64,
     /// A reading, or something held.
-    pub entry: Arc<Entry>,
+    pub entry: Entry,
 }
 
 /// A stored reading as its device numbered it.
@@ -291,16 +292,8 @@ impl Readings {
         R: Send + 'static,
         F: FnOnce(&mut Desk<'_>) -> Result<R, StoreError> + Send + 'static,
     {
-        let (answer, answered) = oneshot::channel();
-        let work = Box::new(move |desk: &mut Desk<'_>| -> Finish {
-            let result = work(desk);
-            if let Err(e) = &result {
-                desk.failed = Some(e.clone());
-            }
-            Box::new(move |committed| {
-                let _ = answer.send(committed.and(result));
-            })
-        });
+        let (work, answered) = Judgement::new(work);
+        let work = Box::new(work);
         let share = u32::try_from(size.clamp(1, ROOM)).unwrap_or(1);
         let (jobs, room) = (self.jobs.clone(), self.shared.room.clone());
         let mut waiting = Some(work);

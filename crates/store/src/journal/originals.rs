@@ -235,7 +235,7 @@ impl Readings {
         let owners: Vec<Option<PatientId>> = rows
             .iter()
             .filter(|e| e.message == message)
-            .map(|e| match &*e.entry {
+            .map(|e| match &e.entry {
                 Entry::Reading(reading) => reading.patient,
                 Entry::Held(_) => None,
             })

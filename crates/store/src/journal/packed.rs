@@ -52,7 +52,7 @@ struct Rest {
     device_time: Option<Box<str>>,
 }
 
-/// How the device told its time.
+/// How the device told its time; all but the first with or without a fraction of the second.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Told {
     /// Not at all, or in a form that is kept as sent.
@@ -95,8 +95,9 @@ fn place<T: PartialEq>(all: &[T], value: &T) -> usize {
 pub(super) type Body = SmallVec<[u8; 36]>;
 
 pub(super) fn encode(r: &Reading) -> Result<Body, StoreError> {
-    let common = r.device_time.as_ref().and_then(|text| clock(&text.0));
-    let (told, wall, east) = common.unwrap_or((Told::Otherwise, 0, 0));
+    let measured = r.measured_at.as_micros();
+    let common = r.device_time.as_ref().and_then(|text| clock(&text.0, measured));
+    let (told, wall, east, digits) = common.unwrap_or((Told::Otherwise, 0, 0, 0));
     let rest = has_rest(r, common.is_some()).then(|| {
         Box::new(Rest {
             user_slot: r.user_slot,
@@ -114,7 +115,7 @@ pub(super) fn encode(r: &Reading) -> Result<Body, StoreError> {
     bits.put(told as usize, 2);
     bits.put(r.context.meal.map_or(0, |m| place(Meal::ALL, &m) + 1), 3);
     bits.put(r.context.meal_name.map_or(0, |m| place(MealName::ALL, &m) + 1), 3);
-    let measured = r.measured_at.as_micros();
+    bits.put(digits, 3);
     let packed = Packed {
         bits: bits.0,
         device: r.device.as_i64().to_le_bytes(),
@@ -126,7 +127,12 @@ pub(super) fn encode(r: &Reading) -> Result<Body, StoreError> {
         values: r.values.clone(),
         rest,
     };
-    row::encode_with(&[PACKED], &packed, &[])
+    row::written(&packed, |bytes| {
+        let mut body = Body::with_capacity(1 + bytes.len());
+        body.push(PACKED);
+        body.extend_from_slice(bytes);
+        body
+    })
 }
 
 /// Whether a reading has anything of a [`Rest`]. Nearly none has, so nothing is copied to find out.
@@ -157,10 +163,11 @@ pub(super) fn decode(owner: i64, measured: i64, id: i64, body: &[u8]) -> Result<
     let told = TOLD[bits.take(2)];
     let meal = bits.take(3).checked_sub(1).and_then(|i| Meal::ALL.get(i)).copied();
     let meal_name = bits.take(3).checked_sub(1).and_then(|i| MealName::ALL.get(i)).copied();
+    let digits = bits.take(3).min(DIGITS);
     let rest = packed.rest.map(|rest| *rest).unwrap_or_default();
     let device_time = match told {
         Told::Otherwise => rest.device_time,
-        _ => Some(text(told, packed.clock + shown(measured, packed.east), packed.east)),
+        told => Some(text(told, packed.clock + shown(measured, packed.east), (measured, digits), packed.east)),
     };
     Ok(Reading {
         id: ReadingId::from_i64(id),
@@ -188,10 +195,19 @@ fn shown(measured: i64, east: i8) -> i64 {
     measured.div_euclid(1_000_000) + i64::from(east) * 900
 }
 
-/// Form, what the clock showed and its zone, when the text is exactly of a form that [`text`] writes.
-fn clock(text: &str) -> Option<(Told, i64, i8)> {
+/// Digits of a fraction that says no more than a moment does.
+const DIGITS: usize = 6;
+
+/// The first `digits` digits of the fraction of the second in which it was measured. Since version 11 of the file: phones and
+/// gateways tell milliseconds, and those are the measurement's own where the clock was right.
+fn fraction(measured: i64, digits: usize) -> i64 {
+    (digits..DIGITS).fold(measured.rem_euclid(1_000_000), |left, _| left / 10)
+}
+
+/// Form, what the clock showed, its zone and digits of its fraction, when the text is exactly of a form that [`text`] writes.
+fn clock(text: &str, measured: i64) -> Option<(Told, i64, i8, usize)> {
     // For every reading that is merged: read byte by byte, for that is what takes the least time.
-    let (wall, zone) = text.as_bytes().split_first_chunk::<19>()?;
+    let (wall, rest) = text.as_bytes().split_first_chunk::<19>()?;
     if [wall[4], wall[7], wall[10], wall[13], wall[16]] != *b"--T::" {
         return None;
     }
@@ -203,9 +219,10 @@ fn clock(text: &str) -> Option<(Told, i64, i8)> {
     let day = Date::new(i16::from(two(0)?) * 100 + i16::from(two(2)?), two(5)?, two(8)?).ok()?;
     // The last day of the year 9999 is no moment, and cannot be written again.
     let seconds = Offset::UTC.to_timestamp(day.to_datetime(time)).ok()?.as_second();
+    let (digits, zone) = told_fraction(rest, measured)?;
     match zone {
-        b"" => Some((Told::Plain, seconds, 0)),
-        b"Z" => Some((Told::Utc, seconds, 0)),
+        b"" => Some((Told::Plain, seconds, 0, digits)),
+        b"Z" => Some((Told::Utc, seconds, 0, digits)),
         [sign @ (b'+' | b'-'), h1 @ b'0'..=b'9', h0 @ b'0'..=b'9', b':', m1 @ b'0'..=b'5', m0 @ b'0'..=b'9'] => {
             let minutes = (i32::from(h1 - b'0') * 10 + i32::from(h0 - b'0')) * 60
                 + i32::from(m1 - b'0') * 10
@@ -215,10 +232,19 @@ fn clock(text: &str) -> Option<(Told, i64, i8)> {
                 return None;
             }
             let quarters = i8::try_from(minutes / 15).ok()?;
-            Some((Told::Offset, seconds, if *sign == b'-' { -quarters } else { quarters }))
+            Some((Told::Offset, seconds, if *sign == b'-' { -quarters } else { quarters }, digits))
         }
         _ => None,
     }
+}
+
+/// How many digits of a fraction there are, and what comes after them; none when it is not that of the measurement.
+fn told_fraction(text: &[u8], measured: i64) -> Option<(usize, &[u8])> {
+    let Some(after) = text.strip_prefix(b".") else { return Some((0, text)) };
+    let digits = after.iter().take_while(|b| b.is_ascii_digit()).count();
+    let (told, zone) = after.split_at(digits);
+    let value = told.iter().take(DIGITS).fold(0, |value, digit| value * 10 + i64::from(digit - b'0'));
+    ((1..=DIGITS).contains(&digits) && value == fraction(measured, digits)).then_some((digits, zone))
 }
 
 /// `2026-03-01T07:12:09`, of seconds since 1970.
@@ -234,8 +260,11 @@ fn plain(wall: i64) -> String {
     format!("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", d.year(), d.month(), d.day(), d.hour(), d.minute(), d.second())
 }
 
-fn text(told: Told, wall: i64, east: i8) -> Box<str> {
+fn text(told: Told, wall: i64, (measured, digits): (i64, usize), east: i8) -> Box<str> {
     let mut text = plain(wall);
+    if digits > 0 {
+        text.push_str(&format!(".{:0digits$}", fraction(measured, digits)));
+    }
     match told {
         Told::Utc => text.push('Z'),
         Told::Offset => {
@@ -298,6 +327,30 @@ mod tests {
     }
 
     #[test]
+    fn the_fraction_of_a_right_clock_takes_no_room() {
+        let mut r = ordinary(pressure(), Unit::MmHg, None);
+        r.measured_at = Timestamp::from_micros(1_772_320_300_049_900);
+        for (text, small) in [
+            ("2026-03-01T07:11:40.0+08:00", true),
+            ("2026-03-01T07:11:40.049+08:00", true),
+            ("2026-03-01T07:11:40.0499+08:00", true),
+            ("2026-02-28T23:11:40.049900Z", true),
+            ("2026-03-01T07:09:33.049", true),
+            ("2026-03-01T07:11:40.050+08:00", false),
+            ("2026-03-01T07:11:40.0499000+08:00", false),
+            ("2026-03-01T07:11:40.+08:00", false),
+            ("2026-03-01T07:11:40.04９+08:00", false),
+        ] {
+            r.device_time = Some(DeviceTime(text.into()));
+            let (again, size) = back(&r);
+            assert_eq!((&again, size <= 36), (&r, small), "{text} {size}");
+        }
+        let before_1970 = Timestamp::from_micros(-1);
+        let r = Reading { measured_at: before_1970, device_time: Some(DeviceTime("1969-12-31T23:59:59.999Z".into())), ..r };
+        assert_eq!(back(&r).0, r);
+    }
+
+    #[test]
     fn every_way_to_write_a_time_comes_back_as_it_was_sent() {
         for text in [
             "2026-03-01T07:11:40",
@@ -330,7 +383,7 @@ mod tests {
                 (any::<bool>(), any::<i64>(), any::<u32>(), any::<Option<u8>>(), -4_000_000_000_000_000_i64..4_000_000_000_000_000, -1_000_000_000_000_i64..1_000_000_000_000),
             (quality, disposition, unit, status, meal, name) in (0..4_usize, 0..3_usize, 0..4_usize, 0..17_usize, 0..7_usize, 0..5_usize),
             (mantissa, exponent, extra) in (any::<i64>(), any::<i16>(), any::<u8>()),
-            time in proptest::option::of("[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9](Z|[+-][01][0-9]:(00|15|30|45|07))?|.{0,12}"),
+            time in proptest::option::of("[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,7})?(Z|[+-][01][0-9]:(00|15|30|45|07))?|.{0,12}"),
         ) {
             let number = Decimal::new(mantissa, exponent);
             let values = match extra % 4 {

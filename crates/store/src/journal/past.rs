@@ -43,7 +43,7 @@ impl Readings {
         let entry = |r: Arc<vitals::Reading>| JournalEntry {
             position: number(r.id),
             message: messages.get(&r.id).copied().unwrap_or(number(r.id)),
-            entry: Arc::new(Entry::Reading(r)),
+            entry: Entry::Reading(r),
         };
         let mut all: Vec<JournalEntry> = readings.into_iter().map(entry).collect();
         all.sort_unstable_by_key(|e| e.position);
@@ -60,7 +60,7 @@ impl Readings {
         let first = {
             let memory = self.shared.memory.read();
             for row in memory.tables().flat_map(|t| &t.rows) {
-                if matches!(&*row.entry, Entry::Held(h) if h.patient.is_some() && h.received_at >= from) {
+                if matches!(&row.entry, Entry::Held(h) if h.patient.is_some() && h.received_at >= from) {
                     all.push(JournalEntry { position: row.id, message: row.message, entry: row.entry.clone() });
                 }
             }
@@ -77,7 +77,7 @@ impl Readings {
                 // What is held again when it is replayed has a new id and its old time: older ids may be of later.
                 if held.patient.is_some() && held.received_at >= from {
                     let (position, message): (i64, i64) = (r.get(0).map_err(fault)?, r.get(1).map_err(fault)?);
-                    let entry = Arc::new(Entry::Held(Arc::new(held)));
+                    let entry = Entry::Held(Arc::new(held));
                     let (position, message) = (position.cast_unsigned(), message.cast_unsigned());
                     all.push(JournalEntry { position, message, entry });
                 }

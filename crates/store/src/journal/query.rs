@@ -260,7 +260,7 @@ impl Shared {
                     if all.len() >= limit {
                         return Ok(all);
                     }
-                    if let Entry::Held(h) = &*row.entry
+                    if let Entry::Held(h) = &row.entry
                         && wanted(h)
                         && !memory.discarded.contains(&h.id)
                     {
@@ -388,7 +388,7 @@ fn entries_between(c: &Connection, position: u64, before: u64, limit: usize) -> 
     let most = limit.saturating_add(MESSAGE);
     let mut readings: Vec<JournalEntry> = Vec::new();
     places::each(c, position.saturating_add(1), before, &mut |place| {
-        let entry = |r| JournalEntry { position: place.id, message: place.message, entry: Arc::new(Entry::Reading(r)) };
+        let entry = |r| JournalEntry { position: place.id, message: place.message, entry: Entry::Reading(r) };
         readings.extend(at_place(c, &place)?.map(entry));
         Ok(readings.len() < most)
     })?;
@@ -415,7 +415,7 @@ fn held_between(c: &Connection, position: u64, before: u64, most: usize) -> Resu
         all.push(JournalEntry {
             position: r.get::<_, i64>(0).map_err(fault)?.cast_unsigned(),
             message: r.get::<_, i64>(1).map_err(fault)?.cast_unsigned(),
-            entry: Arc::new(Entry::Held(Arc::new(row::decode(body)?))),
+            entry: Entry::Held(Arc::new(row::decode(body)?)),
         });
     }
     Ok(all)

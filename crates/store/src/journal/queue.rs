@@ -10,7 +10,7 @@ use std::{
     sync::mpsc::Receiver,
     time::{Duration, Instant},
 };
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// Readings in one transaction; bounds how long the first waits for the last. As long as messages are few, the fsync is the
 /// only timer.
@@ -24,15 +24,53 @@ const APART: Duration = Duration::from_micros(2500);
 /// How often it is looked whether something comes.
 const LOOK: Duration = Duration::from_micros(500);
 
-/// Told to who waits, after the commit, with its outcome.
-pub(super) type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-type Work = Box<dyn FnOnce(&mut Desk<'_>) -> Finish + Send>;
+/// A message on its way through a commit: in one piece from the queue to the answer.
+pub(super) trait Work: Send {
+    /// Judges it; what it keeps lies at the desk.
+    fn judge(&mut self, desk: &mut Desk<'_>);
+    /// Tells who waits, after the commit, with its outcome.
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+/// What judges a message, then what it found; and who waits for that.
+pub(super) struct Judgement<F, R> {
+    work: Option<F>,
+    found: Result<R, StoreError>,
+    answer: oneshot::Sender<Result<R, StoreError>>,
+}
+
+impl<F, R> Judgement<F, R> {
+    pub(super) fn new(work: F) -> (Self, oneshot::Receiver<Result<R, StoreError>>) {
+        let (answer, answered) = oneshot::channel();
+        (Self { work: Some(work), found: Err(StoreError::Closed), answer }, answered)
+    }
+}
+
+impl<F, R> Work for Judgement<F, R>
+where
+    R: Send,
+    F: FnOnce(&mut Desk<'_>) -> Result<R, StoreError> + Send,
+{
+    fn judge(&mut self, desk: &mut Desk<'_>) {
+        let Some(work) = self.work.take() else { return };
+        self.found = work(desk);
+        if let Err(e) = &self.found {
+            desk.failed = Some(e.clone());
+        }
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
+        let Self { found, answer, .. } = *self;
+        let _ = answer.send(committed.and(found));
+    }
+}
+
 type Control = Box<dyn FnOnce(&mut Writer) + Send>;
 
 /// What the commit thread is asked to do.
 pub(super) enum Job {
     /// Judge a message.
-    Judge { day: Date, size: usize, work: Work, room: Option<OwnedSemaphorePermit> },
+    Judge { day: Date, size: usize, work: Box<dyn Work>, room: Option<OwnedSemaphorePermit> },
     /// Something else that must happen in order and between commits.
     Control(Control),
 }
@@ -63,7 +101,7 @@ impl Batch {
 }
 
 /// A message's day, its judgement, and what it holds of the queue's room.
-pub(super) type Message = (Date, Work, Option<OwnedSemaphorePermit>);
+pub(super) type Message = (Date, Box<dyn Work>, Option<OwnedSemaphorePermit>);
 
 /// What is queued, up to `group` readings or what is to happen between commits.
 pub(super) fn gather(jobs: &Receiver<Job>, first: Job, group: usize, busy: Option<Busy>) -> Batch {
@@ -101,7 +139,8 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
 
     fn message(size: usize) -> Job {
-        Job::Judge { day: jiff::civil::date(2026, 2, 2), size, work: Box::new(|_| Box::new(drop)), room: None }
+        let (work, _) = Judgement::new(|_: &mut Desk<'_>| Ok(()));
+        Job::Judge { day: jiff::civil::date(2026, 2, 2), size, work: Box::new(work), room: None }
     }
 
     fn send(jobs: &Sender<Job>, sizes: &[usize]) {

@@ -7,7 +7,7 @@
 use super::{
     BookRow, Readings, Snapshot,
     books::{Books, Counts, after, day_number},
-    keeping,
+    keeping, lines,
     row::Row,
     tables::{self, Half, fault},
 };
@@ -245,9 +245,9 @@ impl Snapshot {
         let frozen = tables::meta(c, "frozen")?;
         for (half, n) in [(Half::Zero, 0), (Half::One, 1)] {
             let mut books = Books::new();
-            tables::each_row(c, half, &mut |row| {
+            lines::each(c, half, &mut |row| {
                 let counts = books.entry((row.day, row.device())).or_default();
-                match &*row.entry {
+                match &row.entry {
                     Entry::Reading(_) => counts.stored += 1,
                     Entry::Held(_) => counts.quarantined += 1,
                 }
@@ -342,8 +342,8 @@ impl Snapshot {
     fn recount_fresh(&self, report: &mut Recount) -> Result<(), StoreError> {
         let mut seen: BTreeMap<(DeviceKey, u32, i64), ReadingId> = BTreeMap::new();
         for half in [Half::Zero, Half::One] {
-            tables::each_row(&self.connection, half, &mut |row: Row| {
-                let Entry::Reading(r) = &*row.entry else { return Ok(()) };
+            lines::each(&self.connection, half, &mut |row: Row| {
+                let Entry::Reading(r) = &row.entry else { return Ok(()) };
                 let (device, epoch, seq, reading) = (r.device, r.epoch, r.seq, r.id);
                 let twin = seen.insert((device, epoch, seq), reading);
                 let merged = self.leads_to(device, epoch, seq)?.filter(|known| *known != reading);

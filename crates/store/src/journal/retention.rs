@@ -100,7 +100,7 @@ impl Writer {
             };
             let held = |t: &Memtable| {
                 keep.held_from.is_some_and(|from| {
-                    t.rows.iter().any(|r| matches!(&*r.entry, Entry::Held(held) if held.received_at < from))
+                    t.rows.iter().any(|r| matches!(&r.entry, Entry::Held(held) if held.received_at < from))
                 })
             };
             memory.tables().any(|t| readings(t) || held(t))

@@ -7,7 +7,6 @@ use super::{
 use crate::StoreError;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
-use smallvec::SmallVec;
 use std::{borrow::Cow, sync::Arc};
 use vitals::{DeviceKey, Entry, GlucoseValue, PatientId, Reading, ReadingId, Timestamp, Unit, Values};
 
@@ -31,7 +30,7 @@ pub(super) struct Row {
     pub(super) told: Option<Timestamp>,
     /// Whether `told` may order the device's readings.
     pub(super) trusted: bool,
-    pub(super) entry: Arc<Entry>,
+    pub(super) entry: Entry,
     /// A reading's [`fingerprint`].
     pub(super) mark: u64,
     /// A reading's body, made when it came: later it would have to be fetched from far away in memory. Empty: to be
@@ -67,9 +66,9 @@ impl Row {
         (id, message): (u64, u64),
         day: i32,
         (told, trusted): (Option<Timestamp>, bool),
-        entry: Arc<Entry>,
+        entry: Entry,
     ) -> Result<Self, StoreError> {
-        let (mark, body) = match &*entry {
+        let (mark, body) = match &entry {
             Entry::Reading(reading) => (fingerprint(&reading.values, reading.unit), packed::encode(reading)?),
             Entry::Held(_) => (0, Body::new()),
         };
@@ -77,7 +76,7 @@ impl Row {
     }
 
     /// The same line with something else in it.
-    pub(super) fn say(&mut self, entry: Arc<Entry>) {
+    pub(super) fn say(&mut self, entry: Entry) {
         self.entry = entry;
         self.body.clear();
     }
@@ -90,20 +89,26 @@ impl Row {
         }
     }
 
-    pub(super) fn encode(&self) -> Result<Bytes, StoreError> {
+    /// As it lies in the journal, without its id.
+    pub(super) fn append_to(&self, out: &mut Vec<u8>) -> Result<(), StoreError> {
         let offset = u16::try_from(self.id - self.message).unwrap_or(u16::MAX);
         let (day, trusted) = (self.day, self.trusted);
         let told = self.told.map(Timestamp::as_micros);
-        match &*self.entry {
+        match &self.entry {
             Entry::Reading(reading) => {
                 let measured = reading.measured_at.as_micros();
                 let owner = owner(reading.patient, reading.device);
                 let told = told.map(|told| told.wrapping_sub(measured));
-                let head = Head { offset, day, told, trusted, owner, measured };
-                encode_with(&[HEADED], &head, &self.body()?)
+                out.push(HEADED);
+                append(out, &Head { offset, day, told, trusted, owner, measured })?;
+                out.extend_from_slice(&self.body()?);
             }
-            held => encode(&Whole { offset, day, told, trusted, entry: held }).map(Bytes::from_vec),
+            held => {
+                out.push(FORMAT);
+                append(out, &Whole { offset, day, told, trusted, entry: held })?;
+            }
         }
+        Ok(())
     }
 
     pub(super) fn decode(id: u64, bytes: &[u8]) -> Result<Self, StoreError> {
@@ -113,24 +118,24 @@ impl Row {
             let told = head.told.map(|told| Timestamp::from_micros(head.measured.wrapping_add(told)));
             let message = id.saturating_sub(head.offset.into());
             let mark = fingerprint(&reading.values, reading.unit);
-            let entry = Arc::new(Entry::Reading(Arc::new(reading)));
+            let entry = Entry::Reading(Arc::new(reading));
             let body = Body::from_slice(body);
             return Ok(Self { id, message, day: head.day, told, trusted: head.trusted, entry, mark, body });
         }
         let Whole { offset, day, told, trusted, entry } = decode(bytes)?;
         let message = id.saturating_sub(offset.into());
-        Self::new((id, message), day, (told.map(Timestamp::from_micros), trusted), Arc::new(entry))
+        Self::new((id, message), day, (told.map(Timestamp::from_micros), trusted), entry)
     }
 
     pub(super) fn reading(&self) -> Option<&Arc<Reading>> {
-        match &*self.entry {
+        match &self.entry {
             Entry::Reading(r) => Some(r),
             Entry::Held(_) => None,
         }
     }
 
     pub(super) fn device(&self) -> DeviceKey {
-        match &*self.entry {
+        match &self.entry {
             Entry::Reading(r) => r.device,
             Entry::Held(h) => h.device,
         }
@@ -148,38 +153,32 @@ impl Row {
     }
 }
 
-/// A line as it lies in the file; an ordinary reading's needs no room of its own.
-pub(super) type Bytes = SmallVec<[u8; 96]>;
-
 pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
     encode_as(FORMAT, value)
 }
 
 pub(super) fn encode_as<T: Serialize>(form: u8, value: &T) -> Result<Vec<u8>, StoreError> {
-    encode_with::<[u8; 64]>(&[form], value, &[]).map(SmallVec::into_vec)
+    let mut out = vec![form];
+    append(&mut out, value)?;
+    Ok(out)
 }
 
-/// `value` between two pieces that are bytes already.
-pub(super) fn encode_with<A>(before: &[u8], value: &impl Serialize, after: &[u8]) -> Result<SmallVec<A>, StoreError>
-where
-    A: smallvec::Array<Item = u8>,
-{
+/// Puts `value` behind what is there.
+fn append(out: &mut Vec<u8>, value: &impl Serialize) -> Result<(), StoreError> {
+    written(value, |bytes| out.extend_from_slice(bytes))
+}
+
+/// What `take` makes of the bytes of `value`.
+pub(super) fn written<T>(value: &impl Serialize, take: impl FnOnce(&[u8]) -> T) -> Result<T, StoreError> {
     // On the stack first: growing byte by byte costs three times as much, and nearly every value is short.
-    let mut short = [0_u8; 64];
-    let long;
-    let written = match postcard::to_slice(value, &mut short) {
-        Ok(written) => &*written,
+    let mut short = [0_u8; 96];
+    match postcard::to_slice(value, &mut short) {
+        Ok(bytes) => Ok(take(bytes)),
         Err(postcard::Error::SerializeBufferFull) => {
-            long = postcard::to_stdvec(value).map_err(|e| unreadable(&e))?;
-            &long
+            postcard::to_stdvec(value).map(|bytes| take(&bytes)).map_err(|e| unreadable(&e))
         }
-        Err(e) => return Err(unreadable(&e)),
-    };
-    let mut bytes = SmallVec::with_capacity(before.len() + written.len() + after.len());
-    for piece in [before, written, after] {
-        bytes.extend_from_slice(piece);
+        Err(e) => Err(unreadable(&e)),
     }
-    Ok(bytes)
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {

@@ -2,7 +2,7 @@
 //! running service or without one.
 
 use super::{
-    Readings, packed,
+    Readings, lines, packed,
     row::{self, Row, week},
     tables::{self, Half, fault},
 };
@@ -57,7 +57,7 @@ impl Snapshot {
     /// When the file cannot be read, or what `f` says.
     pub fn readings(&self, f: &mut dyn FnMut(&Reading) -> Result<(), StoreError>) -> Result<(), StoreError> {
         self.merged_readings(f)?;
-        self.journal(&mut |row| match &*row.entry {
+        self.journal(&mut |row| match &row.entry {
             Entry::Reading(reading) => f(reading),
             Entry::Held(_) => Ok(()),
         })
@@ -81,7 +81,7 @@ impl Snapshot {
                 f(&packed::reading(r, 0)?)?;
             }
         }
-        self.journal(&mut |row| match &*row.entry {
+        self.journal(&mut |row| match &row.entry {
             Entry::Reading(reading) if weeks.contains(&week(reading.measured_at)) => f(reading),
             _ => Ok(()),
         })
@@ -98,7 +98,7 @@ impl Snapshot {
     /// What was discarded too.
     pub(super) fn everything_held(&self, f: &mut dyn FnMut(&Held) -> Result<(), StoreError>) -> Result<(), StoreError> {
         self.merged("SELECT b FROM held WHERE id < ?1", &mut |body| f(&row::decode(body)?))?;
-        self.journal(&mut |row| match &*row.entry {
+        self.journal(&mut |row| match &row.entry {
             Entry::Reading(_) => Ok(()),
             Entry::Held(held) => f(held),
         })
@@ -132,7 +132,7 @@ impl Snapshot {
 
     pub(super) fn journal(&self, f: &mut dyn FnMut(&Row) -> Result<(), StoreError>) -> Result<(), StoreError> {
         for half in [Half::Zero, Half::One] {
-            tables::each_row(&self.connection, half, &mut |row| f(&row))?;
+            lines::each(&self.connection, half, &mut |row| f(&row))?;
         }
         Ok(())
     }

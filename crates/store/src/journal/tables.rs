@@ -16,7 +16,7 @@ use std::{path::Path, sync::Arc};
 use vitals::{DeviceKey, Held, Reading, ReadingId, Timestamp};
 
 /// Of the file, in `user_version`; raised with every step.
-pub(super) const VERSION: i64 = 10;
+pub(super) const VERSION: i64 = 11;
 
 /// What brings a file from each version to the next. A released step is never changed.
 const STEPS: &[&str] = &[
@@ -30,6 +30,7 @@ const STEPS: &[&str] = &[
     "", // the same tables; devices' histories in a form that an older program cannot read
     super::places::SCHEMA,
     "", // the same tables; messages of full blocks in a form that an older program cannot read
+    "", // the same tables; lines of the journal in a form that an older program cannot read, and fractions of a second
 ];
 
 const SCHEMA: &str = "
@@ -71,7 +72,7 @@ impl Half {
     }
 
     /// Picks the statement that names this half's table.
-    const fn of(self, zero: &'static str, one: &'static str) -> &'static str {
+    pub(super) const fn of(self, zero: &'static str, one: &'static str) -> &'static str {
         match self {
             Self::Zero => zero,
             Self::One => one,
@@ -147,45 +148,11 @@ fn refuse_newer(path: &Path, found: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Appends the rows of one commit.
-pub(super) fn insert_rows(c: &Connection, half: Half, rows: &[Row]) -> Result<(), StoreError> {
-    static ZERO: Table = Table::new(|| Fill::new("INSERT OR ROLLBACK INTO j0(id, b)", 2));
-    static ONE: Table = Table::new(|| Fill::new("INSERT OR ROLLBACK INTO j1(id, b)", 2));
-    let table = if half == Half::Zero { &ZERO } else { &ONE };
-    table.rows(c, rows, |to, row| {
-        to.put(row.id.cast_signed())?;
-        to.put(row.encode()?.as_slice())
-    })
-}
-
-/// Replaces a journal row where it is still there.
-pub(super) fn update_row(c: &Connection, half: Half, row: &Row) -> Result<(), StoreError> {
-    let sql = half.of("UPDATE j0 SET b = ?2 WHERE id = ?1", "UPDATE j1 SET b = ?2 WHERE id = ?1");
-    let body = row.encode()?;
-    c.prepare_cached(sql).and_then(|mut s| s.execute(params![row.id.cast_signed(), body.as_slice()])).map_err(fault)?;
-    Ok(())
-}
-
 /// Duplicates of one commit: (day, device, how many).
 pub(super) fn insert_duplicates(c: &Connection, half: Half, all: &[(i32, u64, u64)]) -> Result<(), StoreError> {
     let sql = half.of("INSERT INTO d0(b) VALUES(?1)", "INSERT INTO d1(b) VALUES(?1)");
     let body = row::encode(&all)?;
     c.prepare_cached(sql).and_then(|mut s| s.execute(params![body])).map_err(fault)?;
-    Ok(())
-}
-
-pub(super) fn each_row(
-    c: &Connection,
-    half: Half,
-    f: &mut dyn FnMut(Row) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
-    let mut statement =
-        c.prepare(half.of("SELECT id, b FROM j0 ORDER BY id", "SELECT id, b FROM j1 ORDER BY id")).map_err(fault)?;
-    let mut rows = statement.query([]).map_err(fault)?;
-    while let Some(r) = rows.next().map_err(fault)? {
-        let id = r.get::<_, i64>(0).map_err(fault)?.cast_unsigned();
-        f(Row::decode(id, r.get_ref(1).map_err(fault)?.as_blob().unwrap_or_default())?)?;
-    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use super::{
     checkpoint::{self, Checkpointer},
     desk::{Changes, Desk, Ground, Histories, note, note_held, stored_history},
     keeping::{Stretch, widen},
+    lines,
     memory::{Memory, Memtable},
     merge::{Merge, Step, freeze},
     places,
@@ -103,15 +104,10 @@ impl Writer {
             active = Half::One;
         }
         memory.active = replay(c, active, &mut histories)?;
-        let highest: i64 = c
-            .query_row(
-                "SELECT max(coalesce((SELECT max(id) FROM j0), 0), coalesce((SELECT max(id) FROM j1), 0),
-                 coalesce((SELECT max(id) FROM held), 0))",
-                [],
-                |r| r.get(0),
-            )
-            .map_err(fault)?;
-        let highest = highest.max(tables::meta(c, "highest")?.unwrap_or(0)).cast_unsigned().max(places::highest(c)?);
+        let unmerged = memory.tables().filter_map(|table| table.rows.last()).map(|row| row.id).max().unwrap_or(0);
+        let held: i64 = c.query_row("SELECT coalesce(max(id), 0) FROM held", [], |r| r.get(0)).map_err(fault)?;
+        let highest = held.max(tables::meta(c, "highest")?.unwrap_or(0)).cast_unsigned();
+        let highest = highest.max(unmerged).max(places::highest(c)?);
         let highest = no_id_twice(highest, concluded);
         *shared.memory.write() = memory;
         shared.committed.send_replace(highest);
@@ -181,7 +177,7 @@ impl Writer {
         self.checkpoint();
     }
 
-    fn commit(&mut self, messages: Vec<Message>, size: usize) {
+    fn commit(&mut self, mut messages: Vec<Message>, size: usize) {
         let begun = Instant::now();
         let ground = Ground {
             connection: &self.connection,
@@ -191,13 +187,12 @@ impl Writer {
             next_id: self.next_id,
         };
         let mut desk = Desk::new(ground, size);
-        let mut finishes = Vec::with_capacity(messages.len());
         let mut taken: Option<OwnedSemaphorePermit> = None;
-        for (day, work, room) in messages {
-            desk.begin(day);
-            finishes.push(work(&mut desk));
+        for (day, work, room) in &mut messages {
+            desk.begin(*day);
+            work.judge(&mut desk);
             // Given back at once for all: each giving back takes a lock.
-            match (&mut taken, room) {
+            match (&mut taken, room.take()) {
                 (Some(all), Some(room)) => all.merge(room),
                 (None, room) => taken = room,
                 (Some(_), None) => {}
@@ -223,8 +218,8 @@ impl Writer {
             let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
             self.shared.last_commit_micros.store(took, Relaxed);
         }
-        for finish in finishes {
-            finish(outcome.clone());
+        for (_, work, _) in messages {
+            work.answer(outcome.clone());
         }
         drop(taken);
         if outcome.is_ok() && fresh > 0 {
@@ -265,7 +260,7 @@ impl Writer {
         let c = &self.connection;
         let written = (|| {
             c.execute_batch("BEGIN IMMEDIATE").map_err(fault)?;
-            tables::insert_rows(c, self.active, &changes.rows)?;
+            lines::append(c, self.active, &changes.rows)?;
             super::originals::insert(c, changes)?;
             if !changes.duplicates.is_empty() {
                 let all: Vec<(i32, u64, u64)> = changes
@@ -406,13 +401,13 @@ fn no_id_twice(highest: u64, concluded: u64) -> u64 {
 /// Rebuilds one half's memory, and what it adds to the devices' histories.
 fn replay(c: &Connection, half: Half, histories: &mut Histories) -> Result<Memtable, StoreError> {
     let mut table = Memtable::default();
-    tables::each_row(c, half, &mut |row: Row| {
+    lines::each(c, half, &mut |row: Row| {
         let device = row.device();
         let history = match histories.entry(device) {
             Occupied(found) => found.into_mut(),
             Vacant(empty) => empty.insert(stored_history(c, device)?),
         };
-        match &*row.entry {
+        match &row.entry {
             vitals::Entry::Reading(r) => note(history, r, row.ordering()),
             vitals::Entry::Held(h) => note_held(history, h, row.ordering()),
         }

@@ -77,7 +77,7 @@ fn tail(
     let entries = readings.entries_after(checked, TAIL)?;
     let whole = entries.len() < TAIL;
     let concerned = |r: &Arc<vitals::Reading>| (from..to).contains(&r.measured_at);
-    let mut missing = entries.iter().filter_map(|e| match &*e.entry {
+    let mut missing = entries.iter().filter_map(|e| match &e.entry {
         Entry::Reading(r) => Some(r),
         Entry::Held(_) => None,
     });

@@ -70,7 +70,7 @@ impl Source {
             after: Box::new(move |position, limit| {
                 let entries = journal.entries_after(position, limit)?;
                 let last = entries.last().map_or(position, |e| e.position);
-                let rows = entries.iter().filter_map(|e| match &*e.entry {
+                let rows = entries.iter().filter_map(|e| match &e.entry {
                     Entry::Reading(r) => {
                         Some(Row { position: e.position, device: name(r.device, &first), reading: r.clone() })
                     }

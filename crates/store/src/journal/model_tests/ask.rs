@@ -136,7 +136,7 @@ impl Life {
             position = last.position;
             let rest = want.range(position + 1..).next();
             assert!(rest.is_none_or(|(_, (message, _))| *message != last.message), "a message is cut at {position}");
-            found.extend(page.into_iter().map(|e| (e.position, (e.message, (*e.entry).clone()))));
+            found.extend(page.into_iter().map(|e| (e.position, (e.message, e.entry))));
         }
         assert_eq!(found, want.into_iter().collect::<Vec<_>>());
         let listed: Vec<ReadingId> = self.model.listed().rev().map(|h| h.id).collect();
