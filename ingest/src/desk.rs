@@ -62,9 +62,8 @@ impl Arrival {
         for (i, (item, speaker)) in message.items.iter().zip(&speakers).enumerate() {
             let key = speaker.as_ref().map(|device| device.key);
             let same = || message.items.iter().zip(&speakers).filter(|(_, s)| s.as_ref().map(|d| d.key) == key);
-            let (together, place) = groups
-                .entry(key)
-                .or_insert_with(|| (Together::of(same().map(|(item, _)| item), &self.site.zone), 0));
+            let (together, place) =
+                groups.entry(key).or_insert_with(|| (Together::of(same().map(|(item, _)| item), &self.site.zone), 0));
             let envelope = envelope(message, i, key.unwrap_or(self.device.key), *together, *place);
             *place += 1;
             let outcome = match speaker {

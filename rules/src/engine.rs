@@ -10,9 +10,10 @@ use crate::{
     season::Seasons,
     turn::{Pace, Turn},
 };
+use foldhash::HashMap;
 use std::{
     cmp::Reverse,
-    collections::{BTreeSet, BinaryHeap, HashMap, VecDeque},
+    collections::{BTreeSet, BinaryHeap, VecDeque},
     sync::Arc,
 };
 use store::{FindingBatch, Season};
@@ -64,7 +65,7 @@ impl<W: World> Engine<W> {
             cards,
             site,
             started,
-            people: HashMap::new(),
+            people: HashMap::default(),
             queue: BinaryHeap::new(),
             slots: Vec::new(),
             seasons: Seasons::default(),

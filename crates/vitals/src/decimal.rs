@@ -135,6 +135,13 @@ mod tests {
     }
 
     #[test]
+    fn an_integer_is_what_is_written_as_one() {
+        for (text, integer) in [("138", Some(138)), ("-3", Some(-3)), ("0", Some(0)), ("138.0", None), ("1e2", None)] {
+            assert_eq!(text.parse::<Decimal>().unwrap().as_integer(), integer, "{text}");
+        }
+    }
+
+    #[test]
     fn nonsense_is_refused() {
         for text in ["", ".", "1.", ".5", "01", "1e", "NaN", "1_0", "1234567890123456789", "+1", "0x1", "1e999"] {
             assert!(text.parse::<Decimal>().is_err(), "{text}");

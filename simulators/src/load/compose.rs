@@ -68,7 +68,9 @@ impl WallText {
         text.push_str(date);
         text.push('.');
         let millis = micros.rem_euclid(1_000_000) / 1000;
-        text.extend([millis / 100, millis / 10 % 10, millis % 10].map(|digit| char::from(b'0' + digit.to_le_bytes()[0])));
+        text.extend(
+            [millis / 100, millis / 10 % 10, millis % 10].map(|digit| char::from(b'0' + digit.to_le_bytes()[0])),
+        );
         text.push_str(offset);
         text
     }

@@ -38,6 +38,8 @@ pub(super) struct Job {
     ack_log: Option<File>,
 }
 
+/// Up to here the pacer waits with all of its thread.
+const SHORT: Duration = Duration::from_millis(1);
 /// Arrivals handled before the sockets get a turn.
 const BURST: u32 = 256;
 const KEEP_ALIVE: u16 = 180;
@@ -199,7 +201,14 @@ impl Pacer {
                 tokio::task::yield_now().await;
             } else {
                 let wake = due.min((second + 1) * 1_000_000).max(now + 500);
-                tokio::time::sleep_until((self.job.start + Duration::from_micros(wake)).into()).await;
+                let rest = Duration::from_micros(wake - now);
+                if rest <= SHORT {
+                    // The whole thread rests: what comes meanwhile is read in one go, and who sends it wakes nobody.
+                    std::thread::sleep(rest);
+                    tokio::task::yield_now().await;
+                } else {
+                    tokio::time::sleep(rest).await;
+                }
             }
         }
         for device in &self.devices {

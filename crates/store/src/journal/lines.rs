@@ -141,7 +141,10 @@ fn split(mut rest: &[u8]) -> impl Iterator<Item = Result<&[u8], StoreError>> {
 }
 
 fn damaged(how: &str) -> StoreError {
-    StoreError::Database { what: "journal.db", reason: format!("a row of the journal cannot be read or written: {how}") }
+    StoreError::Database {
+        what: "journal.db",
+        reason: format!("a row of the journal cannot be read or written: {how}"),
+    }
 }
 
 #[cfg(test)]

@@ -346,7 +346,8 @@ mod tests {
             assert_eq!((&again, size <= 36), (&r, small), "{text} {size}");
         }
         let before_1970 = Timestamp::from_micros(-1);
-        let r = Reading { measured_at: before_1970, device_time: Some(DeviceTime("1969-12-31T23:59:59.999Z".into())), ..r };
+        let r =
+            Reading { measured_at: before_1970, device_time: Some(DeviceTime("1969-12-31T23:59:59.999Z".into())), ..r };
         assert_eq!(back(&r).0, r);
     }
 

@@ -21,6 +21,9 @@ const MANY: usize = 16;
 /// From the beginning of a commit of many messages to the next one, at least; unless as many are there again, or nothing
 /// comes any more: who sends the next message after the answer to the last one waits for nobody else.
 const APART: Duration = Duration::from_micros(2500);
+/// Messages in a commit from which on the next one is twice as far away, however many are there: so many connections are
+/// served more cheaply in one go than in two.
+const VERY_MANY: usize = 64;
 /// How often it is looked whether something comes.
 const LOOK: Duration = Duration::from_micros(500);
 
@@ -92,6 +95,18 @@ pub(super) struct Busy {
     messages: usize,
 }
 
+impl Busy {
+    /// How long the next commit waits for more, when it has so many messages.
+    fn left(self, messages: usize) -> Duration {
+        let apart = match self.messages {
+            VERY_MANY.. => 2 * APART,
+            last if messages < last => APART,
+            _ => Duration::ZERO,
+        };
+        apart.saturating_sub(self.since.elapsed())
+    }
+}
+
 impl Batch {
     /// As it begins to be committed.
     pub(super) fn busy(&self) -> Option<Busy> {
@@ -123,8 +138,7 @@ pub(super) fn gather(jobs: &Receiver<Job>, first: Job, group: usize, busy: Optio
             next = if batch.size < group { jobs.try_recv().ok() } else { return batch };
         }
         let more_comes = batch.messages.len() > before;
-        let waits = busy.filter(|last| batch.messages.len() < last.messages);
-        let left = waits.map_or(Duration::ZERO, |last| APART.saturating_sub(last.since.elapsed()));
+        let left = busy.map_or(Duration::ZERO, |last| last.left(batch.messages.len()));
         if left.is_zero() || !more_comes {
             return batch;
         }
@@ -161,6 +175,16 @@ mod tests {
         let now = Some(Busy { since: Instant::now(), messages: 1000 });
         assert_eq!(taken(1000, now), (2, 11, true), "however many come, what must happen in between does not wait");
         assert_eq!(taken(1000, now), (1, 7, false), "when nothing comes, nothing is waited for");
+    }
+
+    #[test]
+    fn after_a_commit_of_many_the_next_one_waits_for_as_many_and_after_very_many_for_its_time() {
+        let left = |last, now| Busy { since: Instant::now() + Duration::from_secs(60), messages: last }.left(now);
+        assert_eq!(left(MANY, MANY - 1), APART);
+        assert_eq!(left(MANY, MANY), Duration::ZERO);
+        assert_eq!(left(VERY_MANY, 10 * VERY_MANY), 2 * APART);
+        let long_ago = Busy { since: Instant::now().checked_sub(Duration::from_secs(1)).unwrap(), messages: 1000 };
+        assert_eq!(long_ago.left(1), Duration::ZERO);
     }
 
     #[test]

@@ -6,12 +6,10 @@ use super::devices;
 use super::order::{Among, Order};
 use super::people::{self, Organisation, Team, User};
 use crate::StoreError;
+use foldhash::{HashMap, HashSet};
 use parking_lot::RwLock;
 use rusqlite::Connection;
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 use tokio::sync::watch;
 use vitals::{Binding, Device, DeviceId, DeviceKey, OrganisationId, Patient, PatientId, TeamId, UserId};
 
@@ -58,7 +56,7 @@ impl Directory {
         people::all(c)?.into_iter().for_each(|x| this.put_team(x));
         devices::all_devices(c)?.into_iter().for_each(|x| this.put_device(x));
         people::all_patients(c)?.into_iter().for_each(|(p, version)| this.put_patient(p, version));
-        let mut bindings: HashMap<DeviceKey, Vec<Binding>> = HashMap::new();
+        let mut bindings: HashMap<DeviceKey, Vec<Binding>> = HashMap::default();
         devices::all_bindings(c)?.into_iter().for_each(|b| bindings.entry(b.device).or_default().push(b));
         bindings.into_iter().for_each(|(device, all)| this.put_bindings(device, all));
         Ok(this)

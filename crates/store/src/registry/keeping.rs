@@ -5,8 +5,9 @@
 
 use super::{Registry, connect};
 use crate::{Store, StoreError, Worn};
+use foldhash::HashSet;
 use rusqlite::{Connection, OptionalExtension, params};
-use std::{collections::HashSet, path::Path};
+use std::path::Path;
 use vitals::{PatientId, Timestamp};
 
 pub(super) const SCHEMA: &str = "
