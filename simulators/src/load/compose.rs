@@ -63,16 +63,7 @@ impl WallText {
             self.prefix = Timestamp::from_seconds(second).to_rfc3339(&self.zone);
         }
         let (date, offset) = self.prefix.split_at_checked(19).unwrap_or((&self.prefix, ""));
-        // Piece by piece: a format costs as much as everything else in a message.
-        let mut text = String::with_capacity(self.prefix.len() + 4);
-        text.push_str(date);
-        text.push('.');
-        let millis = micros.rem_euclid(1_000_000) / 1000;
-        text.extend(
-            [millis / 100, millis / 10 % 10, millis % 10].map(|digit| char::from(b'0' + digit.to_le_bytes()[0])),
-        );
-        text.push_str(offset);
-        text
+        format!("{date}.{:03}{offset}", micros.rem_euclid(1_000_000) / 1000)
     }
 }
 

@@ -5,7 +5,7 @@
 //! Must never: put lines of two commits into one row, take for granted what a damaged file claims.
 
 use super::{
-    row::Row,
+    row::{Row, unreadable},
     tables::{Half, fault},
 };
 use crate::StoreError;
@@ -21,6 +21,7 @@ const NUMBER: usize = size_of::<u32>();
 
 /// Appends the lines of one commit.
 pub(super) fn append(c: &Connection, half: Half, rows: &[Row]) -> Result<(), StoreError> {
+    // `OR ROLLBACK` for the reason in [`super::fill`].
     let sql =
         half.of("INSERT OR ROLLBACK INTO j0(id, b) VALUES(?1, ?2)", "INSERT OR ROLLBACK INTO j1(id, b) VALUES(?1, ?2)");
     let mut insert = c.prepare_cached(sql).map_err(fault)?;
@@ -95,7 +96,7 @@ pub(super) fn each(
             found += 1;
         }
         if found != count {
-            return Err(damaged("it holds another number of lines than it says"));
+            return Err(unreadable(&"it holds another number of lines than it says"));
         }
     }
     Ok(())
@@ -104,7 +105,7 @@ pub(super) fn each(
 /// How many lines a row says it holds, and what comes after that; none when it is one line of before.
 fn many(body: &[u8]) -> Result<Option<(u32, &[u8])>, StoreError> {
     let Some(rest) = body.strip_prefix(&[MANY]) else { return Ok(None) };
-    let (count, lines) = rest.split_first_chunk().ok_or_else(|| damaged("it ends too early"))?;
+    let (count, lines) = rest.split_first_chunk().ok_or_else(|| unreadable(&"it ends too early"))?;
     Ok(Some((u32::from_le_bytes(*count), lines)))
 }
 
@@ -118,7 +119,7 @@ fn put(body: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), StoreE
 }
 
 fn number(n: usize) -> Result<[u8; NUMBER], StoreError> {
-    u32::try_from(n).map(u32::to_le_bytes).map_err(|_| damaged("a line is longer than any message"))
+    u32::try_from(n).map(u32::to_le_bytes).map_err(|_| unreadable(&"a line is longer than any message"))
 }
 
 /// The lines of a row; an error where it ends too early, and nothing after it.
@@ -133,18 +134,11 @@ fn split(mut rest: &[u8]) -> impl Iterator<Item = Result<&[u8], StoreError>> {
         });
         let Some((line, after)) = line else {
             rest = &[];
-            return Some(Err(damaged("it ends too early")));
+            return Some(Err(unreadable(&"it ends too early")));
         };
         rest = after;
         Some(Ok(line))
     })
-}
-
-fn damaged(how: &str) -> StoreError {
-    StoreError::Database {
-        what: "journal.db",
-        reason: format!("a row of the journal cannot be read or written: {how}"),
-    }
 }
 
 #[cfg(test)]

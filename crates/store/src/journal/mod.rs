@@ -293,7 +293,6 @@ impl Readings {
         F: FnOnce(&mut Desk<'_>) -> Result<R, StoreError> + Send + 'static,
     {
         let (work, answered) = Judgement::new(work);
-        let work = Box::new(work);
         let share = u32::try_from(size.clamp(1, ROOM)).unwrap_or(1);
         let (jobs, room) = (self.jobs.clone(), self.shared.room.clone());
         let mut waiting = Some(work);

@@ -167,7 +167,7 @@ pub(super) fn decode(owner: i64, measured: i64, id: i64, body: &[u8]) -> Result<
     let rest = packed.rest.map(|rest| *rest).unwrap_or_default();
     let device_time = match told {
         Told::Otherwise => rest.device_time,
-        told => Some(text(told, packed.clock + shown(measured, packed.east), (measured, digits), packed.east)),
+        _ => Some(text(told, packed.clock + shown(measured, packed.east), (measured, digits), packed.east)),
     };
     Ok(Reading {
         id: ReadingId::from_i64(id),

@@ -43,9 +43,9 @@ pub(super) struct Judgement<F, R> {
 }
 
 impl<F, R> Judgement<F, R> {
-    pub(super) fn new(work: F) -> (Self, oneshot::Receiver<Result<R, StoreError>>) {
+    pub(super) fn new(work: F) -> (Box<Self>, oneshot::Receiver<Result<R, StoreError>>) {
         let (answer, answered) = oneshot::channel();
-        (Self { work: Some(work), found: Err(StoreError::Closed), answer }, answered)
+        (Box::new(Self { work: Some(work), found: Err(StoreError::Closed), answer }), answered)
     }
 }
 
@@ -154,7 +154,7 @@ mod tests {
 
     fn message(size: usize) -> Job {
         let (work, _) = Judgement::new(|_: &mut Desk<'_>| Ok(()));
-        Job::Judge { day: jiff::civil::date(2026, 2, 2), size, work: Box::new(work), room: None }
+        Job::Judge { day: jiff::civil::date(2026, 2, 2), size, work, room: None }
     }
 
     fn send(jobs: &Sender<Job>, sizes: &[usize]) {

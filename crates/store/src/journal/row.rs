@@ -192,7 +192,8 @@ pub(super) fn decode_as<T: DeserializeOwned>(form: u8, bytes: &[u8]) -> Result<T
     }
 }
 
-fn unreadable(e: &postcard::Error) -> StoreError {
+/// Bytes in the file that are no row, or a row that cannot be bytes.
+pub(super) fn unreadable(e: &dyn std::fmt::Display) -> StoreError {
     StoreError::Database { what: "journal.db", reason: format!("a row cannot be read or written: {e}") }
 }
 
