@@ -4,12 +4,10 @@
 
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use smallvec::SmallVec;
 use std::{borrow::Cow, fmt};
 use vitals::{Decimal, Reason};
 
-/// Room for as many as nearly every message has.
-pub(crate) type Members<'a> = SmallVec<[(Cow<'a, str>, &'a RawValue); 12]>;
+pub(crate) type Members<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 /// Members, and the elements of the one that was asked for as a list.
 pub(crate) type Found<'a> = (Members<'a>, Option<Vec<&'a RawValue>>);
 
@@ -68,7 +66,7 @@ impl<'de> Visitor<'de> for Object<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let (mut all, mut elements) = (Members::new(), None);
+        let (mut all, mut elements) = (Members::with_capacity(12), None);
         while let Some(key) = map.next_key_seed(Key)? {
             if self.known.is_none() && all.len() >= 256 {
                 return Err(serde::de::Error::custom("too many members"));

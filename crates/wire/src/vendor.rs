@@ -11,7 +11,7 @@ mod scope;
 pub use adapter::{Adapter, AdapterError};
 
 use crate::{
-    json::{Members, is_null, list, members, object},
+    json::{is_null, list, members, object},
     reading_v1::{Item, MOST_READINGS, Message, SentTime, Unreadable},
 };
 use adapter::{Form, Glucose, Pressure, Time};
@@ -46,7 +46,7 @@ impl Adapter {
         let broken = || unreadable(Reason::BrokenMessage);
         let root = std::str::from_utf8(payload).ok().and_then(|t| serde_json::from_str::<&RawValue>(t.trim()).ok());
         let root = root.ok_or_else(broken)?;
-        let all = if root.get().starts_with('{') { members(root.get()).map_err(|_| broken())? } else { Members::new() };
+        let all = if root.get().starts_with('{') { members(root.get()).map_err(|_| broken())? } else { Vec::new() };
         if let Some((_, element)) = all.iter().find(|(key, _)| key == ALONE) {
             return Ok(self.decode_alone(&all, element, payload));
         }
