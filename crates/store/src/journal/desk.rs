@@ -7,6 +7,7 @@ use super::{
     amend::Amendments,
     books::day_number,
     memory::Memory,
+    numbers,
     originals::{Arriving, Touched},
     row::{Row, digest},
     tables,
@@ -162,7 +163,7 @@ impl<'a> Desk<'a> {
             let memory = self.ground.memory.read();
             all.extend(memory.tables().flat_map(|t| t.known(device, seq)));
         }
-        for merged in tables::known(self.ground.connection, device, seq)? {
+        for merged in numbers::known(self.ground.connection, device, seq)? {
             if all.iter().all(|k| k.epoch != merged.epoch) {
                 all.push(merged);
             }
@@ -311,7 +312,7 @@ pub(super) fn stored_history(c: &Connection, device: DeviceKey) -> Result<Device
         .prepare_cached("SELECT b FROM device WHERE device = ?1")
         .and_then(|mut s| s.query_row([device.as_i64()], |r| r.get(0)).optional())
         .map_err(tables::fault)?;
-    let highest = || tables::highest_number(c, device);
+    let highest = || numbers::highest(c, device);
     found.map_or_else(|| Ok(DeviceHistory::default()), |bytes| DeviceHistory::from_bytes(&bytes, highest))
 }
 

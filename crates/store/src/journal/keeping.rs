@@ -7,8 +7,8 @@
 
 use super::{
     books::{Books, Counts, day_number},
-    days, places,
-    row::{identity_key, number, owner, week},
+    days, numbers, places,
+    row::{number, owner, week},
     tables::{self, fault},
     writer::Writer,
 };
@@ -103,14 +103,7 @@ pub(super) fn take_out(
     places::take_out(c, r.id)?;
     run("DELETE FROM unassigned WHERE id = ?1", params![id])?;
     run("DELETE FROM assigned WHERE id = ?1", params![id])?;
-    let (block, device, seq, epoch) = identity_key(r.device, r.seq, r.epoch);
-    // The number of a reading whose device has no counter is made of its values: nothing of it may stay.
-    let tombstone = if seq < 0 {
-        "DELETE FROM identity WHERE block = ?1 AND device = ?2 AND seq = ?3 AND epoch = ?4 AND id = ?5 AND ?6 = ?6"
-    } else {
-        "UPDATE identity SET mark = ?6 WHERE block = ?1 AND device = ?2 AND seq = ?3 AND epoch = ?4 AND id = ?5"
-    };
-    run(tombstone, params![block, device, seq, epoch, id, ERASED.cast_signed()])?;
+    numbers::bury(c, r)?;
     let key = (day_number(r.received_at.day(zone)), r.device);
     *removed.entry(key).or_default() += Counts { stored: 1, ..Counts::default() };
     Ok(())

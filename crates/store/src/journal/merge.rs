@@ -9,7 +9,7 @@ use super::{
     days,
     desk::{Histories, store_history},
     memory::{Memory, Memtable},
-    places,
+    numbers, places,
     row::{IdentityKey, Row, SeriesKey, digest, series_key},
     tables::{self, Half, fault},
 };
@@ -107,7 +107,7 @@ impl Merge {
             weeks.insert(key.0);
         }
         let identity = self.next_of_identity(frozen, budget);
-        tables::insert_identities(c, &identity)?;
+        numbers::put(c, &identity)?;
         let rows = &frozen.rows[self.rows..(self.rows + budget).min(frozen.rows.len())];
         let mut readings = Vec::with_capacity(rows.len());
         for row in rows {

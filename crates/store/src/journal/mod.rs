@@ -24,6 +24,8 @@ mod memory;
 mod merge;
 mod moves;
 mod neighbours;
+mod numbers;
+mod numbers_before;
 mod originals;
 mod originals_erase;
 mod originals_form;

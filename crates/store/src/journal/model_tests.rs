@@ -87,7 +87,7 @@ impl Life {
     async fn fail_soon(&mut self, rows: u64) {
         let mut sql = format!("CREATE TEMP TABLE rows_left(n INTEGER); INSERT INTO rows_left VALUES({rows});");
         for table in
-            ["j0", "j1", "d0", "series", "identity", "place", "held", "device", "books", "moved", "removed", "meta"]
+            ["j0", "j1", "d0", "series", "numbers", "place", "held", "device", "books", "moved", "removed", "meta"]
         {
             for how in ["INSERT", "DELETE"] {
                 sql += &format!(

@@ -4,9 +4,14 @@
 //! Looked up when a held entry is shown or replayed, never when readings arrive. Must never: make up a time; look farther
 //! than a message and its neighbours reach.
 
-use super::{Desk, Readings, memory::Memory, query::merged_reading, tables::fault};
+use super::{
+    Desk, Readings,
+    memory::Memory,
+    numbers::{self, BLOCK},
+    query::merged_reading,
+};
 use crate::StoreError;
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -15,8 +20,6 @@ use vitals::{DeviceKey, Reading, ReadingId, Timestamp};
 
 /// Numbers looked through on either side: more than one message may hold.
 const REACH: i64 = 256;
-/// Numbers in one block of the table `identity`.
-const BLOCK: i64 = 32;
 
 /// Bounds of a measurement time. None on a side where no neighbour is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,12 +117,7 @@ impl Life {
 
     /// Which numbers of a block are in the tables.
     fn merged(self, c: &Connection, block: i64) -> Result<HashMap<i64, ReadingId>, StoreError> {
-        let mut statement = c
-            .prepare_cached("SELECT seq, id FROM identity WHERE block = ?1 AND device = ?2 AND epoch = ?3")
-            .map_err(fault)?;
-        let rows = statement.query_map(params![block, self.device.as_i64(), self.epoch], |r| {
-            Ok((r.get(0)?, ReadingId::from_i64(r.get(1)?)))
-        });
-        rows.map_err(fault)?.collect::<Result<_, _>>().map_err(fault)
+        let numbers = numbers::of_block(c, block, self.device)?;
+        Ok(numbers.iter().filter(|n| n.known.epoch == self.epoch).map(|n| (n.seq, n.known.id)).collect())
     }
 }

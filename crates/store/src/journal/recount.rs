@@ -8,6 +8,8 @@ use super::{
     BookRow, Readings, Snapshot,
     books::{Books, Counts, after, day_number},
     keeping, lines,
+    numbers::{self, Number},
+    numbers_before,
     row::Row,
     tables::{self, Half, fault},
 };
@@ -314,12 +316,15 @@ impl Snapshot {
             stored = stored.wrapping_add(mark);
             Ok(())
         })?;
-        let sql = "SELECT device, epoch, seq, id FROM identity WHERE id < ?1 AND mark <> ?2";
-        let mut statement = self.connection.prepare(sql).map_err(fault)?;
-        let mut rows = statement.query([first, keeping::ERASED.cast_signed()]).map_err(fault)?;
-        while let Some(r) = rows.next().map_err(fault)? {
-            let n = |i: usize| r.get::<_, i64>(i).map_err(fault);
-            known = known.wrapping_add(number_mark(n(0)?, r.get(1).map_err(fault)?, n(2)?, n(3)?));
+        let mut add = |device: DeviceKey, Number { seq, known: k }: &Number| {
+            if k.id.as_i64() < first && k.fingerprint != keeping::ERASED {
+                known = known.wrapping_add(number_mark(device.as_i64(), k.epoch, *seq, k.id.as_i64()));
+            }
+        };
+        if keeping::has_table(&self.connection, "numbers")? {
+            numbers::each(&self.connection, &mut add)?;
+        } else {
+            numbers_before::each(&self.connection, &mut add)?;
         }
         let told = report.wrong();
         if stored != known {
@@ -357,7 +362,9 @@ impl Snapshot {
     }
 
     fn leads_to(&self, device: DeviceKey, epoch: u32, seq: i64) -> Result<Option<ReadingId>, StoreError> {
-        let known = tables::known(&self.connection, device, seq)?;
+        let c = &self.connection;
+        let now = keeping::has_table(c, "numbers")?;
+        let known = if now { numbers::known(c, device, seq)? } else { numbers_before::known(c, device, seq)? };
         Ok(known.into_iter().find(|k| k.epoch == epoch).map(|k| k.id))
     }
 

@@ -164,7 +164,7 @@ pub(super) fn encode_as<T: Serialize>(form: u8, value: &T) -> Result<Vec<u8>, St
 }
 
 /// Puts `value` behind what is there.
-fn append(out: &mut Vec<u8>, value: &impl Serialize) -> Result<(), StoreError> {
+pub(super) fn append(out: &mut Vec<u8>, value: &impl Serialize) -> Result<(), StoreError> {
     written(value, |bytes| out.extend_from_slice(bytes))
 }
 

@@ -1,22 +1,21 @@
 //! The tables of `journal.db` and the plain statements on them.
 //!
 //! `j0`, `j1`: the journal, one being filled, one being merged. `d0`, `d1`: duplicates counted beside it.
-//! `series`: readings by (week, owner, time). `identity`: a device's numbers. `place`: where an id lies. `original`:
+//! `series`: readings by (week, owner, time). `numbers`: a device's numbers. `place`: where an id lies. `original`:
 //! messages as they came.
 
 use super::{
-    Known,
     fill::{Bound, Fill, Table},
     packed,
-    row::{self, IdentityKey, Row, SeriesKey, identity_key, series_key},
+    row::{self, Row, SeriesKey, series_key},
 };
 use crate::{StoreError, readers::plan_once};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use std::{path::Path, sync::Arc};
-use vitals::{DeviceKey, Held, Reading, ReadingId, Timestamp};
+use vitals::{DeviceKey, Held, Reading, ReadingId};
 
 /// Of the file, in `user_version`; raised with every step.
-pub(super) const VERSION: i64 = 11;
+pub(super) const VERSION: i64 = 12;
 
 /// What brings a file from each version to the next. A released step is never changed.
 const STEPS: &[&str] = &[
@@ -31,6 +30,7 @@ const STEPS: &[&str] = &[
     super::places::SCHEMA,
     "", // the same tables; messages of full blocks in a form that an older program cannot read
     "", // the same tables; lines of the journal in a form that an older program cannot read, and fractions of a second
+    super::numbers::SCHEMA,
 ];
 
 const SCHEMA: &str = "
@@ -116,6 +116,9 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
         }
         if found < 9 {
             super::places::move_in(&tx)?;
+        }
+        if found < 12 {
+            super::numbers_before::move_on(&tx)?;
         }
         tx.pragma_update(None, "user_version", VERSION).map_err(fault)?;
         tx.commit().map_err(fault)?;
@@ -209,59 +212,6 @@ pub(super) fn delete_series(c: &Connection, key: SeriesKey) -> Result<bool, Stor
         .and_then(|mut s| s.execute(params![key.0, key.1, key.2, key.3.cast_signed()]))
         .map(|n| n > 0)
         .map_err(fault)
-}
-
-/// Puts numbers into `identity`. The same key again changes nothing.
-pub(super) fn insert_identities(c: &Connection, rows: &[(IdentityKey, &Row)]) -> Result<(), StoreError> {
-    static IDENTITY: Table =
-        Table::new(|| Fill::new("INSERT OR IGNORE INTO identity(block, device, seq, epoch, id, told, mark)", 7));
-    IDENTITY.rows(c, rows, |to, ((block, device, seq, epoch), row)| {
-        to.put(block)?;
-        to.put(device)?;
-        to.put(seq)?;
-        to.put(epoch)?;
-        to.put(row.id.cast_signed())?;
-        to.put(row.told.map(Timestamp::as_micros))?;
-        to.put(row.mark.cast_signed())
-    })
-}
-
-/// Every merged reading of `device` with this number, one an epoch.
-pub(super) fn known(c: &Connection, device: DeviceKey, seq: i64) -> Result<Vec<Known>, StoreError> {
-    let (block, device, seq, _) = identity_key(device, seq, 0);
-    let mut statement = c
-        .prepare_cached("SELECT epoch, id, told, mark FROM identity WHERE block = ?1 AND device = ?2 AND seq = ?3")
-        .map_err(fault)?;
-    let rows = statement
-        .query_map(params![block, device, seq], |r| {
-            Ok(Known {
-                epoch: r.get(0)?,
-                id: ReadingId::from_i64(r.get(1)?),
-                told: r.get::<_, Option<i64>>(2)?.map(Timestamp::from_micros),
-                fingerprint: r.get::<_, i64>(3)?.cast_unsigned(),
-            })
-        })
-        .map_err(fault)?;
-    rows.collect::<Result<_, _>>().map_err(fault)
-}
-
-/// The highest number of `device` that is merged. Skips from block to block, for `identity` is ordered by those.
-pub(super) fn highest_number(c: &Connection, device: DeviceKey) -> Result<Option<i64>, StoreError> {
-    let mut below = c
-        .prepare_cached(
-            "SELECT block, (SELECT max(seq) FROM identity i WHERE i.block = o.block AND i.device = ?1)
-             FROM identity o WHERE block < ?2 ORDER BY block DESC LIMIT 1",
-        )
-        .map_err(fault)?;
-    let mut block = i64::MAX;
-    loop {
-        let found = below.query_row(params![device.as_i64(), block], |r| Ok((r.get(0)?, r.get(1)?)));
-        match found.optional().map_err(fault)? {
-            None => return Ok(None),
-            Some((_, Some(seq))) => return Ok(Some(seq)),
-            Some((next, None)) => block = next,
-        }
-    }
 }
 
 /// Notes, or forgets, that a reading belongs to nobody.

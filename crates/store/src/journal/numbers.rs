@@ -1,0 +1,231 @@
+//! `numbers`: which reading lies under which number of a device; those of a block of 32 numbers in one row, for a meter
+//! counts on by one and a row of SQLite costs more than what is in it.
+//!
+//! Goes in: numbers that are being merged, or whose reading is taken out. Comes out: a device's numbers, for ever.
+//! Must never: take a number for a second reading of the same life of the counter.
+
+use super::{
+    Known, keeping,
+    row::{self, FORMAT, IdentityKey, Row, identity_key, unreadable},
+    tables::fault,
+};
+use crate::StoreError;
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+use vitals::{DeviceKey, Reading, ReadingId, Timestamp};
+
+/// The step that brings the table; what the table `identity` of before says is moved by [`super::numbers_before`].
+/// The block stands first: it keeps what arrives at the same time together in the file, whoever sent it.
+pub(super) const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS numbers(block INTEGER, device INTEGER, b BLOB NOT NULL,
+    PRIMARY KEY(block, device)) WITHOUT ROWID;";
+
+/// Numbers in one block.
+pub(super) const BLOCK: i64 = 32;
+
+/// One number of a device, and what lies under it in one life of its counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Number {
+    pub(super) seq: i64,
+    pub(super) known: Known,
+}
+
+impl Number {
+    const fn order(&self) -> (i64, u32) {
+        (self.seq, self.known.epoch)
+    }
+}
+
+/// A number as it lies in its row: what it shares with the one before it is not said again.
+#[derive(Serialize, Deserialize)]
+struct Packed {
+    /// Within the block.
+    place: u8,
+    epoch: u32,
+    /// From the one before; of the first, from 0.
+    id: i64,
+    /// From the last one before that has a time; of the first, from 0.
+    told: Option<i64>,
+    mark: [u8; 8],
+}
+
+/// Numbers as they lie in a row; ascending by number and epoch.
+fn pack(numbers: &[Number]) -> Result<Vec<u8>, StoreError> {
+    let mut body = Vec::with_capacity(1 + 24 * numbers.len());
+    body.push(FORMAT);
+    let (mut id, mut told) = (0, 0);
+    for Number { seq, known } in numbers {
+        let this = known.told.map(Timestamp::as_micros);
+        let packed = Packed {
+            place: seq.rem_euclid(BLOCK).to_le_bytes()[0],
+            epoch: known.epoch,
+            id: known.id.as_i64().wrapping_sub(id),
+            told: this.map(|at| at.wrapping_sub(told)),
+            mark: known.fingerprint.to_le_bytes(),
+        };
+        row::append(&mut body, &packed)?;
+        (id, told) = (known.id.as_i64(), this.unwrap_or(told));
+    }
+    Ok(body)
+}
+
+fn unpack(block: i64, body: &[u8]) -> Result<Vec<Number>, StoreError> {
+    let mut rest = body.strip_prefix(&[FORMAT]).ok_or_else(|| unreadable(&"an unknown form of numbers"))?;
+    let mut numbers = Vec::with_capacity(rest.len() / 16 + 1);
+    let (mut id, mut told) = (0_i64, 0_i64);
+    while !rest.is_empty() {
+        let (packed, behind) = postcard::take_from_bytes::<Packed>(rest).map_err(|e| unreadable(&e))?;
+        rest = behind;
+        id = id.wrapping_add(packed.id);
+        let this = packed.told.map(|from| told.wrapping_add(from));
+        told = this.unwrap_or(told);
+        let known = Known {
+            id: ReadingId::from_i64(id),
+            epoch: packed.epoch,
+            told: this.map(Timestamp::from_micros),
+            fingerprint: u64::from_le_bytes(packed.mark),
+        };
+        numbers.push(Number { seq: block.wrapping_mul(BLOCK).wrapping_add(packed.place.into()), known });
+    }
+    Ok(numbers)
+}
+
+/// The merged numbers of one block of a device, ascending by number and epoch.
+pub(super) fn of_block(c: &Connection, block: i64, device: DeviceKey) -> Result<Vec<Number>, StoreError> {
+    let body: Option<Vec<u8>> = c
+        .prepare_cached("SELECT b FROM numbers WHERE block = ?1 AND device = ?2")
+        .and_then(|mut s| s.query_row(params![block, device.as_i64()], |r| r.get(0)).optional())
+        .map_err(fault)?;
+    body.map_or_else(|| Ok(Vec::new()), |body| unpack(block, &body))
+}
+
+/// Puts the numbers of one block of a device in the place of those that were there.
+pub(super) fn write(c: &Connection, block: i64, device: DeviceKey, numbers: &[Number]) -> Result<(), StoreError> {
+    let device = device.as_i64();
+    let written = if numbers.is_empty() {
+        c.prepare_cached("DELETE FROM numbers WHERE block = ?1 AND device = ?2")
+            .and_then(|mut s| s.execute(params![block, device]))
+    } else {
+        let body = pack(numbers)?;
+        c.prepare_cached("INSERT OR REPLACE INTO numbers(block, device, b) VALUES(?1, ?2, ?3)")
+            .and_then(|mut s| s.execute(params![block, device, body]))
+    };
+    written.map(drop).map_err(fault)
+}
+
+/// Puts numbers in, ascending. Under which something lies already, that stays.
+pub(super) fn put(c: &Connection, rows: &[(IdentityKey, &Row)]) -> Result<(), StoreError> {
+    for group in rows.chunk_by(|((block, device, ..), _), (next, _)| (*block, *device) == (next.0, next.1)) {
+        let (block, device) = (group[0].0.0, DeviceKey::from_i64(group[0].0.1));
+        let mut all = of_block(c, block, device)?;
+        let before = all.len();
+        for ((_, _, seq, _), row) in group {
+            let Some(known) = row.known() else { continue };
+            let number = Number { seq: *seq, known };
+            if all[..before].binary_search_by_key(&number.order(), Number::order).is_err() {
+                all.push(number);
+            }
+        }
+        if all.len() > before {
+            all.sort_unstable_by_key(Number::order);
+            write(c, block, device, &all)?;
+        }
+    }
+    Ok(())
+}
+
+/// Every merged reading of `device` with this number, one an epoch.
+pub(super) fn known(c: &Connection, device: DeviceKey, seq: i64) -> Result<Vec<Known>, StoreError> {
+    let numbers = of_block(c, seq.div_euclid(BLOCK), device)?;
+    Ok(numbers.into_iter().filter(|n| n.seq == seq).map(|n| n.known).collect())
+}
+
+/// The highest number of `device` that is merged. Skips from block to block, for the table is ordered by those.
+pub(super) fn highest(c: &Connection, device: DeviceKey) -> Result<Option<i64>, StoreError> {
+    let mut below = c.prepare_cached("SELECT max(block) FROM numbers WHERE block < ?1").map_err(fault)?;
+    let mut block = i64::MAX;
+    loop {
+        let Some(next) = below.query_row([block], |r| r.get(0)).map_err(fault)? else { return Ok(None) };
+        if let Some(last) = of_block(c, next, device)?.last() {
+            return Ok(Some(last.seq));
+        }
+        block = next;
+    }
+}
+
+/// What is left of the number of a reading that is taken out: that it was answered. Nothing where the device has no
+/// counter: its numbers are made of values, of which nothing may stay.
+pub(super) fn bury(c: &Connection, r: &Reading) -> Result<(), StoreError> {
+    let (block, _, seq, epoch) = identity_key(r.device, r.seq, r.epoch);
+    let mut all = of_block(c, block, r.device)?;
+    let is = |n: &Number| n.order() == (seq, epoch) && n.known.id == r.id;
+    let Some(at) = all.iter().position(is) else { return Ok(()) };
+    if seq < 0 {
+        all.remove(at);
+    } else {
+        all[at].known.fingerprint = keeping::ERASED;
+    }
+    write(c, block, r.device, &all)
+}
+
+/// Every merged number.
+pub(super) fn each(c: &Connection, f: &mut dyn FnMut(DeviceKey, &Number)) -> Result<(), StoreError> {
+    let mut statement = c.prepare("SELECT block, device, b FROM numbers").map_err(fault)?;
+    let mut rows = statement.query([]).map_err(fault)?;
+    while let Some(r) = rows.next().map_err(fault)? {
+        let (block, device) = (r.get(0).map_err(fault)?, DeviceKey::from_i64(r.get(1).map_err(fault)?));
+        let body = r.get_ref(2).map_err(fault)?.as_blob().unwrap_or_default();
+        unpack(block, body)?.iter().for_each(|number| f(device, number));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn known() -> impl Strategy<Value = Known> {
+        (any::<i64>(), 0..3_u32, any::<Option<i64>>(), any::<u64>()).prop_map(|(id, epoch, told, fingerprint)| Known {
+            id: ReadingId::from_i64(id),
+            epoch,
+            told: told.map(Timestamp::from_micros),
+            fingerprint,
+        })
+    }
+
+    proptest! {
+        /// Whatever numbers lie in a block come back as they were, of negative blocks too; a row that is cut, or anything
+        /// else, is no row or another one, and nothing worse.
+        #[test]
+        fn what_was_packed_comes_back(
+            block in prop_oneof![-3..3_i64, Just(i64::MIN / BLOCK), Just(i64::MAX / BLOCK)],
+            places in proptest::collection::vec((0..BLOCK, known()), 0..70),
+            cut in any::<proptest::sample::Index>(),
+            rubbish in proptest::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let mut numbers: Vec<Number> =
+                places.into_iter().map(|(place, known)| Number { seq: block * BLOCK + place, known }).collect();
+            numbers.sort_by_key(Number::order);
+            let body = pack(&numbers).unwrap();
+            prop_assert_eq!(&unpack(block, &body).unwrap(), &numbers);
+            if let Ok(fewer) = unpack(block, &body[..cut.index(body.len())]) {
+                prop_assert_eq!(&fewer[..], &numbers[..fewer.len()]);
+            }
+            let _ = unpack(block, &rubbish);
+        }
+    }
+
+    #[test]
+    fn the_highest_is_found_over_the_blocks_of_others() {
+        let c = Connection::open_in_memory().unwrap();
+        c.execute_batch(SCHEMA).unwrap();
+        let number = |seq| Number { seq, known: Known { id: ReadingId::new(1), epoch: 0, told: None, fingerprint: 7 } };
+        for (device, seqs) in [(1, &[-90, -70][..]), (2, &[3, 31, 32]), (3, &[500])] {
+            for seq in seqs {
+                write(&c, seq >> 5, DeviceKey::new(device), &[number(*seq)]).unwrap();
+            }
+        }
+        let found = [1, 2, 3, 4].map(|device| highest(&c, DeviceKey::new(device)).unwrap());
+        assert_eq!(found, [Some(-70), Some(32), Some(500), None]);
+    }
+}
