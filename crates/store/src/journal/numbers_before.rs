@@ -1,7 +1,7 @@
 //! The table `identity` of files before version 12: a row for each number of a device. Now `numbers` says the same.
 //!
 //! Goes in: a file of an older program. Comes out: its numbers, to be counted or to be moved.
-//! Must never: be written.
+//! Must never: put anything into it.
 
 use super::{
     Known,
