@@ -6,7 +6,7 @@
 
 use super::{
     Known, keeping,
-    row::{self, FORMAT, IdentityKey, Row, identity_key, unreadable},
+    row::{self, IdentityKey, Row, identity_key, unreadable},
     tables::fault,
 };
 use crate::StoreError;
@@ -35,46 +35,56 @@ impl Number {
     }
 }
 
-/// A number as it lies in its row: what it shares with the one before it is not said again.
+/// A number as it lies in its row: what it shares with the one before it is not said again. What is added later begins
+/// anew, so that nobody has to read what is there.
 #[derive(Serialize, Deserialize)]
 struct Packed {
-    /// Within the block.
+    /// Place within the block, with [`FORM`] and perhaps [`ANEW`].
     place: u8,
     epoch: u32,
-    /// From the one before; of the first, from 0.
+    /// From the one before; where it begins anew, from 0.
     id: i64,
-    /// From the last one before that has a time; of the first, from 0.
+    /// From the last one before that has a time; where it begins anew, from 0.
     told: Option<i64>,
     mark: [u8; 8],
 }
 
-/// Numbers as they lie in a row; ascending by number and epoch.
-fn pack(numbers: &[Number]) -> Result<Vec<u8>, StoreError> {
-    let mut body = Vec::with_capacity(1 + 24 * numbers.len());
-    body.push(FORMAT);
-    let (mut id, mut told) = (0, 0);
+/// In every first byte of a number: what has another form one day has another sign.
+const FORM: u8 = 0x40;
+/// In the first byte of a number that says everything itself.
+const ANEW: u8 = 0x20;
+const PLACE: u8 = 0x1f;
+
+/// Puts numbers behind what is there.
+fn pack(body: &mut Vec<u8>, numbers: impl Iterator<Item = Number>) -> Result<(), StoreError> {
+    let (mut sign, mut id, mut told) = (FORM | ANEW, 0, 0);
     for Number { seq, known } in numbers {
         let this = known.told.map(Timestamp::as_micros);
         let packed = Packed {
-            place: seq.rem_euclid(BLOCK).to_le_bytes()[0],
+            place: seq.rem_euclid(BLOCK).to_le_bytes()[0] | sign,
             epoch: known.epoch,
             id: known.id.as_i64().wrapping_sub(id),
             told: this.map(|at| at.wrapping_sub(told)),
             mark: known.fingerprint.to_le_bytes(),
         };
-        row::append(&mut body, &packed)?;
-        (id, told) = (known.id.as_i64(), this.unwrap_or(told));
+        row::append(body, &packed)?;
+        (sign, id, told) = (FORM, known.id.as_i64(), this.unwrap_or(told));
     }
-    Ok(body)
+    Ok(())
 }
 
-fn unpack(block: i64, body: &[u8]) -> Result<Vec<Number>, StoreError> {
-    let mut rest = body.strip_prefix(&[FORMAT]).ok_or_else(|| unreadable(&"an unknown form of numbers"))?;
-    let mut numbers = Vec::with_capacity(rest.len() / 16 + 1);
+/// Ascending by number and epoch. What a merge that began anew put in twice is there once, as it came first.
+fn unpack(block: i64, mut body: &[u8]) -> Result<Vec<Number>, StoreError> {
+    let mut numbers = Vec::with_capacity(body.len() / 16 + 1);
     let (mut id, mut told) = (0_i64, 0_i64);
-    while !rest.is_empty() {
-        let (packed, behind) = postcard::take_from_bytes::<Packed>(rest).map_err(|e| unreadable(&e))?;
-        rest = behind;
+    while !body.is_empty() {
+        let (packed, behind) = postcard::take_from_bytes::<Packed>(body).map_err(|e| unreadable(&e))?;
+        body = behind;
+        match packed.place & !PLACE {
+            FORM => {}
+            sign if sign == FORM | ANEW => (id, told) = (0, 0),
+            _ => return Err(unreadable(&"a number in an unknown form")),
+        }
         id = id.wrapping_add(packed.id);
         let this = packed.told.map(|from| told.wrapping_add(from));
         told = this.unwrap_or(told);
@@ -84,8 +94,11 @@ fn unpack(block: i64, body: &[u8]) -> Result<Vec<Number>, StoreError> {
             told: this.map(Timestamp::from_micros),
             fingerprint: u64::from_le_bytes(packed.mark),
         };
-        numbers.push(Number { seq: block.wrapping_mul(BLOCK).wrapping_add(packed.place.into()), known });
+        let place = i64::from(packed.place & PLACE);
+        numbers.push(Number { seq: block.wrapping_mul(BLOCK).wrapping_add(place), known });
     }
+    numbers.sort_by_key(Number::order);
+    numbers.dedup_by_key(|n| n.order());
     Ok(numbers)
 }
 
@@ -105,7 +118,8 @@ pub(super) fn write(c: &Connection, block: i64, device: DeviceKey, numbers: &[Nu
         c.prepare_cached("DELETE FROM numbers WHERE block = ?1 AND device = ?2")
             .and_then(|mut s| s.execute(params![block, device]))
     } else {
-        let body = pack(numbers)?;
+        let mut body = Vec::with_capacity(24 * numbers.len());
+        pack(&mut body, numbers.iter().copied())?;
         c.prepare_cached("INSERT OR REPLACE INTO numbers(block, device, b) VALUES(?1, ?2, ?3)")
             .and_then(|mut s| s.execute(params![block, device, body]))
     };
@@ -114,21 +128,19 @@ pub(super) fn write(c: &Connection, block: i64, device: DeviceKey, numbers: &[Nu
 
 /// Puts numbers in, ascending. Under which something lies already, that stays.
 pub(super) fn put(c: &Connection, rows: &[(IdentityKey, &Row)]) -> Result<(), StoreError> {
+    let mut add = c
+        .prepare_cached(
+            "INSERT INTO numbers(block, device, b) VALUES(?1, ?2, ?3)
+             ON CONFLICT(block, device) DO UPDATE SET b = CAST(b || excluded.b AS BLOB)",
+        )
+        .map_err(fault)?;
+    let mut body = Vec::new();
     for group in rows.chunk_by(|((block, device, ..), _), (next, _)| (*block, *device) == (next.0, next.1)) {
-        let (block, device) = (group[0].0.0, DeviceKey::from_i64(group[0].0.1));
-        let mut all = of_block(c, block, device)?;
-        let before = all.len();
-        for ((_, _, seq, _), row) in group {
-            let Some(known) = row.known() else { continue };
-            let number = Number { seq: *seq, known };
-            if all[..before].binary_search_by_key(&number.order(), Number::order).is_err() {
-                all.push(number);
-            }
-        }
-        if all.len() > before {
-            all.sort_unstable_by_key(Number::order);
-            write(c, block, device, &all)?;
-        }
+        let (block, device, ..) = group[0].0;
+        let numbers = group.iter().filter_map(|((_, _, seq, _), row)| Some(Number { seq: *seq, known: row.known()? }));
+        body.clear();
+        pack(&mut body, numbers)?;
+        add.execute(params![block, device, body]).map_err(fault)?;
     }
     Ok(())
 }
@@ -183,8 +195,9 @@ pub(super) fn each(c: &Connection, f: &mut dyn FnMut(DeviceKey, &Number)) -> Res
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use vitals::Entry;
 
-    fn known() -> impl Strategy<Value = Known> {
+    fn something() -> impl Strategy<Value = Known> {
         (any::<i64>(), 0..3_u32, any::<Option<i64>>(), any::<u64>()).prop_map(|(id, epoch, told, fingerprint)| Known {
             id: ReadingId::from_i64(id),
             epoch,
@@ -193,32 +206,67 @@ mod tests {
         })
     }
 
+    fn table() -> Connection {
+        let c = Connection::open_in_memory().unwrap();
+        c.execute_batch(SCHEMA).unwrap();
+        c
+    }
+
     proptest! {
-        /// Whatever numbers lie in a block come back as they were, of negative blocks too; a row that is cut, or anything
-        /// else, is no row or another one, and nothing worse.
+        /// Whatever numbers lie in a block come back as they came first, of negative blocks too, in however many goes they
+        /// were put in; a row that is cut, or anything else, is no row or another one, and nothing worse.
         #[test]
         fn what_was_packed_comes_back(
             block in prop_oneof![-3..3_i64, Just(i64::MIN / BLOCK), Just(i64::MAX / BLOCK)],
-            places in proptest::collection::vec((0..BLOCK, known()), 0..70),
+            goes in proptest::collection::vec(proptest::collection::vec((0..BLOCK, something()), 0..20), 0..5),
             cut in any::<proptest::sample::Index>(),
             rubbish in proptest::collection::vec(any::<u8>(), 0..40),
         ) {
-            let mut numbers: Vec<Number> =
-                places.into_iter().map(|(place, known)| Number { seq: block * BLOCK + place, known }).collect();
-            numbers.sort_by_key(Number::order);
-            let body = pack(&numbers).unwrap();
-            prop_assert_eq!(&unpack(block, &body).unwrap(), &numbers);
-            if let Ok(fewer) = unpack(block, &body[..cut.index(body.len())]) {
-                prop_assert_eq!(&fewer[..], &numbers[..fewer.len()]);
+            let (mut body, mut all) = (Vec::new(), std::collections::BTreeMap::new());
+            for go in goes {
+                let numbers = go.into_iter().map(|(place, known)| Number { seq: block * BLOCK + place, known });
+                let numbers: Vec<Number> = numbers.collect();
+                pack(&mut body, numbers.iter().copied()).unwrap();
+                numbers.into_iter().for_each(|n| { all.entry(n.order()).or_insert(n); });
+            }
+            prop_assert_eq!(unpack(block, &body).unwrap(), all.values().copied().collect::<Vec<_>>());
+            if !body.is_empty()
+                && let Ok(fewer) = unpack(block, &body[..cut.index(body.len())])
+            {
+                prop_assert!(fewer.iter().all(|n| all.get(&n.order()) == Some(n)));
             }
             let _ = unpack(block, &rubbish);
         }
     }
 
+    /// Bodies are put behind each other by SQLite, which must take them for bytes, whatever is in them.
+    #[test]
+    fn a_merge_that_begins_anew_brings_every_number_once() {
+        let c = table();
+        let rows: Vec<Row> = (0..40)
+            .map(|seq| {
+                let reading = crate::journal::tests::reading(7, seq);
+                let reading = Reading { id: ReadingId::new(900 + seq.cast_unsigned()), ..reading };
+                let told = (seq % 3 > 0).then(|| Timestamp::from_micros(seq << 40));
+                Row::new((900 + seq.cast_unsigned(), 900), 0, (told, false), Entry::Reading(reading.into())).unwrap()
+            })
+            .collect();
+        let keyed: Vec<_> =
+            (0..40).zip(&rows).map(|(seq, row)| (identity_key(DeviceKey::new(7), seq, 0), row)).collect();
+        for part in [&keyed[..5], &keyed[..20], &keyed[..], &keyed[30..]] {
+            put(&c, part).unwrap();
+        }
+        for (seq, row) in (0..40).zip(&rows) {
+            assert_eq!(known(&c, DeviceKey::new(7), seq).unwrap(), [row.known().unwrap()]);
+        }
+        let mut seen = 0;
+        each(&c, &mut |_, _| seen += 1).unwrap();
+        assert_eq!(seen, 40);
+    }
+
     #[test]
     fn the_highest_is_found_over_the_blocks_of_others() {
-        let c = Connection::open_in_memory().unwrap();
-        c.execute_batch(SCHEMA).unwrap();
+        let c = table();
         let number = |seq| Number { seq, known: Known { id: ReadingId::new(1), epoch: 0, told: None, fingerprint: 7 } };
         for (device, seqs) in [(1, &[-90, -70][..]), (2, &[3, 31, 32]), (3, &[500])] {
             for seq in seqs {
