@@ -89,7 +89,7 @@ impl Life {
         for table in
             ["j0", "j1", "d0", "series", "numbers", "place", "held", "device", "books", "moved", "removed", "meta"]
         {
-            for how in ["INSERT", "DELETE"] {
+            for how in ["INSERT", "DELETE", "UPDATE"] {
                 sql += &format!(
                     "CREATE TEMP TRIGGER {how}_{table} AFTER {how} ON main.{table} BEGIN
                      UPDATE rows_left SET n = n - 1;
