@@ -403,18 +403,13 @@ async fn a_week_that_is_going_keeps_what_came_meanwhile() {
 
 /// Turns the table of numbers into what older programs have of it.
 fn numbers_of_before(c: &rusqlite::Connection) {
-    c.execute_batch(
-        "CREATE TABLE identity(block INTEGER, device INTEGER, seq INTEGER, epoch INTEGER, id INTEGER NOT NULL,
-            told INTEGER, mark INTEGER NOT NULL, PRIMARY KEY(block, device, seq, epoch)) WITHOUT ROWID",
-    )
-    .unwrap();
-    let put = |device: DeviceKey, numbers::Number { seq, known }: &numbers::Number| {
+    let mut put = |device: DeviceKey, numbers::Number { seq, known }: &numbers::Number| {
         let told = known.told.map(Timestamp::as_micros);
         let (id, mark) = (known.id.as_i64(), known.fingerprint.cast_signed());
-        let row = rusqlite::params![seq >> 5, device.as_i64(), seq, known.epoch, id, told, mark];
+        let row = rusqlite::params![numbers::block(*seq), device.as_i64(), seq, known.epoch, id, told, mark];
         assert_eq!(c.execute("INSERT INTO identity VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)", row), Ok(1));
     };
-    numbers::each(c, &mut { put }).unwrap();
+    numbers::each(c, &mut put).unwrap();
     c.execute_batch("DROP TABLE numbers").unwrap();
 }
 
@@ -426,12 +421,11 @@ async fn a_file_of_the_first_version_is_brought_forward_and_a_newer_one_is_refus
     drop(bench);
     let path = folder.path().join("journal.db");
     let alter = |sql: &str| rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+    alter(tables::SCHEMA);
     numbers_of_before(&rusqlite::Connection::open(&path).unwrap());
     alter(
         "DROP TABLE removed; DROP TABLE waiting; DROP TABLE released; DROP TABLE basis; DROP TABLE sums;
         DROP TABLE unfolded; DROP TABLE newest; DROP TABLE original; DROP TABLE moved; DROP TABLE place;
-        CREATE TABLE locate(id INTEGER PRIMARY KEY, message INTEGER NOT NULL, wk INTEGER NOT NULL,
-            owner INTEGER NOT NULL, measured INTEGER NOT NULL);
         INSERT INTO locate SELECT id, id, wk, owner, measured FROM series; PRAGMA user_version=1",
     );
     assert_eq!(Snapshot::open(folder.path()).unwrap().recount(&Zone::default(), None).unwrap().mismatches, []);

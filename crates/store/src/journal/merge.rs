@@ -5,12 +5,12 @@
 
 use super::{
     Shared, books,
-    clustered::Position,
+    clustered::{Cluster, Position},
     days,
     desk::{Histories, store_history},
     memory::{Memory, Memtable},
     numbers, places,
-    row::{IdentityKey, Row, SeriesKey, digest, series_key},
+    row::{Row, SeriesKey, digest, series_key},
     tables::{self, Half, fault},
 };
 use crate::StoreError;
@@ -159,11 +159,11 @@ impl Merge {
     }
 
     /// At most `budget` numbers, ascending.
-    fn next_of_identity<'f>(&mut self, frozen: &'f Memtable, budget: usize) -> Vec<(IdentityKey, &'f Row)> {
+    fn next_of_identity<'f>(&mut self, frozen: &'f Memtable, budget: usize) -> Vec<(Cluster, &'f Row)> {
         let mut next = Vec::with_capacity(budget.min(frozen.rows.len()));
-        for (((block, device), (seq, epoch)), at) in frozen.identity.after(self.identity).take(budget) {
-            next.push(((block, device, seq, u32::try_from(epoch).unwrap_or(0)), &frozen.rows[at]));
-            self.identity = Some(((block, device), (seq, epoch)));
+        for (position, at) in frozen.identity.after(self.identity).take(budget) {
+            next.push((position.0, &frozen.rows[at]));
+            self.identity = Some(position);
         }
         self.identity_done = next.len() < budget;
         next

@@ -7,7 +7,7 @@
 use super::{
     Desk, Readings,
     memory::Memory,
-    numbers::{self, BLOCK},
+    numbers::{self, block},
     query::merged_reading,
 };
 use crate::StoreError;
@@ -67,7 +67,7 @@ impl Desk<'_> {
 impl Life {
     /// Stored readings within reach that are not merged yet. Before the tables: what leaves memory in between is there.
     fn in_memory(self, memory: &Memory, seq: i64) -> BTreeMap<i64, Arc<Reading>> {
-        let blocks = seq.saturating_sub(REACH).div_euclid(BLOCK)..=seq.saturating_add(REACH).div_euclid(BLOCK);
+        let blocks = block(seq.saturating_sub(REACH))..=block(seq.saturating_add(REACH));
         let device = self.device.as_i64();
         let found = blocks.flat_map(|block| {
             memory.tables().flat_map(move |t| t.identity.items((block, device)).iter().map(move |item| (t, item)))
@@ -99,7 +99,7 @@ impl Life {
     ) -> Result<Option<Timestamp>, StoreError> {
         let mut merged: (Option<i64>, HashMap<i64, ReadingId>) = (None, HashMap::new());
         for seq in numbers {
-            let block = seq.div_euclid(BLOCK);
+            let block = block(seq);
             if merged.0 != Some(block) {
                 merged = (Some(block), self.merged(c, block)?);
             }

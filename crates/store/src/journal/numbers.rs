@@ -5,8 +5,10 @@
 //! Must never: take a number for a second reading of the same life of the counter.
 
 use super::{
-    Known, keeping,
-    row::{self, IdentityKey, Row, identity_key, unreadable},
+    Known,
+    clustered::Cluster,
+    keeping,
+    row::{self, Row, unreadable},
     tables::fault,
 };
 use crate::StoreError;
@@ -21,6 +23,11 @@ pub(super) const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS numbers(block INTEGE
 
 /// Numbers in one block.
 pub(super) const BLOCK: i64 = 32;
+
+/// The block in which number `seq` of a device lies.
+pub(super) const fn block(seq: i64) -> i64 {
+    seq.div_euclid(BLOCK)
+}
 
 /// One number of a device, and what lies under it in one life of its counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,11 +111,12 @@ fn unpack(block: i64, mut body: &[u8]) -> Result<Vec<Number>, StoreError> {
 
 /// The merged numbers of one block of a device, ascending by number and epoch.
 pub(super) fn of_block(c: &Connection, block: i64, device: DeviceKey) -> Result<Vec<Number>, StoreError> {
-    let body: Option<Vec<u8>> = c
+    let row = params![block, device.as_i64()];
+    let found = c
         .prepare_cached("SELECT b FROM numbers WHERE block = ?1 AND device = ?2")
-        .and_then(|mut s| s.query_row(params![block, device.as_i64()], |r| r.get(0)).optional())
+        .and_then(|mut s| s.query_row(row, |r| Ok(unpack(block, r.get_ref(0)?.as_blob()?))).optional())
         .map_err(fault)?;
-    body.map_or_else(|| Ok(Vec::new()), |body| unpack(block, &body))
+    found.unwrap_or_else(|| Ok(Vec::new()))
 }
 
 /// Puts the numbers of one block of a device in the place of those that were there.
@@ -126,8 +134,9 @@ pub(super) fn write(c: &Connection, block: i64, device: DeviceKey, numbers: &[Nu
     written.map(drop).map_err(fault)
 }
 
-/// Puts numbers in, ascending. Under which something lies already, that stays.
-pub(super) fn put(c: &Connection, rows: &[(IdentityKey, &Row)]) -> Result<(), StoreError> {
+/// Puts the numbers of readings in, each with its block and device, ascending. Under which something lies already, that
+/// stays.
+pub(super) fn put(c: &Connection, rows: &[(Cluster, &Row)]) -> Result<(), StoreError> {
     let mut add = c
         .prepare_cached(
             "INSERT INTO numbers(block, device, b) VALUES(?1, ?2, ?3)
@@ -135,9 +144,9 @@ pub(super) fn put(c: &Connection, rows: &[(IdentityKey, &Row)]) -> Result<(), St
         )
         .map_err(fault)?;
     let mut body = Vec::new();
-    for group in rows.chunk_by(|((block, device, ..), _), (next, _)| (*block, *device) == (next.0, next.1)) {
-        let (block, device, ..) = group[0].0;
-        let numbers = group.iter().filter_map(|((_, _, seq, _), row)| Some(Number { seq: *seq, known: row.known()? }));
+    for group in rows.chunk_by(|(a, _), (b, _)| a == b) {
+        let (block, device) = group[0].0;
+        let numbers = group.iter().filter_map(|(_, row)| Some(Number { seq: row.reading()?.seq, known: row.known()? }));
         body.clear();
         pack(&mut body, numbers)?;
         add.execute(params![block, device, body]).map_err(fault)?;
@@ -147,7 +156,7 @@ pub(super) fn put(c: &Connection, rows: &[(IdentityKey, &Row)]) -> Result<(), St
 
 /// Every merged reading of `device` with this number, one an epoch.
 pub(super) fn known(c: &Connection, device: DeviceKey, seq: i64) -> Result<Vec<Known>, StoreError> {
-    let numbers = of_block(c, seq.div_euclid(BLOCK), device)?;
+    let numbers = of_block(c, block(seq), device)?;
     Ok(numbers.into_iter().filter(|n| n.seq == seq).map(|n| n.known).collect())
 }
 
@@ -167,16 +176,15 @@ pub(super) fn highest(c: &Connection, device: DeviceKey) -> Result<Option<i64>, 
 /// What is left of the number of a reading that is taken out: that it was answered. Nothing where the device has no
 /// counter: its numbers are made of values, of which nothing may stay.
 pub(super) fn bury(c: &Connection, r: &Reading) -> Result<(), StoreError> {
-    let (block, _, seq, epoch) = identity_key(r.device, r.seq, r.epoch);
-    let mut all = of_block(c, block, r.device)?;
-    let is = |n: &Number| n.order() == (seq, epoch) && n.known.id == r.id;
+    let mut all = of_block(c, block(r.seq), r.device)?;
+    let is = |n: &Number| n.order() == (r.seq, r.epoch) && n.known.id == r.id;
     let Some(at) = all.iter().position(is) else { return Ok(()) };
-    if seq < 0 {
+    if r.seq < 0 {
         all.remove(at);
     } else {
         all[at].known.fingerprint = keeping::ERASED;
     }
-    write(c, block, r.device, &all)
+    write(c, block(r.seq), r.device, &all)
 }
 
 /// Every merged number.
@@ -251,8 +259,7 @@ mod tests {
                 Row::new((900 + seq.cast_unsigned(), 900), 0, (told, false), Entry::Reading(reading.into())).unwrap()
             })
             .collect();
-        let keyed: Vec<_> =
-            (0..40).zip(&rows).map(|(seq, row)| (identity_key(DeviceKey::new(7), seq, 0), row)).collect();
+        let keyed: Vec<_> = (0..40).zip(&rows).map(|(seq, row)| ((block(seq), 7), row)).collect();
         for part in [&keyed[..5], &keyed[..20], &keyed[..], &keyed[30..]] {
             put(&c, part).unwrap();
         }
@@ -270,7 +277,7 @@ mod tests {
         let number = |seq| Number { seq, known: Known { id: ReadingId::new(1), epoch: 0, told: None, fingerprint: 7 } };
         for (device, seqs) in [(1, &[-90, -70][..]), (2, &[3, 31, 32]), (3, &[500])] {
             for seq in seqs {
-                write(&c, seq >> 5, DeviceKey::new(device), &[number(*seq)]).unwrap();
+                write(&c, block(*seq), DeviceKey::new(device), &[number(*seq)]).unwrap();
             }
         }
         let found = [1, 2, 3, 4].map(|device| highest(&c, DeviceKey::new(device)).unwrap());

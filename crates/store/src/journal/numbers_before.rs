@@ -29,7 +29,7 @@ fn number(r: &Row<'_>) -> Result<Number, rusqlite::Error> {
 pub(super) fn known(c: &Connection, device: DeviceKey, seq: i64) -> Result<Vec<Known>, StoreError> {
     let sql = format!("{COLUMNS} WHERE block = ?1 AND device = ?2 AND seq = ?3");
     let mut statement = c.prepare_cached(&sql).map_err(fault)?;
-    let at = params![seq.div_euclid(numbers::BLOCK), device.as_i64(), seq];
+    let at = params![numbers::block(seq), device.as_i64(), seq];
     let rows = statement.query_map(at, |r| number(r).map(|n| n.known)).map_err(fault)?;
     rows.collect::<Result<_, _>>().map_err(fault)
 }
@@ -50,23 +50,18 @@ pub(super) fn move_on(c: &Connection) -> Result<(), StoreError> {
         let sql = format!("{COLUMNS} ORDER BY block, device, seq, epoch");
         let mut statement = c.prepare(&sql).map_err(fault)?;
         let mut rows = statement.query([]).map_err(fault)?;
-        let mut group: Option<((i64, i64), Vec<Number>)> = None;
+        let (mut of, mut all) = ((0, 0), Vec::new());
+        let write = |(block, device), all: &[Number]| numbers::write(c, block, DeviceKey::from_i64(device), all);
         while let Some(r) = rows.next().map_err(fault)? {
             let at = (r.get(5).map_err(fault)?, r.get(6).map_err(fault)?);
-            let number = number(r).map_err(fault)?;
-            match &mut group {
-                Some((of, all)) if *of == at => all.push(number),
-                _ => {
-                    let done = group.replace((at, vec![number]));
-                    done.map_or(Ok(()), |((block, device), all)| {
-                        numbers::write(c, block, DeviceKey::from_i64(device), &all)
-                    })?;
-                }
+            if at != of {
+                write(of, &all)?;
+                all.clear();
+                of = at;
             }
+            all.push(number(r).map_err(fault)?);
         }
-        if let Some(((block, device), all)) = group {
-            numbers::write(c, block, DeviceKey::from_i64(device), &all)?;
-        }
+        write(of, &all)?;
     }
     c.execute_batch("DROP TABLE identity").map_err(fault)
 }

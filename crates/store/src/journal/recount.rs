@@ -321,11 +321,8 @@ impl Snapshot {
                 known = known.wrapping_add(number_mark(device.as_i64(), k.epoch, *seq, k.id.as_i64()));
             }
         };
-        if keeping::has_table(&self.connection, "numbers")? {
-            numbers::each(&self.connection, &mut add)?;
-        } else {
-            numbers_before::each(&self.connection, &mut add)?;
-        }
+        let each = if self.older_numbers { numbers_before::each } else { numbers::each };
+        each(&self.connection, &mut add)?;
         let told = report.wrong();
         if stored != known {
             self.each_merged(&mut |r| {
@@ -362,10 +359,8 @@ impl Snapshot {
     }
 
     fn leads_to(&self, device: DeviceKey, epoch: u32, seq: i64) -> Result<Option<ReadingId>, StoreError> {
-        let c = &self.connection;
-        let now = keeping::has_table(c, "numbers")?;
-        let known = if now { numbers::known(c, device, seq)? } else { numbers_before::known(c, device, seq)? };
-        Ok(known.into_iter().find(|k| k.epoch == epoch).map(|k| k.id))
+        let known = if self.older_numbers { numbers_before::known } else { numbers::known };
+        Ok(known(&self.connection, device, seq)?.into_iter().find(|k| k.epoch == epoch).map(|k| k.id))
     }
 
     fn each_merged(&self, f: &mut dyn FnMut(&vitals::Reading) -> Result<(), StoreError>) -> Result<(), StoreError> {

@@ -1,7 +1,7 @@
 //! One line of the journal as it lies in the file and in memory, and the keys under which it is found.
 
 use super::{
-    Known,
+    Known, numbers,
     packed::{self, Body},
 };
 use crate::StoreError;
@@ -217,7 +217,7 @@ pub(super) fn series_key(r: &Reading) -> SeriesKey {
 }
 
 pub(super) fn identity_key(device: DeviceKey, seq: i64, epoch: u32) -> IdentityKey {
-    (seq >> 5, device.as_i64(), seq, epoch)
+    (numbers::block(seq), device.as_i64(), seq, epoch)
 }
 
 pub(super) fn number(id: ReadingId) -> u64 {

@@ -2,7 +2,7 @@
 //! running service or without one.
 
 use super::{
-    Readings, lines, packed,
+    Readings, keeping, lines, packed,
     row::{self, Row, week},
     tables::{self, Half, fault},
 };
@@ -21,6 +21,8 @@ pub struct Snapshot {
     /// The lowest id that is still in the journal tables; merged rows from here on are said by the journal.
     pub(super) first: i64,
     discarded: HashSet<i64>,
+    /// Of a program before version 12: numbers lie as [`super::numbers_before`] reads them.
+    pub(super) older_numbers: bool,
 }
 
 impl Snapshot {
@@ -48,7 +50,8 @@ impl Snapshot {
             let ids = statement.query_map([], |r| r.get(0)).map_err(fault)?;
             ids.collect::<Result<_, _>>().map_err(fault)?
         };
-        Ok(Self { connection, first, discarded })
+        let older_numbers = !keeping::has_table(&connection, "numbers")?;
+        Ok(Self { connection, first, discarded, older_numbers })
     }
 
     /// Every stored reading, once, in no order.
