@@ -76,12 +76,9 @@ use std::{
     },
     thread,
 };
-use tokio::sync::{Semaphore, broadcast, oneshot, watch};
+use tokio::sync::{broadcast, oneshot, watch};
 use vitals::{DeviceKey, Entry, Kind, PatientId, ReadingId, Timestamp};
 use writer::Writer;
-
-/// Readings that may wait for their commit. Full: `submit` waits, so the broker reads its connections more slowly.
-const ROOM: usize = 16 * 1024;
 
 /// Of the commit thread, as `nice` counts: -20 is the highest, 0 is everybody's.
 const PRIORITY: i32 = -10;
@@ -108,7 +105,8 @@ pub(crate) struct Shared {
     moves: AtomicU64,
     /// The same readings, one by one.
     log: moves::Log,
-    room: Arc<Semaphore>,
+    /// Readings that wait for their commit.
+    queued: AtomicUsize,
     folding: days::Folding,
     newest: days::Newest,
     consumed: AtomicU64,
@@ -252,7 +250,7 @@ impl Readings {
             moved: broadcast::Sender::new(MOVED),
             moves: AtomicU64::new(0),
             log: moves::Log::new(MOVED),
-            room: Arc::new(Semaphore::new(ROOM)),
+            queued: AtomicUsize::new(0),
             folding: days::Folding::default(),
             newest: days::Newest::default(),
             consumed: AtomicU64::new(0),
@@ -280,7 +278,7 @@ impl Readings {
     /// Queues `work` (at most `size` readings). It runs on the commit thread, in order; the future is ready after
     /// the fsync of what it stored. `day` is that of receipt in the site's zone, for the books.
     ///
-    /// The order is that of the calls. Only while the queue is full it is that in which the futures are first polled.
+    /// The order is that of the calls, however many wait: whoever calls bounds that, by what it has not had answered yet.
     ///
     /// # Errors
     /// Nothing was stored: [`StoreError::DiskFull`], [`StoreError::Fatal`], [`StoreError::Closed`].
@@ -295,22 +293,10 @@ impl Readings {
         F: FnOnce(&mut Desk<'_>) -> Result<R, StoreError> + Send + 'static,
     {
         let (work, answered) = Judgement::new(work);
-        let share = u32::try_from(size.clamp(1, ROOM)).unwrap_or(1);
-        let (jobs, room) = (self.jobs.clone(), self.shared.room.clone());
-        let mut waiting = Some(work);
-        if let Ok(permit) = room.clone().try_acquire_many_owned(share)
-            && let Some(work) = waiting.take()
-        {
-            let _ = jobs.send(Job::Judge { day, size, work, room: Some(permit) });
-        }
-        async move {
-            if let Some(work) = waiting {
-                let permit = room.acquire_many_owned(share).await.map_err(|_| StoreError::Closed)?;
-                let _ = jobs.send(Job::Judge { day, size, work, room: Some(permit) });
-            }
-            drop(jobs);
-            answered.await.unwrap_or(Err(StoreError::Closed))
-        }
+        self.shared.queued.fetch_add(size, Relaxed);
+        // Without a commit thread nobody answers, and that is the answer.
+        let _ = self.jobs.send(Job::Judge { day, size, work });
+        async move { answered.await.unwrap_or(Err(StoreError::Closed)) }
     }
 
     /// Runs `work` between two commits.
@@ -369,7 +355,7 @@ impl Readings {
     /// Queue, last commit, disk.
     pub fn health(&self) -> JournalHealth {
         JournalHealth {
-            queued: ROOM - self.shared.room.available_permits().min(ROOM),
+            queued: self.shared.queued.load(Relaxed),
             last_commit_micros: self.shared.last_commit_micros.load(Relaxed),
             disk_full: self.shared.disk_full.load(Relaxed),
             dead: self.shared.dead.load(Relaxed),

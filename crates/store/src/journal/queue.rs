@@ -1,7 +1,8 @@
 //! What waits for the commit thread, and how much of it is committed together.
 //!
 //! Goes in: messages to judge, and what is to happen between commits, in their order. Comes out: batches.
-//! Must never: change the order, keep a message waiting while few come.
+//! Must never: change the order, keep a message waiting while few come. How many wait is bounded by who sends them: the
+//! gate reads no more of a connection, or of all, that has too much unanswered.
 
 use super::{Desk, writer::Writer};
 use crate::StoreError;
@@ -10,7 +11,7 @@ use std::{
     sync::mpsc::Receiver,
     time::{Duration, Instant},
 };
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 /// Readings in one transaction; bounds how long the first waits for the last. As long as messages are few, the fsync is the
 /// only timer.
@@ -73,7 +74,7 @@ type Control = Box<dyn FnOnce(&mut Writer) + Send>;
 /// What the commit thread is asked to do.
 pub(super) enum Job {
     /// Judge a message.
-    Judge { day: Date, size: usize, work: Box<dyn Work>, room: Option<OwnedSemaphorePermit> },
+    Judge { day: Date, size: usize, work: Box<dyn Work> },
     /// Something else that must happen in order and between commits.
     Control(Control),
 }
@@ -115,8 +116,8 @@ impl Batch {
     }
 }
 
-/// A message's day, its judgement, and what it holds of the queue's room.
-pub(super) type Message = (Date, Box<dyn Work>, Option<OwnedSemaphorePermit>);
+/// A message's day, and its judgement.
+pub(super) type Message = (Date, Box<dyn Work>);
 
 /// What is queued, up to `group` readings or what is to happen between commits.
 pub(super) fn gather(jobs: &Receiver<Job>, first: Job, group: usize, busy: Option<Busy>) -> Batch {
@@ -126,9 +127,9 @@ pub(super) fn gather(jobs: &Receiver<Job>, first: Job, group: usize, busy: Optio
         let before = batch.messages.len();
         while let Some(job) = next {
             match job {
-                Job::Judge { day, size, work, room } => {
+                Job::Judge { day, size, work } => {
                     batch.size += size;
-                    batch.messages.push((day, work, room));
+                    batch.messages.push((day, work));
                 }
                 Job::Control(work) => {
                     batch.control = Some(work);
@@ -154,7 +155,7 @@ mod tests {
 
     fn message(size: usize) -> Job {
         let (work, _) = Judgement::new(|_: &mut Desk<'_>| Ok(()));
-        Job::Judge { day: jiff::civil::date(2026, 2, 2), size, work, room: None }
+        Job::Judge { day: jiff::civil::date(2026, 2, 2), size, work }
     }
 
     fn send(jobs: &Sender<Job>, sizes: &[usize]) {

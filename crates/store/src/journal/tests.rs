@@ -314,6 +314,34 @@ async fn a_look_up_that_fails_stores_nothing_of_its_batch() {
     assert_eq!(bench.send(1, 1..2, b"").await, 1);
 }
 
+/// A connection looks only at its oldest message: those behind it are judged in their order all the same.
+#[tokio::test]
+async fn however_many_wait_they_are_judged_in_the_order_of_the_calls() {
+    const MANY: i64 = 20_000;
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 50_000);
+    let readings = bench.store.readings();
+    let (go, held) = std::sync::mpsc::channel::<()>();
+    let wait = Box::new(move |_: &mut Writer| held.recv().unwrap());
+    assert!(readings.jobs.send(super::Job::Control(wait)).is_ok());
+    let judged = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let mut answers = Vec::new();
+    for seq in 0..MANY {
+        let judged = judged.clone();
+        answers.push(readings.submit(DAY, 1, move |desk| {
+            judged.lock().push(seq);
+            keep(desk, 1, seq)
+        }));
+    }
+    assert_eq!(readings.health().queued, 20_000);
+    go.send(()).unwrap();
+    let mut backwards = answers.into_iter().rev();
+    assert!(backwards.next().unwrap().await.unwrap(), "the last is not kept waiting by those that nobody asks");
+    assert!(futures_util::future::join_all(backwards).await.into_iter().all(|kept| kept.unwrap()));
+    assert!(judged.lock().iter().copied().eq(0..MANY));
+    assert_eq!(readings.health().queued, 0);
+}
+
 /// A cursor comes from outside: it may point behind what is asked for.
 #[tokio::test]
 async fn nothing_comes_after_a_cursor_that_lies_behind_the_end() {

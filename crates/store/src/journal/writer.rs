@@ -30,7 +30,6 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::sync::OwnedSemaphorePermit;
 use vitals::DeviceKey;
 
 /// Rows in memory at which they are frozen and merged. More makes a merge cheaper a row, and a restart slower.
@@ -187,16 +186,9 @@ impl Writer {
             next_id: self.next_id,
         };
         let mut desk = Desk::new(ground, size);
-        let mut taken: Option<OwnedSemaphorePermit> = None;
-        for (day, work, room) in &mut messages {
+        for (day, work) in &mut messages {
             desk.begin(*day);
             work.judge(&mut desk);
-            // Given back at once for all: each giving back takes a lock.
-            match (&mut taken, room.take()) {
-                (Some(all), Some(room)) => all.merge(room),
-                (None, room) => taken = room,
-                (Some(_), None) => {}
-            }
         }
         let Desk { changes, failed, .. } = desk;
         let outcome = if self.dead() {
@@ -218,10 +210,10 @@ impl Writer {
             let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
             self.shared.last_commit_micros.store(took, Relaxed);
         }
-        for (_, work, _) in messages {
+        self.shared.queued.fetch_sub(size, Relaxed);
+        for (_, work) in messages {
             work.answer(outcome.clone());
         }
-        drop(taken);
         if outcome.is_ok() && fresh > 0 {
             metrics::counter!("hearthbeat_journal_commits_total").increment(1);
             metrics::counter!("hearthbeat_journal_rows_total").increment(fresh as u64);
