@@ -279,6 +279,7 @@ impl Readings {
     /// the fsync of what it stored. `day` is that of receipt in the site's zone, for the books.
     ///
     /// The order is that of the calls, however many wait: whoever calls bounds that, by what it has not had answered yet.
+    /// A future that is dropped before its turn takes its work along.
     ///
     /// # Errors
     /// Nothing was stored: [`StoreError::DiskFull`], [`StoreError::Fatal`], [`StoreError::Closed`].
@@ -292,11 +293,11 @@ impl Readings {
         R: Send + 'static,
         F: FnOnce(&mut Desk<'_>) -> Result<R, StoreError> + Send + 'static,
     {
-        let (work, answered) = Judgement::new(work);
+        let (work, waiting) = Judgement::new(work);
         self.shared.queued.fetch_add(size, Relaxed);
         // Without a commit thread nobody answers, and that is the answer.
         let _ = self.jobs.send(Job::Judge { day, size, work });
-        async move { answered.await.unwrap_or(Err(StoreError::Closed)) }
+        waiting.answer()
     }
 
     /// Runs `work` between two commits.

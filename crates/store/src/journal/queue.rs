@@ -2,13 +2,15 @@
 //!
 //! Goes in: messages to judge, and what is to happen between commits, in their order. Comes out: batches.
 //! Must never: change the order, keep a message waiting while few come. How many wait is bounded by who sends them: the
-//! gate reads no more of a connection, or of all, that has too much unanswered.
+//! gate reads no more of a connection, or of all, that has too much unanswered; and who stops waiting takes the message
+//! out of the queue.
 
 use super::{Desk, writer::Writer};
 use crate::StoreError;
 use jiff::civil::Date;
+use parking_lot::Mutex;
 use std::{
-    sync::mpsc::Receiver,
+    sync::{Arc, mpsc::Receiver},
     time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
@@ -29,24 +31,55 @@ const VERY_MANY: usize = 64;
 const LOOK: Duration = Duration::from_micros(500);
 
 /// A message on its way through a commit: in one piece from the queue to the answer.
-pub(super) trait Work: Send {
-    /// Judges it; what it keeps lies at the desk.
-    fn judge(&mut self, desk: &mut Desk<'_>);
+pub(super) trait Work: Send + Sync {
+    /// Judges it, unless nobody waits for it any more; what it keeps lies at the desk.
+    fn judge(&self, desk: &mut Desk<'_>);
     /// Tells who waits, after the commit, with its outcome.
-    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
+    fn answer(&self, committed: Result<(), StoreError>);
 }
 
 /// What judges a message, then what it found; and who waits for that.
-pub(super) struct Judgement<F, R> {
-    work: Option<F>,
-    found: Result<R, StoreError>,
-    answer: oneshot::Sender<Result<R, StoreError>>,
+pub(super) struct Judgement<F, R>(Mutex<Stage<F, R>>);
+
+enum Stage<F, R> {
+    Queued(F, Answer<R>),
+    Judged(Result<R, StoreError>, Answer<R>),
+    /// Answered, or nobody waits any more.
+    Over,
+}
+
+type Answer<R> = oneshot::Sender<Result<R, StoreError>>;
+
+/// Who waits for a message. Dropped before it is judged, the message is let go: what lies in the queue is then only its
+/// place, so a journal that stands still holds no more messages than there are people who wait.
+pub(super) struct Waiting<F, R> {
+    message: Arc<Judgement<F, R>>,
+    answered: oneshot::Receiver<Result<R, StoreError>>,
+}
+
+impl<F, R> Waiting<F, R> {
+    /// What was found, after the commit.
+    pub(super) async fn answer(mut self) -> Result<R, StoreError> {
+        (&mut self.answered).await.unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+impl<F, R> Drop for Waiting<F, R> {
+    fn drop(&mut self) {
+        self.message.go_to(Stage::Over);
+    }
 }
 
 impl<F, R> Judgement<F, R> {
-    pub(super) fn new(work: F) -> (Box<Self>, oneshot::Receiver<Result<R, StoreError>>) {
+    pub(super) fn new(work: F) -> (Arc<Self>, Waiting<F, R>) {
         let (answer, answered) = oneshot::channel();
-        (Box::new(Self { work: Some(work), found: Err(StoreError::Closed), answer }), answered)
+        let message = Arc::new(Self(Mutex::new(Stage::Queued(work, answer))));
+        (message.clone(), Waiting { message, answered })
+    }
+
+    /// The stage before.
+    fn go_to(&self, stage: Stage<F, R>) -> Stage<F, R> {
+        std::mem::replace(&mut *self.0.lock(), stage)
     }
 }
 
@@ -55,17 +88,19 @@ where
     R: Send,
     F: FnOnce(&mut Desk<'_>) -> Result<R, StoreError> + Send,
 {
-    fn judge(&mut self, desk: &mut Desk<'_>) {
-        let Some(work) = self.work.take() else { return };
-        self.found = work(desk);
-        if let Err(e) = &self.found {
+    fn judge(&self, desk: &mut Desk<'_>) {
+        let Stage::Queued(work, answer) = self.go_to(Stage::Over) else { return };
+        let found = work(desk);
+        if let Err(e) = &found {
             desk.failed = Some(e.clone());
         }
+        self.go_to(Stage::Judged(found, answer));
     }
 
-    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
-        let Self { found, answer, .. } = *self;
-        let _ = answer.send(committed.and(found));
+    fn answer(&self, committed: Result<(), StoreError>) {
+        if let Stage::Judged(found, answer) = self.go_to(Stage::Over) {
+            let _ = answer.send(committed.and(found));
+        }
     }
 }
 
@@ -74,7 +109,7 @@ type Control = Box<dyn FnOnce(&mut Writer) + Send>;
 /// What the commit thread is asked to do.
 pub(super) enum Job {
     /// Judge a message.
-    Judge { day: Date, size: usize, work: Box<dyn Work> },
+    Judge { day: Date, size: usize, work: Arc<dyn Work> },
     /// Something else that must happen in order and between commits.
     Control(Control),
 }
@@ -117,7 +152,7 @@ impl Batch {
 }
 
 /// A message's day, and its judgement.
-pub(super) type Message = (Date, Box<dyn Work>);
+pub(super) type Message = (Date, Arc<dyn Work>);
 
 /// What is queued, up to `group` readings or what is to happen between commits.
 pub(super) fn gather(jobs: &Receiver<Job>, first: Job, group: usize, busy: Option<Busy>) -> Batch {

@@ -342,6 +342,30 @@ async fn however_many_wait_they_are_judged_in_the_order_of_the_calls() {
     assert_eq!(readings.health().queued, 0);
 }
 
+/// A connection that is closed unanswered lets its messages go, however long the journal stands still.
+#[tokio::test]
+async fn who_stops_waiting_takes_the_message_out_of_the_queue() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 20);
+    let readings = bench.store.readings();
+    let (go, held) = std::sync::mpsc::channel::<()>();
+    let wait = Box::new(move |_: &mut Writer| held.recv().unwrap());
+    assert!(readings.jobs.send(super::Job::Control(wait)).is_ok());
+    let bytes = Arc::new([7; 1000]);
+    let send = |seq| {
+        let bytes = bytes.clone();
+        readings.submit(DAY, 1, move |desk| keep(desk, 1, seq + i64::from(bytes[0])))
+    };
+    let (first, second, third) = (send(1), send(2), send(3));
+    assert_eq!(Arc::strong_count(&bytes), 4);
+    drop(second);
+    assert_eq!(Arc::strong_count(&bytes), 3);
+    go.send(()).unwrap();
+    assert!(third.await.unwrap() && first.await.unwrap());
+    assert_eq!((Arc::strong_count(&bytes), readings.health().queued), (1, 0));
+    assert_eq!(bench.exported().iter().map(|(_, seq)| *seq).collect::<Vec<_>>(), [8, 10]);
+}
+
 /// A cursor comes from outside: it may point behind what is asked for.
 #[tokio::test]
 async fn nothing_comes_after_a_cursor_that_lies_behind_the_end() {
