@@ -186,11 +186,12 @@ pub(super) fn gather(jobs: &Receiver<Job>, first: Job, group: usize, busy: Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::tests::{DAY, keep, open};
     use std::sync::mpsc::{Sender, channel};
 
     fn message(size: usize) -> Job {
         let (work, _) = Judgement::new(|_: &mut Desk<'_>| Ok(()));
-        Job::Judge { day: jiff::civil::date(2026, 2, 2), size, work }
+        Job::Judge { day: DAY, size, work }
     }
 
     fn send(jobs: &Sender<Job>, sizes: &[usize]) {
@@ -236,5 +237,57 @@ mod tests {
         assert!(batch.messages.len() <= 50 && Batch::default().busy().is_none());
         let left = queue.try_iter().count();
         assert_eq!(batch.messages.len() + left, 1001, "none is left out");
+    }
+
+    /// A connection looks only at its oldest message: those behind it are judged in their order all the same.
+    #[tokio::test]
+    async fn however_many_wait_they_are_judged_in_the_order_of_the_calls() {
+        const SENT: i64 = 20_000;
+        let folder = tempfile::tempdir().unwrap();
+        let bench = open(folder.path(), 50_000);
+        let readings = bench.store.readings();
+        let (go, held) = std::sync::mpsc::channel::<()>();
+        let wait = Box::new(move |_: &mut Writer| held.recv().unwrap());
+        assert!(readings.jobs.send(Job::Control(wait)).is_ok());
+        let judged = Arc::new(Mutex::new(Vec::new()));
+        let mut answers = Vec::new();
+        for seq in 0..SENT {
+            let judged = judged.clone();
+            answers.push(readings.submit(DAY, 1, move |desk| {
+                judged.lock().push(seq);
+                keep(desk, 1, seq)
+            }));
+        }
+        assert_eq!(readings.health().queued, 20_000);
+        go.send(()).unwrap();
+        let mut backwards = answers.into_iter().rev();
+        assert!(backwards.next().unwrap().await.unwrap(), "the last is not kept waiting by those that nobody asks");
+        assert!(futures_util::future::join_all(backwards).await.into_iter().all(|kept| kept.unwrap()));
+        assert!(judged.lock().iter().copied().eq(0..SENT));
+        assert_eq!(readings.health().queued, 0);
+    }
+
+    /// A connection that is closed unanswered lets its messages go, however long the journal stands still.
+    #[tokio::test]
+    async fn who_stops_waiting_takes_the_message_out_of_the_queue() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = open(folder.path(), 20);
+        let readings = bench.store.readings();
+        let (go, held) = std::sync::mpsc::channel::<()>();
+        let wait = Box::new(move |_: &mut Writer| held.recv().unwrap());
+        assert!(readings.jobs.send(Job::Control(wait)).is_ok());
+        let bytes = Arc::new([7; 1000]);
+        let send = |seq| {
+            let bytes = bytes.clone();
+            readings.submit(DAY, 1, move |desk| keep(desk, 1, seq + i64::from(bytes[0])))
+        };
+        let (first, second, third) = (send(1), send(2), send(3));
+        assert_eq!(Arc::strong_count(&bytes), 4);
+        drop(second);
+        assert_eq!(Arc::strong_count(&bytes), 3);
+        go.send(()).unwrap();
+        assert!(third.await.unwrap() && first.await.unwrap());
+        assert_eq!((Arc::strong_count(&bytes), readings.health().queued), (1, 0));
+        assert_eq!(bench.exported().iter().map(|(_, seq)| *seq).collect::<Vec<_>>(), [8, 10]);
     }
 }

@@ -7,7 +7,7 @@ use runtime::{Clock, DrainHandle};
 use std::borrow::Cow;
 use vitals::{Context, Decimal, Disposition, GlucoseValue, Held, Reading, Reason, Statuses, TimeQuality, Unit, Values};
 
-const DAY: Date = jiff::civil::date(2026, 3, 2);
+pub(super) const DAY: Date = jiff::civil::date(2026, 3, 2);
 pub(super) const START: i64 = 1_770_000_000;
 
 pub(super) struct Bench {
@@ -45,7 +45,7 @@ pub(super) fn reading(device: u64, seq: i64) -> Reading {
     }
 }
 
-fn keep(desk: &mut Desk<'_>, device: u64, seq: i64) -> Result<bool, StoreError> {
+pub(super) fn keep(desk: &mut Desk<'_>, device: u64, seq: i64) -> Result<bool, StoreError> {
     let reading = reading(device, seq);
     if let Some(known) = desk.known(reading.device, seq)?.first() {
         desk.duplicate(reading.device, known.id);
@@ -111,7 +111,7 @@ impl Bench {
         self.store.readings().range(everything(patient, 100_000)).await.unwrap()
     }
 
-    fn exported(&self) -> Vec<(u64, i64)> {
+    pub(super) fn exported(&self) -> Vec<(u64, i64)> {
         exported(&self.store.readings().snapshot().unwrap())
     }
 
@@ -312,58 +312,6 @@ async fn a_look_up_that_fails_stores_nothing_of_its_batch() {
         .await;
     assert!(failed.is_err() && bench.exported().is_empty());
     assert_eq!(bench.send(1, 1..2, b"").await, 1);
-}
-
-/// A connection looks only at its oldest message: those behind it are judged in their order all the same.
-#[tokio::test]
-async fn however_many_wait_they_are_judged_in_the_order_of_the_calls() {
-    const MANY: i64 = 20_000;
-    let folder = tempfile::tempdir().unwrap();
-    let bench = open(folder.path(), 50_000);
-    let readings = bench.store.readings();
-    let (go, held) = std::sync::mpsc::channel::<()>();
-    let wait = Box::new(move |_: &mut Writer| held.recv().unwrap());
-    assert!(readings.jobs.send(super::Job::Control(wait)).is_ok());
-    let judged = Arc::new(parking_lot::Mutex::new(Vec::new()));
-    let mut answers = Vec::new();
-    for seq in 0..MANY {
-        let judged = judged.clone();
-        answers.push(readings.submit(DAY, 1, move |desk| {
-            judged.lock().push(seq);
-            keep(desk, 1, seq)
-        }));
-    }
-    assert_eq!(readings.health().queued, 20_000);
-    go.send(()).unwrap();
-    let mut backwards = answers.into_iter().rev();
-    assert!(backwards.next().unwrap().await.unwrap(), "the last is not kept waiting by those that nobody asks");
-    assert!(futures_util::future::join_all(backwards).await.into_iter().all(|kept| kept.unwrap()));
-    assert!(judged.lock().iter().copied().eq(0..MANY));
-    assert_eq!(readings.health().queued, 0);
-}
-
-/// A connection that is closed unanswered lets its messages go, however long the journal stands still.
-#[tokio::test]
-async fn who_stops_waiting_takes_the_message_out_of_the_queue() {
-    let folder = tempfile::tempdir().unwrap();
-    let bench = open(folder.path(), 20);
-    let readings = bench.store.readings();
-    let (go, held) = std::sync::mpsc::channel::<()>();
-    let wait = Box::new(move |_: &mut Writer| held.recv().unwrap());
-    assert!(readings.jobs.send(super::Job::Control(wait)).is_ok());
-    let bytes = Arc::new([7; 1000]);
-    let send = |seq| {
-        let bytes = bytes.clone();
-        readings.submit(DAY, 1, move |desk| keep(desk, 1, seq + i64::from(bytes[0])))
-    };
-    let (first, second, third) = (send(1), send(2), send(3));
-    assert_eq!(Arc::strong_count(&bytes), 4);
-    drop(second);
-    assert_eq!(Arc::strong_count(&bytes), 3);
-    go.send(()).unwrap();
-    assert!(third.await.unwrap() && first.await.unwrap());
-    assert_eq!((Arc::strong_count(&bytes), readings.health().queued), (1, 0));
-    assert_eq!(bench.exported().iter().map(|(_, seq)| *seq).collect::<Vec<_>>(), [8, 10]);
 }
 
 /// A cursor comes from outside: it may point behind what is asked for.
