@@ -30,30 +30,28 @@ const VERY_MANY: usize = 64;
 /// How often it is looked whether something comes.
 const LOOK: Duration = Duration::from_micros(500);
 
-/// A message on its way through a commit: in one piece from the queue to the answer.
-pub(super) trait Work: Send + Sync {
+/// A message on its way through a commit: from the queue to the answer.
+pub(super) trait Work: Send {
     /// Judges it, unless nobody waits for it any more; what it keeps lies at the desk.
-    fn judge(&self, desk: &mut Desk<'_>);
+    fn judge(&mut self, desk: &mut Desk<'_>);
     /// Tells who waits, after the commit, with its outcome.
-    fn answer(&self, committed: Result<(), StoreError>);
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
-/// What judges a message, then what it found; and who waits for that.
-pub(super) struct Judgement<F, R>(Mutex<Stage<F, R>>);
+/// What judges a message, as long as it is neither judged nor given up.
+type Unjudged<F> = Arc<Mutex<Option<F>>>;
 
-enum Stage<F, R> {
-    Queued(F, Answer<R>),
-    Judged(Result<R, StoreError>, Answer<R>),
-    /// Answered, or nobody waits any more.
-    Over,
+/// A message in the queue, then what was found; and who is told.
+pub(super) struct Judgement<F, R> {
+    work: Unjudged<F>,
+    found: Result<R, StoreError>,
+    answer: oneshot::Sender<Result<R, StoreError>>,
 }
-
-type Answer<R> = oneshot::Sender<Result<R, StoreError>>;
 
 /// Who waits for a message. Dropped before it is judged, the message is let go: what lies in the queue is then only its
 /// place, so a journal that stands still holds no more messages than there are people who wait.
 pub(super) struct Waiting<F, R> {
-    message: Arc<Judgement<F, R>>,
+    work: Unjudged<F>,
     answered: oneshot::Receiver<Result<R, StoreError>>,
 }
 
@@ -66,20 +64,17 @@ impl<F, R> Waiting<F, R> {
 
 impl<F, R> Drop for Waiting<F, R> {
     fn drop(&mut self) {
-        self.message.go_to(Stage::Over);
+        let unjudged = self.work.lock().take();
+        drop(unjudged); // when the lock is free again
     }
 }
 
 impl<F, R> Judgement<F, R> {
-    pub(super) fn new(work: F) -> (Arc<Self>, Waiting<F, R>) {
+    pub(super) fn new(work: F) -> (Box<Self>, Waiting<F, R>) {
         let (answer, answered) = oneshot::channel();
-        let message = Arc::new(Self(Mutex::new(Stage::Queued(work, answer))));
-        (message.clone(), Waiting { message, answered })
-    }
-
-    /// The stage before.
-    fn go_to(&self, stage: Stage<F, R>) -> Stage<F, R> {
-        std::mem::replace(&mut *self.0.lock(), stage)
+        let work = Arc::new(Mutex::new(Some(work)));
+        let waiting = Waiting { work: work.clone(), answered };
+        (Box::new(Self { work, found: Err(StoreError::Closed), answer }), waiting)
     }
 }
 
@@ -88,19 +83,18 @@ where
     R: Send,
     F: FnOnce(&mut Desk<'_>) -> Result<R, StoreError> + Send,
 {
-    fn judge(&self, desk: &mut Desk<'_>) {
-        let Stage::Queued(work, answer) = self.go_to(Stage::Over) else { return };
-        let found = work(desk);
-        if let Err(e) = &found {
+    fn judge(&mut self, desk: &mut Desk<'_>) {
+        let unjudged = self.work.lock().take();
+        let Some(work) = unjudged else { return };
+        self.found = work(desk);
+        if let Err(e) = &self.found {
             desk.failed = Some(e.clone());
         }
-        self.go_to(Stage::Judged(found, answer));
     }
 
-    fn answer(&self, committed: Result<(), StoreError>) {
-        if let Stage::Judged(found, answer) = self.go_to(Stage::Over) {
-            let _ = answer.send(committed.and(found));
-        }
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
+        let Self { found, answer, .. } = *self;
+        let _ = answer.send(committed.and(found));
     }
 }
 
@@ -109,7 +103,7 @@ type Control = Box<dyn FnOnce(&mut Writer) + Send>;
 /// What the commit thread is asked to do.
 pub(super) enum Job {
     /// Judge a message.
-    Judge { day: Date, size: usize, work: Arc<dyn Work> },
+    Judge { day: Date, size: usize, work: Box<dyn Work> },
     /// Something else that must happen in order and between commits.
     Control(Control),
 }
@@ -152,7 +146,7 @@ impl Batch {
 }
 
 /// A message's day, and its judgement.
-pub(super) type Message = (Date, Arc<dyn Work>);
+pub(super) type Message = (Date, Box<dyn Work>);
 
 /// What is queued, up to `group` readings or what is to happen between commits.
 pub(super) fn gather(jobs: &Receiver<Job>, first: Job, group: usize, busy: Option<Busy>) -> Batch {
@@ -289,5 +283,20 @@ mod tests {
         assert!(third.await.unwrap() && first.await.unwrap());
         assert_eq!((Arc::strong_count(&bytes), readings.health().queued), (1, 0));
         assert_eq!(bench.exported().iter().map(|(_, seq)| *seq).collect::<Vec<_>>(), [8, 10]);
+    }
+
+    /// The process is ending then; whoever still waits, or comes, is not left waiting.
+    #[tokio::test]
+    async fn a_commit_thread_that_is_gone_answers_everybody() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = open(folder.path(), 20);
+        let readings = bench.store.readings();
+        let (go, held) = channel::<()>();
+        let ends = Box::new(move |_: &mut Writer| panic!("as the test asked: {:?}", held.recv()));
+        assert!(readings.jobs.send(Job::Control(ends)).is_ok());
+        let before = readings.submit(DAY, 1, |desk| keep(desk, 1, 1));
+        go.send(()).unwrap();
+        assert!(matches!(before.await, Err(StoreError::Closed)));
+        assert!(matches!(readings.submit(DAY, 1, |desk| keep(desk, 1, 2)).await, Err(StoreError::Closed)));
     }
 }

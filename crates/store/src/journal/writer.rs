@@ -176,7 +176,7 @@ impl Writer {
         self.checkpoint();
     }
 
-    fn commit(&mut self, messages: Vec<Message>, size: usize) {
+    fn commit(&mut self, mut messages: Vec<Message>, size: usize) {
         let begun = Instant::now();
         let ground = Ground {
             connection: &self.connection,
@@ -186,7 +186,7 @@ impl Writer {
             next_id: self.next_id,
         };
         let mut desk = Desk::new(ground, size);
-        for (day, work) in &messages {
+        for (day, work) in &mut messages {
             desk.begin(*day);
             work.judge(&mut desk);
         }
