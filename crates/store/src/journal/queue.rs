@@ -180,7 +180,10 @@ pub(super) fn gather(jobs: &Receiver<Job>, first: Job, group: usize, busy: Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::tests::{DAY, keep, open};
+    use crate::journal::{
+        Readings,
+        tests::{DAY, keep, open},
+    };
     use std::sync::mpsc::{Sender, channel};
 
     fn message(size: usize) -> Job {
@@ -233,6 +236,17 @@ mod tests {
         assert_eq!(batch.messages.len() + left, 1001, "none is left out");
     }
 
+    /// The commit thread stands still until it is told to go on; then it does this first.
+    fn at_next_word(readings: &Readings, work: impl FnOnce(&mut Writer) + Send + 'static) -> Sender<()> {
+        let (go, held) = channel();
+        let wait = Box::new(move |writer: &mut Writer| {
+            held.recv().unwrap();
+            work(writer);
+        });
+        assert!(readings.jobs.send(Job::Control(wait)).is_ok());
+        go
+    }
+
     /// A connection looks only at its oldest message: those behind it are judged in their order all the same.
     #[tokio::test]
     async fn however_many_wait_they_are_judged_in_the_order_of_the_calls() {
@@ -240,9 +254,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let bench = open(folder.path(), 50_000);
         let readings = bench.store.readings();
-        let (go, held) = std::sync::mpsc::channel::<()>();
-        let wait = Box::new(move |_: &mut Writer| held.recv().unwrap());
-        assert!(readings.jobs.send(Job::Control(wait)).is_ok());
+        let go = at_next_word(readings, |_| {});
         let judged = Arc::new(Mutex::new(Vec::new()));
         let mut answers = Vec::new();
         for seq in 0..SENT {
@@ -267,9 +279,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let bench = open(folder.path(), 20);
         let readings = bench.store.readings();
-        let (go, held) = std::sync::mpsc::channel::<()>();
-        let wait = Box::new(move |_: &mut Writer| held.recv().unwrap());
-        assert!(readings.jobs.send(Job::Control(wait)).is_ok());
+        let go = at_next_word(readings, |_| {});
         let bytes = Arc::new([7; 1000]);
         let send = |seq| {
             let bytes = bytes.clone();
@@ -291,9 +301,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let bench = open(folder.path(), 20);
         let readings = bench.store.readings();
-        let (go, held) = channel::<()>();
-        let ends = Box::new(move |_: &mut Writer| panic!("as the test asked: {:?}", held.recv()));
-        assert!(readings.jobs.send(Job::Control(ends)).is_ok());
+        let go = at_next_word(readings, |_| panic!("as the test asked"));
         let before = readings.submit(DAY, 1, |desk| keep(desk, 1, 1));
         go.send(()).unwrap();
         assert!(matches!(before.await, Err(StoreError::Closed)));
